@@ -1,0 +1,102 @@
+"""Everything about MindSpore as a runtime: environment, device, precision, seeds, quiet logs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from maam.errors import MaamError
+
+PACKAGES = ("numpy", "pillow", "onnxruntime", "onnx", "mindspore", "scikit-learn", "matplotlib")
+
+
+def prepare_environment() -> None:
+    """Set what MindSpore reads when it is imported; a value that the user has set stays.
+
+    - ``ONEDNN_MAX_CPU_ISA=AVX2``: the oneDNN inside MindSpore 2.9 and 2.10 picks a reference
+      kernel for 3x3 convolutions on AVX-512 machines, about 100 times slower.
+      Older versions ignore the variable.
+    - ``GLOG_v=3``: errors only.
+    - ``MS_OM_PATH``, ``MS_COMPILER_CACHE_PATH``: dumps go to the temporary folder,
+      not to the working directory.
+    """
+    scratch = str(Path(tempfile.gettempdir()) / "maam-mindspore")
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+    os.environ.setdefault("GLOG_v", "3")
+    os.environ.setdefault("MS_OM_PATH", scratch)
+    os.environ.setdefault("MS_COMPILER_CACHE_PATH", scratch)
+
+
+def require_mindspore() -> None:
+    """Raise a MaamError that says what to install when MindSpore or its NumPy pin is missing."""
+    import numpy
+
+    try:
+        metadata.version("mindspore")
+    except metadata.PackageNotFoundError:
+        raise MaamError(
+            "MindSpore is not installed: pip install 'maam[train]' (Python 3.10 to 3.12)"
+        ) from None
+    if int(numpy.__version__.split(".")[0]) >= 2:
+        raise MaamError(
+            f"MindSpore needs NumPy 1, found {numpy.__version__}: pip install 'numpy<2'"
+        )
+
+
+def set_device(device: str, mode: str = "graph") -> None:
+    """Choose ``CPU`` or ``Ascend``, and ``graph`` or ``eager`` mode, for all that follows.
+
+    The mode counts even for a step compiled with ``ms.jit``: under MindSpore's default, eager,
+    idle threads spin beside the compiled graph and a step takes 1.7 times as long on two cores.
+
+    Raises:
+        MaamError: the device is not there, or MindSpore is not installed.
+    """
+    require_mindspore()
+    import mindspore as ms
+
+    ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    try:
+        ms.set_device(device)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MaamError(f"--device {device} is not available here: {reason}") from None
+
+
+def set_seed(seed: int) -> None:
+    """Seed MindSpore's initialisers and NumPy's global generator, which MindSpore draws from."""
+    import mindspore as ms
+
+    ms.set_seed(seed)
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine facts, as written beside every result."""
+    facts = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "cores": str(os.cpu_count()),
+        "ONEDNN_MAX_CPU_ISA": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+    }
+    facts["maam"] = sys.modules["maam"].__version__
+    for package in PACKAGES:
+        try:
+            facts[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            facts[package] = "not installed"
+    return facts
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,211 @@
+"""The command line: one subcommand a verb; it parses and calls, and holds no logic."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import BaseModel
+
+import maam
+from maam import console
+from maam.config import DataConfig, EvaluateConfig, PredictConfig, TrainConfig
+from maam.errors import MaamError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+app = App(
+    name="maam",
+    version=maam.__version__,
+    help="Small image classifiers that people really deploy, built on MindSpore.",
+    help_format="markdown",
+)
+Flags = Parameter(name="*")
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 1 (some files unreadable, or a check failed), 2 (bad
+    input: one line says what to do), 130 (interrupted).
+    """
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        return code if isinstance(code, int) else 0
+    except CycloptsError as error:
+        console.error(str(error))
+    except MaamError as error:
+        console.error(str(error))
+    except KeyboardInterrupt:
+        console.error("interrupted; a training goes on with `maam train --resume RUN`")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, e.g. `head`, has had enough
+        sys.stderr.close()
+        return 0
+    return BAD_INPUT
+
+
+def _given(config: BaseModel | None) -> dict[str, Any]:
+    """The options that were given on the command line, and only those."""
+    if config is None:
+        return {}
+    return {name: getattr(config, name) for name in config.model_fields_set}
+
+
+@app.command
+def train(
+    *,
+    recipe: Path | None = None,
+    resume: Path | None = None,
+    config: Annotated[TrainConfig | None, Flags] = None,
+) -> int:
+    """Train a model and write everything about it to a run folder.
+
+    **Examples**
+
+        maam train
+        maam train --data cifar10 --model maam --epochs 30
+        maam train --data photos/ --image-size 64 --ema 0.999
+        maam train --recipe recipes/maam-cifar10.toml --seed 1
+        maam train --resume runs/cifar10-maam
+
+    Parameters
+    ----------
+    recipe
+        A TOML file of options; flags given beside it override it.
+    resume
+        A run folder to go on with, exactly where its last finished epoch ended.
+    """
+    with console.TrainDisplay() as display:
+        result = maam.train(recipe=recipe, resume=resume, watch=display, **_given(config))
+    console.scores(result.scores, f"{result.run}")
+    console.saved(result.run)
+    return 0
+
+
+@app.command
+def evaluate(
+    run: Path,
+    *,
+    json_: Annotated[Path | None, Parameter(name="--json")] = None,
+    config: Annotated[EvaluateConfig | None, Flags] = None,
+) -> int:
+    """Score a run on its test split: accuracy, macro F1, precision and recall, a table by class.
+
+    **Examples**
+
+        maam evaluate runs/digits-maam
+        maam evaluate runs/digits-maam --split val --json scores.json
+
+    Parameters
+    ----------
+    run
+        A run folder, as `maam train` makes it.
+    json_
+        Write all scores and the confusion matrix to this file too.
+    """
+    scores = maam.evaluate(run, **_given(config))
+    if json_ is not None:
+        from maam.files import write_atomic
+
+        write_atomic(json_, json.dumps(scores, indent=1) + "\n")
+    console.scores(scores, f"{run}, {scores['split']} split", per_class=True)
+    return 0
+
+
+@app.command
+def predict(
+    run: Path,
+    *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    config: Annotated[PredictConfig | None, Flags] = None,
+) -> int:
+    """Classify image files with a trained run. Needs no training framework.
+
+    Exit code 1 says that some files could not be read; each is named.
+
+    **Examples**
+
+        maam predict runs/digits-maam photo.jpg
+        maam predict runs/digits-maam photos/ "more/**/*.png" --format csv --output answers.csv
+        find . -name "*.jpg" | maam predict runs/digits-maam - --format jsonl
+
+    Parameters
+    ----------
+    run
+        A run folder, as `maam train` makes it.
+    files
+        Image files, folders, patterns, or - for standard input: an image, or paths line by line.
+    """
+    return console.predictions(run, files, config or PredictConfig())
+
+
+@app.command
+def models(pattern: str = "*", *, data: Literal["rgb", "grey"] = "rgb", size: int = 32) -> int:
+    """List the models with their parameters and multiply-accumulates.
+
+    **Examples**
+
+        maam models
+        maam models "maam*" --size 64
+
+    Parameters
+    ----------
+    pattern
+        A shell pattern of names.
+    data
+        Colour or grey images.
+    size
+        The side of the images in pixels.
+    """
+    console.models(pattern, 3 if data == "rgb" else 1, size)
+    return 0
+
+
+@app.command
+def data(
+    source: str = "digits",
+    *,
+    json_: Annotated[Path | None, Parameter(name="--json")] = None,
+    config: Annotated[DataConfig | None, Flags] = None,
+) -> int:
+    """Describe images before training: classes, counts, sizes, unreadable files, duplicates.
+
+    **Examples**
+
+        maam data photos/
+        maam data cifar10 --json cifar10.json
+
+    Parameters
+    ----------
+    source
+        cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders.
+    json_
+        Write the description to this file too.
+    """
+    options = {"data": source, **_given(config)}
+    console.description(DataConfig(**options), json_)
+    return 0
+
+
+@app.command
+def doctor(*, data_dir: Path | None = None) -> int:
+    """Check this machine: versions, instruction set, devices, data, write access.
+
+    Exit code 1 says that something needed is missing; its line says what to do.
+
+    **Examples**
+
+        maam doctor
+
+    Parameters
+    ----------
+    data_dir
+        Where to look for data sets too.
+    """
+    return console.checks(maam.doctor(data_dir))

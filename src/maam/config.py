@@ -1,0 +1,243 @@
+"""The one schema of a run: command line, TOML recipe and Python share it.
+
+Every field here is a flag (``--learning-rate``), a recipe key (``learning_rate``) and a keyword
+argument (``maam.train(learning_rate=...)``), with this type, default and help text.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maam.errors import MaamError
+
+CONFIG = "config.toml"  # in a run folder
+
+# What a resumed run may change without changing what has been learned so far.
+RESUMABLE = frozenset({"epochs", "workers", "device", "early_stopping", "data_dir"})
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DataConfig(_Schema):
+    """Which images, at which size, split how."""
+
+    data: str = "digits"
+    """cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders."""
+
+    data_dir: Path | None = None
+    """Where cifar10 or fashion-mnist lies; else MAAM_DATA, else the cache, else a download."""
+
+    image_size: int | None = Field(None, ge=8, le=512)
+    """Side in pixels to which folder images are fitted (32 when not given)."""
+
+    val_fraction: float = Field(0.1, ge=0, lt=1)
+    """Part of the training images held out for validation; 0 trains on all of them."""
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seed of splits, initial weights, order and augmentation."""
+
+
+class TrainConfig(DataConfig):
+    """All that decides how a run turns out."""
+
+    model: str = "maam"
+    """A name that `maam models` lists."""
+
+    limit: int | None = Field(None, ge=1)
+    """Train on this many images only (a stratified choice): for quick trials."""
+
+    augment: Literal["auto", "none", "crop", "crop-flip"] = "auto"
+    """Random shift by an eighth of the side, and mirroring; auto: what suits the data."""
+
+    normalize: Literal["unit", "standard"] = "unit"
+    """unit: pixels in [0, 1], as the paper; standard: then mean 0 and deviation 1 by channel."""
+
+    workers: int = Field(4, ge=1)
+    """Threads that prepare batches; never more than there are cores."""
+
+    epochs: int = Field(15, ge=1)
+    """Passes over the training images."""
+
+    batch_size: int = Field(64, ge=1)
+    """Images in a training step."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """sgd has Nesterov momentum."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    """The highest rate of the schedule."""
+
+    schedule: Literal["cosine", "triangular", "constant"] = "cosine"
+    """How the rate falls after the warm-up: half a cosine to 0, straight to 0, or not at all."""
+
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Epochs in which the rate rises from 0 in a straight line."""
+
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of sgd; beta 1 of adam and adamw."""
+
+    weight_decay: float = Field(0.0, ge=0)
+    """Of weights, not of biases, norms and fusion scalars; decoupled for adamw."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then the result; 0: off."""
+
+    clip_norm: float = Field(0.0, ge=0)
+    """Largest global norm of the gradient; 0: off."""
+
+    early_stopping: int = Field(0, ge=0)
+    """Stop after this many epochs without a better validation accuracy; 0: off."""
+
+    device: Literal["CPU", "Ascend"] = "CPU"
+    """Where MindSpore computes."""
+
+    precision: Literal["fp32", "amp"] = "fp32"
+    """amp: float16 where it is safe. It pays on Ascend; on a CPU it runs, but slower."""
+
+    mode: Literal["graph", "eager"] = "graph"
+    """graph compiles the step first; eager is for debugging, 2 to 5 times slower."""
+
+    out: Path | None = None
+    """The run folder; runs/DATA-MODEL, numbered, when not given."""
+
+
+class EvaluateConfig(_Schema):
+    """How to score a trained run."""
+
+    data: str | None = None
+    """Other images than those the run was trained on; same classes."""
+
+    data_dir: Path | None = None
+    """Where cifar10 or fashion-mnist lies."""
+
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which split to score; all: every image, e.g. of a folder that the run has never seen."""
+
+    batch_size: int = Field(250, ge=1)
+    """Images at a time; does not change the result."""
+
+    device: Literal["CPU", "Ascend"] = "CPU"
+    """Where MindSpore computes."""
+
+
+class PredictConfig(_Schema):
+    """How to classify image files."""
+
+    top_k: int = Field(3, ge=1)
+    """How many classes to name for each image."""
+
+    format: Literal["table", "jsonl", "csv"] = "table"
+    """The form of the answer."""
+
+    output: Path | None = None
+    """File for the answer; the screen when not given."""
+
+    batch_size: int = Field(64, ge=1)
+    """Images at a time; does not change the result."""
+
+
+Config = TypeVar("Config", bound=_Schema)
+
+
+def make_config(schema: type[Config], options: dict[str, Any], source: str = "") -> Config:
+    """Check ``options`` against a schema.
+
+    Args:
+        schema: the class to build.
+        options: field name -> value.
+        source: where they come from (a file), for the error.
+
+    Raises:
+        MaamError: unknown key (the nearest is suggested) or a value out of range.
+    """
+    try:
+        return schema(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        where = f"{source}: " if source else ""
+        if first["type"] == "extra_forbidden":
+            near = get_close_matches(key, schema.model_fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "see `maam train --help`"
+            raise MaamError(f"{where}unknown option {key!r}: {hint}") from None
+        raise MaamError(f"{where}{key}: {first['msg']} (got {first['input']!r})") from None
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The options in a TOML recipe, checked; only those that the file sets.
+
+    Raises:
+        MaamError: no such file, no TOML, unknown key, value out of range.
+    """
+    try:
+        options = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise MaamError(f"cannot read the recipe {path}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise MaamError(f"{path} is not TOML: {error}") from None
+    make_config(TrainConfig, options, source=str(path))
+    return options
+
+
+def resolve(
+    options: dict[str, Any], recipe: Path | str | None = None, run: Path | None = None
+) -> TrainConfig:
+    """The options of a training: defaults, then the recipe's or the resumed run's, then given ones.
+
+    Args:
+        options: the given ones.
+        recipe: a TOML file.
+        run: the run folder to go on with; only ``RESUMABLE`` options may differ from its own.
+
+    Raises:
+        MaamError: unknown option, value out of range, unreadable file, or a change that a resumed
+            run can't make.
+    """
+    if run is None:
+        base = read_recipe(Path(recipe)) if recipe is not None else {}
+        return make_config(TrainConfig, {**base, **options})
+    if recipe is not None:
+        raise MaamError("--resume goes on with the run's own options: leave --recipe out")
+    if not (run / CONFIG).is_file():
+        raise MaamError(f"--resume {run} is not a run folder: it has no {CONFIG}")
+    base = read_recipe(run / CONFIG)
+    wanted = make_config(TrainConfig, {**base, **options})
+    before = make_config(TrainConfig, base)
+    for key in options:
+        if key not in RESUMABLE and getattr(wanted, key) != getattr(before, key):
+            raise MaamError(
+                f"--resume can't change {key}: only {', '.join(sorted(RESUMABLE))} may differ"
+            )
+    return wanted
+
+
+def to_toml(config: BaseModel) -> str:
+    """The set options of a config as TOML; ``read_recipe`` gives the same back."""
+    lines = []
+    for key, value in config.model_dump(mode="json", exclude_none=True).items():
+        if isinstance(value, bool):
+            text = str(value).lower()
+        elif isinstance(value, str):
+            text = _toml_string(value)
+        else:
+            text = repr(value)
+        lines.append(f"{key} = {text}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml_string(text: str) -> str:
+    escaped = "".join(
+        f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\U{ord(char):08x}"
+        for char in text
+    )
+    return f'"{escaped}"'

@@ -1,0 +1,263 @@
+"""What a person sees of the verbs: plan, progress, tables. Called by ``cli`` alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from maam.config import DataConfig, PredictConfig
+from maam.errors import MaamError
+
+if TYPE_CHECKING:
+    from maam.doctor import Check
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """One line on standard error."""
+    err.print(f"[bold red]maam:[/] {escape(' '.join(text.split()))}")
+
+
+class TrainDisplay:
+    """Told of a training's events: a progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        self.task = self.bar.add_task("", total=None, facts="", visible=False)
+        self.plan: dict[str, Any] = {}
+
+    def __enter__(self) -> TrainDisplay:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def __call__(self, kind: str, facts: dict[str, Any]) -> None:
+        {
+            "plan": self._plan,
+            "step": self._step,
+            "epoch": self._epoch,
+            "download": self._download,
+            "note": self._note,
+        }[kind](facts)
+
+    def _plan(self, facts: dict[str, Any]) -> None:
+        self.plan, config, images = facts, facts["config"], facts["images"]
+        height, width = facts["preprocessing"]["size"]
+        channels = facts["preprocessing"]["channels"]
+        rows = {
+            "data": f"{facts['data_source']}: {len(facts['classes'])} classes, "
+            f"{images['train']:,} train, {images['val']:,} val, {images['test']:,} test, "
+            f"{channels}x{height}x{width}, augmentation {facts['augment']}",
+            "model": f"{facts['model']}: {facts['parameters']:,} parameters, "
+            f"{facts['macs'] / 1e6:,.1f} M multiply-accumulates an image",
+            "training": f"{config['epochs']} epochs of {facts['steps']:,} steps, batch "
+            f"{facts['batch_size']}, {config['optimizer']} {config['learning_rate']:g} "
+            f"{config['schedule']}, seed {config['seed']}",
+            "device": f"{config['device']} {config['precision']} {config['mode']} mode, "
+            f"MindSpore {facts['environment']['mindspore']}",
+            "run": str(facts["run"]),
+        }
+        for name, text in rows.items():
+            out.print(f"[bold]{name:9}[/] {escape(text)}")
+        for name, reason in facts["skipped"]:
+            err.print(f"[yellow]skipped[/]   {escape(name)}: {escape(reason)}")
+
+    def _step(self, facts: dict[str, Any]) -> None:
+        steps, epochs = self.plan["steps"], self.plan["config"]["epochs"]
+        self.bar.update(
+            self.task,
+            visible=True,
+            description=f"epoch {facts['epoch'] + 1}/{epochs}",
+            total=epochs * steps,
+            completed=facts["epoch"] * steps + facts["step"] + 1,
+            facts=f"loss {facts['loss']:.3f}  accuracy {facts['accuracy']:.1%}  "
+            f"{facts['images_per_second']:,.0f} images/s",
+        )
+
+    def _epoch(self, row: dict[str, Any]) -> None:
+        text = (
+            f"epoch {row['epoch']:3}/{self.plan['config']['epochs']}  "
+            f"loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.2%}  "
+        )
+        if row["val_accuracy"] is not None:
+            text += f"val loss {row['val_loss']:.4f}  val accuracy {row['val_accuracy']:.2%}  "
+        left = (self.plan["config"]["epochs"] - row["epoch"]) * row["seconds"]
+        text += f"{row['images_per_second']:,.0f} images/s  {_duration(left)} left"
+        out.print(text)
+
+    def _download(self, facts: dict[str, Any]) -> None:
+        megabytes = f"{facts['done'] / 1e6:.0f} MB"
+        self.bar.update(
+            self.task,
+            visible=facts["done"] != facts["total"],
+            description="download",
+            total=facts["total"],
+            completed=facts["done"],
+            facts=megabytes,
+        )
+
+    def _note(self, facts: dict[str, Any]) -> None:
+        out.print(escape(facts["text"]))
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def saved(run: Path) -> None:
+    """Where a run lies, and what can be done with it."""
+    name = escape(str(run))
+    out.print(f"\n{name}/README.md tells the whole story. Next:")
+    out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
+
+
+def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
+    """The scores of a split, and those of each class if asked for."""
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    names = {
+        "accuracy": "accuracy",
+        "top5_accuracy": "top-5 accuracy",
+        "f1_macro": "macro F1",
+        "precision_macro": "macro precision",
+        "recall_macro": "macro recall",
+        "ece": "calibration error (ECE)",
+    }
+    for key, name in names.items():
+        if scores[key] is not None:
+            table.add_row(name, f"{scores[key]:.2%}")
+    table.add_row("loss (cross-entropy)", f"{scores['loss']:.4f}")
+    table.add_row("images", f"{scores['images']:,}")
+    out.print(table)
+    if not per_class:
+        return
+    classes = [row["class"] for row in scores["per_class"]]
+    table = Table("class", title="By class", title_justify="left")
+    for name in ("images", "precision", "recall", "F1", "taken for"):
+        table.add_column(name, justify="right")
+    for row, counts in zip(scores["per_class"], scores["confusion"], strict=True):
+        index = classes.index(row["class"])
+        wrong = [(count, other) for other, count in enumerate(counts) if other != index and count]
+        worst = f"{classes[max(wrong)[1]]} {max(wrong)[0]}" if wrong else "-"
+        measures = (f"{row[key]:.2%}" for key in ("precision", "recall", "f1"))
+        table.add_row(escape(row["class"]), f"{row['images']:,}", *measures, escape(worst))
+    out.print(table)
+
+
+def predictions(run: Path, files: Sequence[str], config: PredictConfig) -> int:
+    """Classify files to the screen or a file; 1 if some could not be read."""
+    from maam.predict import predict
+    from maam.predictions import exit_code, render, save
+
+    if not files:
+        raise MaamError("no images given: name files, folders or patterns, or - for standard input")
+    found = predict(run, files, config.top_k, config.batch_size)
+    if config.output is not None:
+        read, failed = save(found, config.format, config.output)
+    else:
+        read, failed = render(found, config.format, sys.stdout)
+    if failed:
+        error(f"{failed} of {read + failed} images could not be read")
+    return exit_code(read, failed)
+
+
+def models(pattern: str, channels: int, size: int) -> None:
+    """The table of models."""
+    from maam.benchmark import count_macs, count_parameters
+    from maam.models import create_model, describe_model, list_models
+
+    names = list_models(pattern)
+    if not names:
+        raise MaamError(f"no model matches {pattern!r}: see `maam models`")
+    table = Table("model", title=f"At {channels}x{size}x{size}, 10 classes", title_justify="left")
+    table.add_column("parameters", justify="right")
+    table.add_column("MACs (M)", justify="right")
+    table.add_column("what it is")
+    for name in names:
+        net = create_model(name, 10, channels, (size, size))
+        macs = count_macs(net, (channels, size, size)) / 1e6
+        table.add_row(name, f"{count_parameters(net):,}", f"{macs:,.1f}", describe_model(name))
+    out.print(table)
+
+
+def description(config: DataConfig, path: Path | None) -> None:
+    """What is in a data set, and what to mend before training."""
+    from maam.data.describe import describe
+    from maam.files import write_atomic
+
+    found = describe(**config.model_dump())
+    if path is not None:
+        write_atomic(path, json.dumps(found.to_dict(), indent=1) + "\n")
+    out.print(f"[bold]{escape(found.name)}[/]: {escape(found.source)}")
+    table = Table("class")
+    for split in found.counts:
+        table.add_column(split, justify="right")
+    for name in found.classes:
+        table.add_row(escape(name), *(f"{counts[name]:,}" for counts in found.counts.values()))
+    table.add_section()
+    table.add_row("all", *(f"{sum(counts.values()):,}" for counts in found.counts.values()))
+    out.print(table)
+    sizes = found.sizes
+    height, width, channels = found.image_shape
+    span = " ".join(
+        f"{name} {w}x{h}"
+        for name, (w, h) in (
+            ("smallest", sizes.smallest),
+            ("median", sizes.median),
+            ("largest", sizes.largest),
+        )
+    )
+    out.print(f"sizes       {span} ({sizes.distinct} different); trained at {width}x{height}")
+    for name, counts in (("formats", found.formats), ("modes", found.modes)):
+        if counts:
+            out.print(
+                f"{name:11} " + ", ".join(f"{key} {count:,}" for key, count in counts.items())
+            )
+    out.print(f"imbalance   {found.imbalance:.1f} (largest class / smallest)")
+    for name, reason in found.unreadable:
+        out.print(f"[yellow]unreadable[/]  {escape(name)}: {escape(reason)}")
+    for line in found.advice:
+        out.print(f"[yellow]advice[/]      {escape(line)}")
+    if not found.advice:
+        out.print("[green]nothing stands out: ready to train[/]")
+
+
+def checks(found: Sequence[Check]) -> int:
+    """The machine's check-up; 1 if something needed is missing."""
+    for check in found:
+        mark = (
+            "[green]ok[/]  "
+            if check.ok
+            else "[red]no[/]  "
+            if check.required
+            else "[yellow]-[/]   "
+        )
+        out.print(f"{mark}{check.name:22} {escape(check.detail)}")
+        if not check.ok and check.fix:
+            out.print(f"{'':26} {escape(check.fix)}")
+    return 1 if any(check.required and not check.ok for check in found) else 0

@@ -1,0 +1,58 @@
+"""Data sources: one file a source, all giving a ``Dataset`` of uint8 images in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from maam.data.base import Dataset, Split
+from maam.errors import MaamError
+
+__all__ = ["SOURCES", "Dataset", "Split", "load_dataset"]
+
+SOURCES = ("cifar10", "fashion-mnist", "digits")
+
+
+def load_dataset(
+    data: str,
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Dataset:
+    """Load a data set by name, or images from a folder or archive by path.
+
+    Args:
+        data: ``cifar10``, ``fashion-mnist``, ``digits``, or a path.
+        data_dir: where the named data set lies (else ``MAAM_DATA``, the cache, a download).
+        image_size: side in pixels for images from a path; 32 when None.
+        val_fraction: part of the training images held out for validation.
+        seed: seed of the splits.
+        progress: called with (bytes so far, bytes in all or None) during a download.
+
+    Raises:
+        MaamError: the data is not there, or is not what it should be.
+    """
+    if data in SOURCES and image_size is not None:
+        raise MaamError(f"--image-size is for folders of images; {data} has a size of its own")
+    if data == "cifar10":
+        from maam.data import cifar10
+
+        return cifar10.load(data_dir, val_fraction, seed, progress)
+    if data == "fashion-mnist":
+        from maam.data import fashion_mnist
+
+        return fashion_mnist.load(data_dir, val_fraction, seed, progress)
+    if data == "digits":
+        from maam.data import digits
+
+        return digits.load(val_fraction, seed)
+    from maam.data import folder
+
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise MaamError(
+            f"--data {data}: no such folder or archive, and not one of {', '.join(SOURCES)}"
+        )
+    return folder.load(path, image_size, val_fraction, seed)

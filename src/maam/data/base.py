@@ -1,0 +1,79 @@
+"""What every data source returns: three splits of uint8 images in memory, with names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split, decoded and fitted to one size.
+
+    Attributes:
+        images: uint8 array (N, H, W, C), C = 1 or 3.
+        labels: int32 array (N,), indices into ``Dataset.classes``.
+        names: one name per image: the file's path, or e.g. ``train/17``.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> Split:
+        """The images at ``indices``, in that order."""
+        return Split(
+            self.images[indices], self.labels[indices], tuple(self.names[i] for i in indices)
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set ready to train on.
+
+    Attributes:
+        name: ``cifar10``, ``fashion-mnist``, ``digits``, or the folder's name.
+        source: where the images came from, for people, e.g. ``CIFAR-10 (JPEG copy)``.
+        classes: class names, in label order.
+        train, val, test: the splits; ``val`` is held out of the training images, and it or
+            ``test`` may be empty (length 0).
+        augment: the augmentation that suits these images: ``none``, ``crop`` or ``crop-flip``.
+        skipped: files that could not be read, as (name, reason).
+    """
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    augment: str = "crop-flip"
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+    @property
+    def all(self) -> Split:
+        """All images, whatever their split."""
+        splits = (self.train, self.val, self.test)
+        return Split(
+            np.concatenate([split.images for split in splits]),
+            np.concatenate([split.labels for split in splits]),
+            tuple(name for split in splits for name in split.names),
+        )
+
+    def limit(self, count: int, seed: int) -> Dataset:
+        """The same data set with a stratified choice of ``count`` training images."""
+        from maam.data.splits import stratified_choice
+
+        return replace(
+            self, train=self.train.take(stratified_choice(self.train.labels, count, seed))
+        )

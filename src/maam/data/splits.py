@@ -1,0 +1,61 @@
+"""Seeded, stratified choices: a subset of a split, and a validation set held out of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from maam.data.base import Split
+from maam.errors import MaamError
+
+
+def stratified_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Choose ``count`` positions so that every class keeps its share.
+
+    Every class is present once before any class is present twice, and a larger choice with the
+    same seed contains the smaller one.
+
+    Args:
+        labels: integer array (N,).
+        count: how many positions to choose, 0..N.
+        seed: seed of the choice; NumPy's global state is neither read nor changed.
+
+    Returns:
+        Sorted positions, int64 array (count,).
+
+    Raises:
+        MaamError: ``count`` is negative or larger than N.
+    """
+    if not 0 <= count <= len(labels):
+        raise MaamError(f"cannot choose {count} of {len(labels)} images: choose 0 to {len(labels)}")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    shuffled = np.asarray(labels)[order]
+    # The r-th of n images of a class is due when a share (r + 1/2) / n of all images is taken:
+    # that rounds every class to its nearest share (the Sainte-Laguë rule).
+    due = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(shuffled == label)
+        due[members] = (np.arange(len(members)) + 0.5) / len(members)
+        due[members[0]] = 0.0
+    return np.sort(order[np.argsort(due, kind="stable")[:count]])
+
+
+def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """Split into what is trained on and a stratified, seeded ``fraction`` that is held out.
+
+    Small classes stay in the first part: holding out never takes the only image of a class while
+    the first part has room for one of each.
+
+    Returns:
+        (train, val), both in the order of ``split``; ``val`` has length 0 when ``fraction`` is 0.
+
+    Raises:
+        MaamError: ``fraction`` is not in [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise MaamError(
+            f"cannot hold out a fraction of {fraction}: give a number from 0 to below 1"
+        )
+    kept = len(split) - round(len(split) * fraction)
+    train = stratified_choice(split.labels, kept, seed)
+    val = np.setdiff1d(np.arange(len(split)), train, assume_unique=True)
+    return split.take(train), split.take(val)

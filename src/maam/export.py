@@ -1,0 +1,72 @@
+"""The deployed artefact: ONNX, written, reloaded and compared before it counts."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from maam.errors import MaamError
+from maam.files import write_atomic
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+TOLERANCE = 1e-4  # largest difference of a logit, relative to the largest logit
+
+
+def export_onnx(net: nn.Cell, image_shape: tuple[int, int, int], path: Path) -> float:
+    """Write a network in inference mode as ONNX, opset 11, for any batch size.
+
+    The input is ``image``, float32 (N, C, H, W); the output is ``logits``, float32 (N, K).
+
+    Args:
+        net: a network for which ``set_train(False)`` holds.
+        image_shape: (C, H, W).
+        path: the file to write.
+
+    Returns:
+        The largest difference between a logit of ONNX Runtime and one of MindSpore on random
+        images, relative to the largest logit.
+
+    Raises:
+        MaamError: the exported file does not compute the same; nothing has been written then.
+    """
+    import mindspore as ms
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        one = ms.Tensor(np.zeros((1, *image_shape), np.float32))
+        ms.export(net, one, file_name=f"{folder}/model", file_format="ONNX")
+        model = onnx.load(f"{folder}/model.onnx")
+    graph = model.graph
+    # The weights are inputs too in MindSpore's file; the image is the input that is no weight.
+    weights = {weight.name for weight in graph.initializer}
+    (image,) = (entry for entry in graph.input if entry.name not in weights)
+    (logits,) = graph.output
+    for node in graph.node:
+        for names, old, new in (
+            (node.input, image.name, "image"),
+            (node.output, logits.name, "logits"),
+            (node.input, logits.name, "logits"),
+        ):
+            names[:] = [new if name == old else name for name in names]
+    image.name, logits.name = "image", "logits"
+    for entry in (image, logits):
+        entry.type.tensor_type.shape.dim[0].dim_param = "N"
+    graph.name = "maam"
+    onnx.checker.check_model(model)
+
+    content = model.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).random((3, *image_shape), dtype=np.float32)
+    expected = net(ms.Tensor(images)).asnumpy()
+    (found,) = session.run(None, {"image": images})
+    error = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+    if not error <= TOLERANCE:
+        raise MaamError(f"{path}: the export differs from the network by {error:.2g}; not written")
+    write_atomic(path, content)
+    return error

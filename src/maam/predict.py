@@ -1,0 +1,247 @@
+"""Image files -> classes, from a run folder, on ONNX Runtime; no training framework is imported."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
+
+from maam.checkpoint import META, read_meta
+from maam.data.images import UnreadableImage, decode, fit, to_rgb
+from maam.data.transforms import Preprocessing
+from maam.errors import MaamError
+from maam.evaluate import softmax
+from maam.inputs import Item, find_images
+from maam.predictions import Prediction
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+MODEL = "model.onnx"
+
+Source = str | Path | bytes | Image.Image | np.ndarray
+
+
+class _Preprocessing(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    channels: Literal[1, 3]
+    mean: list[FiniteFloat]
+    std: list[Annotated[FiniteFloat, Field(gt=0)]]
+
+
+class _Meta(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    classes: Annotated[list[str], Field(min_length=2)]
+    preprocessing: _Preprocessing
+
+
+class Classifier:
+    """A trained network and what its images must look like.
+
+    Attributes:
+        classes: K class names, in the order of the probabilities.
+        size: (H, W) to which every image is fitted.
+        channels: 1 (grey) or 3 (RGB).
+        preprocessing: turns fitted images into the network's input.
+    """
+
+    def __init__(self, meta: _Meta, session: InferenceSession) -> None:
+        height, width = meta.preprocessing.size
+        self.classes = tuple(meta.classes)
+        self.size = (height, width)
+        self.channels = meta.preprocessing.channels
+        self.preprocessing = Preprocessing(
+            self.size,
+            self.channels,
+            tuple(meta.preprocessing.mean),
+            tuple(meta.preprocessing.std),
+        )
+        self._session = session
+
+    @classmethod
+    def load(cls, run: str | os.PathLike[str]) -> Classifier:
+        """The classifier of a run folder, from its ``meta.json`` and ``model.onnx``.
+
+        Raises:
+            MaamError: no run folder, or the two files are damaged or do not fit together.
+        """
+        run = Path(run)
+        if not run.is_dir():
+            what = "is a file, not a folder" if run.exists() else "does not exist"
+            raise MaamError(f"{run} {what}: name a run folder, as `maam train` makes it")
+        classifier = cls(_checked_meta(run), _open_session(run / MODEL))
+        classifier._check(run)
+        return classifier
+
+    def prepare(self, image: Path | bytes | Image.Image | np.ndarray) -> np.ndarray:
+        """uint8 (H, W, C) of a file, a file's content, a Pillow image, or an array.
+
+        An array is uint8, (H, W) or (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA, of any size.
+
+        Raises:
+            UnreadableImage: ``image`` is none of these.
+        """
+        if isinstance(image, (Path, bytes)):
+            rgb = decode(image)
+        else:
+            try:
+                rgb = to_rgb(_from_array(image) if isinstance(image, np.ndarray) else image)
+            except Exception as error:  # Pillow reads an opened file only now
+                raise UnreadableImage("image", _one_line(error)) from error
+        return fit(rgb, self.size, self.channels)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 (N, K) of prepared images uint8 (N, H, W, C); NaN where a logit is not finite."""
+        (logits,) = self._session.run(["logits"], {"image": self.preprocessing(pixels)})
+        with np.errstate(invalid="ignore"):
+            return softmax(np.asarray(logits)).astype(np.float32)
+
+    def classify(
+        self, images: Sequence[Path | Image.Image | np.ndarray], batch_size: int = 64
+    ) -> np.ndarray:
+        """Probabilities float32 (N, K) of N images, ``batch_size`` at a time.
+
+        Raises:
+            MaamError: an image can't be read; ``predict`` goes on with the next one instead.
+        """
+        rows = [np.empty((0, len(self.classes)), np.float32)]
+        for start in range(0, len(images), batch_size):
+            batch = [self.prepare(image) for image in images[start : start + batch_size]]
+            rows.append(self.probabilities(np.stack(batch)))
+        return np.concatenate(rows)
+
+    def _check(self, run: Path) -> None:
+        """Refuse a network that does not fit ``meta.json``, by its shapes and on a black image."""
+        path, again = run / MODEL, f"{META} and {MODEL} must come from one run: train again"
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [i.name for i in inputs] != ["image"] or [o.name for o in outputs] != ["logits"]:
+            raise MaamError(f"{path} was not exported by maam: it must turn `image` into `logits`")
+        if not len(self.preprocessing.mean) == len(self.preprocessing.std) == self.channels:
+            raise MaamError(f"{run / META}: mean and std must have {self.channels} numbers each")
+        wanted, ours = inputs[0].shape[1:], [self.channels, *self.size]
+        # Of a network for images of any size, H and W are names, not numbers.
+        named = [w if isinstance(w, int) else o for w, o in zip(wanted, ours, strict=False)]
+        if len(wanted) != 3 or named != ours:
+            raise MaamError(f"{path} takes images {wanted} (C, H, W), {META} says {ours}; {again}")
+        try:  # with two images: a batch size of 1 may have been frozen into the network
+            found = self.probabilities(np.zeros((2, *self.size, self.channels), np.uint8)).shape
+        except Exception as error:  # ONNX Runtime's errors have no common class of their own
+            raise MaamError(f"{path} does not run: {_one_line(error)}; {again}") from None
+        if found != (2, len(self.classes)):
+            raise MaamError(
+                f"{path} gives logits {found} for 2 images, {META} names {len(self.classes)} "
+                f"classes; {again}"
+            )
+
+
+def predict(
+    run: str | os.PathLike[str],
+    inputs: Source | Iterable[Source],
+    top_k: int = 1,
+    batch_size: int = 64,
+    stdin: BinaryIO | None = None,
+) -> Iterator[Prediction]:
+    """Classify images, in the order given, ``batch_size`` at a time.
+
+    An image that can't be read gives a ``Prediction`` with an ``error``, and the next one follows.
+
+    Args:
+        run: a run folder, as ``maam.train`` makes it.
+        inputs: strings: files, folders, globs or ``-`` (see ``inputs.expand``); a ``Path`` is a
+            file or folder whatever characters are in it; images in memory are as for
+            ``Classifier.prepare``. One, or any number; they are taken as they are needed.
+        top_k: how many classes to name; all of them if there are fewer.
+        batch_size: images at a time; does not change the result.
+        stdin: what ``-`` reads; this process's standard input when None.
+
+    Example:
+        >>> for prediction in maam.predict("runs/digits-maam", ["photos", "scans/*.png"]):
+        ...     print(prediction.file, prediction.classes, prediction.error)
+
+    Raises:
+        MaamError: at once, if the run folder or an option is not usable.
+    """
+    for option, value in (("top-k", top_k), ("batch-size", batch_size)):
+        if value < 1:
+            raise MaamError(f"--{option} must be 1 or more, not {value}")
+    classifier = Classifier.load(run)
+    if isinstance(inputs, Source):
+        inputs = [inputs]
+    return _stream(classifier, find_images(inputs, stdin), top_k, batch_size)
+
+
+def _open_session(path: Path) -> InferenceSession:
+    import onnxruntime
+
+    if not path.is_file():
+        raise MaamError(f"{path} is missing: copy the whole run folder, or train again")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its errors are raised as well; here they become one line
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common class of their own
+        raise MaamError(f"{path} is damaged or not ONNX: {_one_line(error)}") from None
+
+
+def _checked_meta(run: Path) -> _Meta:
+    try:
+        return _Meta.model_validate(read_meta(run))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MaamError(f"{run / META}: {where}: {first['msg']}; train again") from None
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"an array of {pixels.dtype}: expected uint8, 0 to 255")
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if not pixels.size or (pixels.ndim != 2 and pixels.shape[2:] not in ((3,), (4,))):
+        raise ValueError(f"an array {pixels.shape}: expected (H, W), or (H, W, C) of 1, 3 or 4")
+    return Image.fromarray(pixels)
+
+
+def _stream(
+    classifier: Classifier, items: Iterator[Item], top_k: int, batch_size: int
+) -> Iterator[Prediction]:
+    while batch := list(itertools.islice(items, batch_size)):
+        prepared = [_prepared(classifier, item) for item in batch]
+        pixels = [image for image in prepared if not isinstance(image, str)]
+        rows = iter(classifier.probabilities(np.stack(pixels)) if pixels else [])
+        for item, image in zip(batch, prepared, strict=True):
+            if isinstance(image, str):
+                yield Prediction(item.name, error=image)
+            else:
+                yield _best(item.name, next(rows), classifier.classes, top_k)
+
+
+def _prepared(classifier: Classifier, item: Item) -> np.ndarray | str:
+    """The pixels, or the reason why there are none."""
+    if isinstance(item.image, str):
+        return item.image
+    try:
+        return classifier.prepare(item.image)
+    except UnreadableImage as error:
+        return error.reason
+
+
+def _best(name: str, row: np.ndarray, classes: tuple[str, ...], top_k: int) -> Prediction:
+    """The ``top_k`` best of probabilities (K,); of equal ones the first class is better."""
+    if not np.isfinite(row).all():
+        return Prediction(name, error="the network's output is not finite: its weights are damaged")
+    best = np.argsort(-row, kind="stable")[:top_k].tolist()
+    return Prediction(name, tuple(classes[i] for i in best), tuple(row[best].tolist()))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,288 @@
+"""Formats results for people: the model card of a run folder, a score table, a metrics CSV."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maam.files import write_atomic
+
+UNKNOWN = "not recorded"
+
+# The plots of a run folder, in the order of the model card.
+PLOTS = {
+    "curves.png": "Loss and accuracy by epoch",
+    "agent_weights.png": "Weight of each agent by epoch",
+    "confusion.png": "Confusion matrix",
+    "mistakes.png": "The most confident mistakes",
+    "batch.png": "A training batch as the network sees it",
+}
+
+# Score -> name for people. All are fractions, shown in %.
+_FRACTIONS = {
+    "accuracy": "Accuracy",
+    "top5_accuracy": "Top-5 accuracy",
+    "f1_macro": "F1, macro average",
+    "precision_macro": "Precision, macro average",
+    "recall_macro": "Recall, macro average",
+    "ece": "Calibration error (ECE, 15 bins)",
+}
+
+
+def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write ``metrics.jsonl`` and ``metrics.csv`` into ``folder``: one line an epoch.
+
+    In the CSV file the agents' weights become columns ``agent_weight_<module>_<agent>``, both
+    counted from 1, and a value that an epoch does not have is an empty cell.
+
+    Raises:
+        MaamError: a file cannot be written.
+    """
+    lines = (json.dumps(row) + "\n" for row in history)
+    write_atomic(folder / "metrics.jsonl", "".join(lines))
+    rows = [_flat(row) for row in history]
+    columns = dict.fromkeys(key for row in rows for key in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    if rows:
+        writer.writeheader()
+        writer.writerows(rows)
+    write_atomic(folder / "metrics.csv", text.getvalue())
+
+
+def scores_table(scores: Mapping[str, Any]) -> str:
+    """Markdown table of the overall scores, in %; a score that is missing is said to be."""
+    rows = [("Images", _count(scores.get("images")))]
+    for key, name in _FRACTIONS.items():
+        if key == "top5_accuracy" and key in scores and scores[key] is None:
+            continue  # says nothing when there are five classes or fewer
+        rows.append((name, _percent(scores.get(key))))
+    loss = scores.get("loss")
+    rows.append(("Cross-entropy loss (nats)", UNKNOWN if loss is None else f"{loss:.4f}"))
+    return _table(("Score", "Value"), rows)
+
+
+def model_card(
+    meta: Mapping[str, Any],
+    scores: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    command: str,
+) -> str:
+    """Markdown model card of a run folder, to be its README.md. Links the files of ``PLOTS``.
+
+    Args:
+        meta: what meta.json holds, with ``parameters``, ``macs``, ``config``, ``environment``,
+            ``seconds`` (of training) and ``images`` (counts of train, val, test).
+        scores: from ``maam.evaluate.score``, of the test split unless ``meta["metrics"]["split"]``
+            says ``val``; empty if nothing was scored.
+        history: the rows of metrics.jsonl.
+        command: the command line that repeats the run.
+
+    Anything missing is written as "not recorded"; nothing raises.
+    """
+    model, data = _text(meta.get("model")), _text(meta.get("data"))
+    sections = [
+        f"# {model} trained on {data}",
+        "An image classifier made with `maam`.",
+        _facts(meta),
+        f"## Results on the {_scored(meta)[0]} images",
+        _results(meta, scores),
+        *_plots(scores, history),
+        "## How it was trained",
+        _training(meta, history),
+        "This command repeats the run:",
+        _code("sh", command),
+        "## How to use it",
+        _usage(meta),
+        "## Limits",
+        _limits(meta),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _facts(meta: Mapping[str, Any]) -> str:
+    classes = meta.get("classes") or []
+    names = ", ".join(_text(name) for name in classes[:100]) or UNKNOWN
+    rest = f" and {len(classes) - 100} more, in `meta.json`" if len(classes) > 100 else ""
+    images = meta.get("images") or {}
+    rows = [
+        ("Model", _text(meta.get("model"))),
+        ("Parameters", _count(meta.get("parameters"))),
+        ("Multiply-accumulates per image", _count(meta.get("macs"))),
+        ("Input", _size(meta)),
+        (f"Classes ({len(classes)})", names + rest),
+        ("Data", _text(meta.get("data"))),
+        ("Source of the data", _text(meta.get("data_source"))),
+        *((f"Images, {split}", _count(images.get(split))) for split in ("train", "val", "test")),
+    ]
+    return _table(("Fact", "Value"), rows)
+
+
+def _scored(meta: Mapping[str, Any]) -> tuple[str, str]:
+    """The name of the split that was scored, and what a reader must know about it."""
+    if (meta.get("metrics") or {}).get("split") == "val":
+        return "validation", (
+            "There were no test images. The validation images also chose the best epoch, so these "
+            "scores flatter the model."
+        )
+    return "test", "These images were used neither to train nor to choose the epoch."
+
+
+def _results(meta: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    if not scores:
+        return "No image was held out, so nothing is known about unseen images."
+    rows = (
+        (
+            _text(row.get("class")),
+            _count(row.get("images")),
+            *(_percent(row.get(key)) for key in ("precision", "recall", "f1")),
+        )
+        for row in scores.get("per_class", ())
+    )
+    by_class = _table(("Class", "Images", "Precision", "Recall", "F1"), rows)
+    return f"{_scored(meta)[1]}\n\n{scores_table(scores)}\n\n{by_class}"
+
+
+def _plots(scores: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Links to the plots that a run with these results has."""
+    drawn = {
+        "curves.png": bool(history),
+        "agent_weights.png": any(row.get("agent_weights") for row in history),
+        "confusion.png": bool(scores),
+        "mistakes.png": bool(scores),
+        "batch.png": True,
+    }
+    return [f"![{caption}](plots/{name})" for name, caption in PLOTS.items() if drawn[name]]
+
+
+def _training(meta: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+    measured = [row for row in history if row.get("val_accuracy") is not None]
+    best = max(measured, key=lambda row: row["val_accuracy"], default=None)
+    rows = [
+        ("Epochs trained", _text(history[-1].get("epoch")) if history else UNKNOWN),
+        (
+            "Best validation accuracy",
+            f"{_percent(best['val_accuracy'])} at epoch {_text(best.get('epoch'))}"
+            if best
+            else "no validation images were held out",
+        ),
+        ("Time spent in training", _duration(meta.get("seconds"))),
+    ]
+    options = (
+        (f"`{key}`", "not set" if value is None else _text(value))
+        for key, value in (meta.get("config") or {}).items()
+    )
+    versions = (
+        (_text(key), _text(value)) for key, value in (meta.get("environment") or {}).items()
+    )
+    return "\n\n".join(
+        (
+            _table(("Training", "Value"), rows),
+            _table(("Option", "Value"), options),
+            _table(("Environment", "Value"), versions),
+        )
+    )
+
+
+def _usage(meta: Mapping[str, Any]) -> str:
+    command = _code("sh", "maam predict RUN photo.jpg")
+    snippet = _code(
+        "python",
+        'import maam\n\nfor prediction in maam.predict("RUN", ["photo.jpg"], top_k=3):\n'
+        "    print(prediction.file, prediction.classes, prediction.probabilities)",
+    )
+    return (
+        f"`RUN` is this folder.\n\n{command}\n\n{snippet}\n\n"
+        f"Before the network sees an image, `maam` {_preprocessing(meta)}"
+    )
+
+
+def _preprocessing(meta: Mapping[str, Any]) -> str:
+    preprocessing = meta.get("preprocessing") or {}
+    colours = {1: "turns it grey", 3: "turns it into RGB colour"}
+    channels = preprocessing.get("channels") or 0
+    colour = colours.get(channels, "gives it the colours that the network expects")
+    mean, std = (preprocessing.get(key) or () for key in ("mean", "std"))
+    words = f"{colour}, fits it to {_size(meta)} and divides its values by 255"
+    if any(mean) or any(value != 1 for value in std):
+        words += f", then subtracts {_numbers(mean)} and divides by {_numbers(std)}, by channel"
+    return f"{words}."
+
+
+def _limits(meta: Mapping[str, Any]) -> str:
+    return (
+        f"- It was trained on {_text(meta.get('data'))} only, and knows no other classes than "
+        "those above.\n"
+        "- It answers every image with one of these classes, often confidently, even if the "
+        "image shows something else.\n"
+        "- The scores hold for images like those that were scored. Pictures taken in another way "
+        "may do worse: measure with your own before you rely on it.\n"
+        "- The licence of the training data, and what it allows you to do with the weights, is "
+        "yours to check."
+    )
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with the agents' weights, one list a module, spread over columns of their own."""
+    flat = {key: value for key, value in row.items() if key != "agent_weights"}
+    for module, weights in enumerate(row.get("agent_weights") or (), start=1):
+        for agent, weight in enumerate(weights, start=1):
+            flat[f"agent_weight_{module}_{agent}"] = weight
+    return flat
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown table, just the header if there are no rows; all but the first column to the right
+    when there are several, because they are numbers then."""
+    rule = ("---", "---") if len(header) == 2 else ("---", *("---:" for _ in header[1:]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
+
+
+def _code(language: str, text: str) -> str:
+    return f"```{language}\n{text}\n```"
+
+
+def _text(value: object) -> str:
+    """``value`` as Markdown that shows it literally, in a table cell too."""
+    if value is None or value == "":
+        return UNKNOWN
+    line = html.escape(" ".join(str(value).split()), quote=False)
+    for mark in "\\`*_[]|~$":
+        line = line.replace(mark, f"\\{mark}")
+    return line
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def _percent(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{100 * value:.2f} %"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _size(meta: Mapping[str, Any]) -> str:
+    preprocessing = meta.get("preprocessing") or {}
+    try:
+        height, width = preprocessing["size"]
+    except (KeyError, TypeError, ValueError):
+        return UNKNOWN
+    return f"{height} x {width} pixels (height x width)"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return UNKNOWN
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {left:02d} s" if minutes else f"{seconds:.1f} s"
