@@ -15,6 +15,6 @@ from maam.data import load_dataset
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
 digits = load_dataset("digits")
-for image, label, _ in zip(digits.test.images[:10, :, :, 0], digits.test.labels, range(10)):
-    number = sum(1 for _ in folder.glob(f"{label}-*.png")) + 1
-    Image.fromarray(image).save(folder / f"{label}-{number}.png")
+for number in range(10):
+    image, label = digits.test.images[number, :, :, 0], digits.test.labels[number]
+    Image.fromarray(image).save(folder / f"{number}-is-a-{label}.png")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import maam  # noqa: F401 - before MindSpore, which reads its environment when it is imported
+
 
 @pytest.fixture(autouse=True)
 def _in_a_clean_folder(tmp_path, monkeypatch):

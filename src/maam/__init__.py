@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from maam.checkpoint import load_model as load_model
     from maam.data import load_dataset as load_dataset
     from maam.data.describe import describe as describe
-    from maam.doctor import checks as doctor
+    from maam.doctor import checks as doctor  # noqa: F401
     from maam.errors import MaamError as MaamError
     from maam.evaluate import evaluate as evaluate
     from maam.models import create_model as create_model

@@ -60,6 +60,8 @@ def set_device(device: str, mode: str = "graph") -> None:
     import mindspore as ms
 
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    if ms.get_context("device_target") == device:
+        return  # once it has computed, MindSpore refuses even the device that it has
     try:
         ms.set_device(device)
     except (RuntimeError, ValueError) as error:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 import maam
 from maam import console
-from maam.config import DataConfig, EvaluateConfig, PredictConfig, TrainConfig
+from maam.config import DataConfig, EvaluateConfig, PredictConfig, TrainConfig, explain
 from maam.errors import MaamError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -22,6 +22,7 @@ app = App(
     version=maam.__version__,
     help="Small image classifiers that people really deploy, built on MindSpore.",
     help_format="markdown",
+    suppress_keyboard_interrupt=False,  # run() says how to go on
 )
 Flags = Parameter(name="*")
 
@@ -39,7 +40,9 @@ def run(arguments: list[str]) -> int:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
-        console.error(str(error))
+        cause = error.__cause__
+        invalid = isinstance(cause, ValidationError)
+        console.error(explain(cause, TrainConfig, flags=True) if invalid else str(error))
     except MaamError as error:
         console.error(str(error))
     except KeyboardInterrupt:
@@ -92,6 +95,7 @@ def train(
 @app.command
 def evaluate(
     run: Path,
+    /,
     *,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
     config: Annotated[EvaluateConfig | None, Flags] = None,
@@ -122,6 +126,7 @@ def evaluate(
 @app.command
 def predict(
     run: Path,
+    /,
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     config: Annotated[PredictConfig | None, Flags] = None,
 ) -> int:
@@ -146,7 +151,7 @@ def predict(
 
 
 @app.command
-def models(pattern: str = "*", *, data: Literal["rgb", "grey"] = "rgb", size: int = 32) -> int:
+def models(pattern: str = "*", /, *, data: Literal["rgb", "grey"] = "rgb", size: int = 32) -> int:
     """List the models with their parameters and multiply-accumulates.
 
     **Examples**
@@ -169,7 +174,8 @@ def models(pattern: str = "*", *, data: Literal["rgb", "grey"] = "rgb", size: in
 
 @app.command
 def data(
-    source: str = "digits",
+    source: str,
+    /,
     *,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
     config: Annotated[DataConfig | None, Flags] = None,
@@ -188,8 +194,7 @@ def data(
     json_
         Write the description to this file too.
     """
-    options = {"data": source, **_given(config)}
-    console.description(DataConfig(**options), json_)
+    console.description(source, config or DataConfig(), json_)
     return 0
 
 

@@ -26,10 +26,7 @@ class _Schema(BaseModel):
 
 
 class DataConfig(_Schema):
-    """Which images, at which size, split how."""
-
-    data: str = "digits"
-    """cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders."""
+    """Where images lie, at which size, split how."""
 
     data_dir: Path | None = None
     """Where cifar10 or fashion-mnist lies; else MAAM_DATA, else the cache, else a download."""
@@ -46,6 +43,9 @@ class DataConfig(_Schema):
 
 class TrainConfig(DataConfig):
     """All that decides how a run turns out."""
+
+    data: str = "digits"
+    """cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders."""
 
     model: str = "maam"
     """A name that `maam models` lists."""
@@ -163,14 +163,23 @@ def make_config(schema: type[Config], options: dict[str, Any], source: str = "")
     try:
         return schema(**options)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        where = f"{source}: " if source else ""
-        if first["type"] == "extra_forbidden":
-            near = get_close_matches(key, schema.model_fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see `maam train --help`"
-            raise MaamError(f"{where}unknown option {key!r}: {hint}") from None
-        raise MaamError(f"{where}{key}: {first['msg']} (got {first['input']!r})") from None
+        raise MaamError(explain(error, schema, source)) from None
+
+
+def explain(
+    error: ValidationError, schema: type[BaseModel], source: str = "", flags: bool = False
+) -> str:
+    """The first complaint of a failed check, in one line; ``flags`` spells names as flags."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if flags:
+        key = "--" + key.replace("_", "-")
+    where = f"{source}: " if source else ""
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(key, schema.model_fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see `maam train --help`"
+        return f"{where}unknown option {key!r}: {hint}"
+    return f"{where}{key}: {first['msg']} (got {first['input']!r})"
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -205,12 +205,12 @@ def models(pattern: str, channels: int, size: int) -> None:
     out.print(table)
 
 
-def description(config: DataConfig, path: Path | None) -> None:
+def description(data: str, config: DataConfig, path: Path | None) -> None:
     """What is in a data set, and what to mend before training."""
     from maam.data.describe import describe
     from maam.files import write_atomic
 
-    found = describe(**config.model_dump())
+    found = describe(data, **config.model_dump())
     if path is not None:
         write_atomic(path, json.dumps(found.to_dict(), indent=1) + "\n")
     out.print(f"[bold]{escape(found.name)}[/]: {escape(found.source)}")
@@ -223,7 +223,7 @@ def description(config: DataConfig, path: Path | None) -> None:
     table.add_row("all", *(f"{sum(counts.values()):,}" for counts in found.counts.values()))
     out.print(table)
     sizes = found.sizes
-    height, width, channels = found.image_shape
+    height, width, _ = found.image_shape
     span = " ".join(
         f"{name} {w}x{h}"
         for name, (w, h) in (

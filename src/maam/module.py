@@ -207,7 +207,8 @@ class MAAM(nn.Cell):
                 "give one of each per agent"
             )
         # Neighbours of one shape run as one block.
-        shapes = [(key, len(list(run))) for key, run in groupby(zip(kernel_sizes, resolutions))]
+        pairs = zip(kernel_sizes, resolutions, strict=True)
+        shapes = [(shape, len(list(run))) for shape, run in groupby(pairs)]
         self.agents = nn.CellList(
             [
                 AgentBlock(in_channels, out_channels, kernel, reading, count, pool, resolution)
@@ -220,6 +221,6 @@ class MAAM(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         maps = ()
         for agent in self.agents:
-            maps = maps + (agent(x),)
+            maps = (*maps, agent(x))
         stacked = maps[0] if len(maps) == 1 else ops.concat(maps, 1)
         return self.reduce(self.fusion(stacked))

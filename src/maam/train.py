@@ -77,7 +77,9 @@ def make_optimizer(net: nn.Cell, config: TrainConfig, rates: np.ndarray) -> nn.O
     ]
     groups = [group for group in groups if group.get("params", True)]
     if config.optimizer == "sgd":
-        return nn.Momentum(groups, rates.tolist(), config.momentum, use_nesterov=True)
+        # Not nn.Momentum, which ignores use_nesterov on CPU.
+        momentum = config.momentum
+        return nn.SGD(groups, rates.tolist(), momentum=momentum, nesterov=momentum > 0)
     return nn.Adam(groups, rates.tolist(), beta1=config.momentum)
 
 
@@ -106,12 +108,12 @@ def make_train_step(
         logits = forward_net(images).astype(ms.float32)
         return loss_function(logits, labels) * scale, logits
 
-    gradient = ms.value_and_grad(forward, None, optimizer.parameters, has_aux=True)
+    differentiate = ms.value_and_grad(forward, None, optimizer.parameters, has_aux=True)
 
     def step(images: Tensor, labels: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-        (loss, logits), gradients = gradient(images, labels)
+        (loss, logits), gradients = differentiate(images, labels)
         if scale != 1:
-            gradients = ops.HyperMap()(ops.partial(ops.mul, 1 / scale), gradients)
+            gradients = tuple([gradient / scale for gradient in gradients])
         if clip_norm > 0:
             gradients = ops.clip_by_global_norm(gradients, clip_norm)
         if decoupled > 0:
@@ -122,7 +124,7 @@ def make_train_step(
             # A young average forgets its random start: the decay grows towards its final value.
             count = optimizer.global_step.astype(ms.float32)
             decay = ops.minimum(Tensor(ema, ms.float32), (1 + count) / (10 + count))
-            for parameter, mean in zip(live, averages):
+            for parameter, mean in zip(live, averages):  # noqa: B905 - graphs know no strict
                 ops.assign(mean, mean * decay + parameter * (1 - decay))
         correct = (logits.argmax(1) == labels).sum()
         return loss, correct

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 
 from maam.data.base import Dataset, Split
@@ -52,7 +53,7 @@ def load_dataset(
 
     path = Path(data).expanduser()
     if not path.exists():
-        raise MaamError(
-            f"--data {data}: no such folder or archive, and not one of {', '.join(SOURCES)}"
-        )
+        near = get_close_matches(data, SOURCES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"name one, or {', '.join(SOURCES)}"
+        raise MaamError(f"--data {data}: no such folder or archive: {hint}")
     return folder.load(path, image_size, val_fraction, seed)

@@ -70,7 +70,7 @@ def augment(images: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarr
     Args:
         images: uint8 (N, H, W, C); not changed.
         kind: ``none``; ``crop``: zero-pad an eighth of the side (4 at 32 pixels) all round and cut
-            the size back out anywhere; ``crop-flip``: mirror left to right with probability 1/2 too.
+            the size back out anywhere; ``crop-flip``: mirror half of the images as well.
         rng: where the randomness comes from.
 
     Returns:

@@ -1,0 +1,5 @@
+"""``python -m maam`` is ``maam``."""
+
+from maam.cli import main
+
+main()
