@@ -86,7 +86,9 @@ def test_a_training_step_learns_and_the_export_computes_the_same(name, tmp_path,
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     batch = rng.random((5, 1, 9, 12), np.float32)
     (found,) = session.run(["logits"], {"image": batch})
-    np.testing.assert_allclose(found, net(Tensor(batch)).asnumpy(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(found), net(Tensor(batch)).asnumpy(), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_an_export_that_differs_is_refused_and_leaves_nothing(tmp_path, monkeypatch):

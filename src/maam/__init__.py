@@ -47,7 +47,7 @@ _HOME = {
     "predict": "predict",
 }
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 class _Package(types.ModuleType):

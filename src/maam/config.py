@@ -31,13 +31,13 @@ class DataConfig(_Schema):
     data_dir: Path | None = None
     """Where cifar10 or fashion-mnist lies; else MAAM_DATA, else the cache, else a download."""
 
-    image_size: int | None = Field(None, ge=8, le=512)
+    image_size: int | None = Field(default=None, ge=8, le=512)
     """Side in pixels to which folder images are fitted (32 when not given)."""
 
-    val_fraction: float = Field(0.1, ge=0, lt=1)
+    val_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Part of the training images held out for validation; 0 trains on all of them."""
 
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of splits, initial weights, order and augmentation."""
 
 
@@ -50,7 +50,7 @@ class TrainConfig(DataConfig):
     model: str = "maam"
     """A name that `maam models` lists."""
 
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     """Train on this many images only (a stratified choice): for quick trials."""
 
     augment: Literal["auto", "none", "crop", "crop-flip"] = "auto"
@@ -59,43 +59,43 @@ class TrainConfig(DataConfig):
     normalize: Literal["unit", "standard"] = "unit"
     """unit: pixels in [0, 1], as the paper; standard: then mean 0 and deviation 1 by channel."""
 
-    workers: int = Field(4, ge=1)
+    workers: int = Field(default=4, ge=1)
     """Threads that prepare batches; never more than there are cores."""
 
-    epochs: int = Field(15, ge=1)
+    epochs: int = Field(default=15, ge=1)
     """Passes over the training images."""
 
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Images in a training step."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """sgd has Nesterov momentum."""
 
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """The highest rate of the schedule."""
 
     schedule: Literal["cosine", "triangular", "constant"] = "cosine"
     """How the rate falls after the warm-up: half a cosine to 0, straight to 0, or not at all."""
 
-    warmup_epochs: float = Field(0.0, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0)
     """Epochs in which the rate rises from 0 in a straight line."""
 
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of sgd; beta 1 of adam and adamw."""
 
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """Of weights, not of biases, norms and fusion scalars; decoupled for adamw."""
 
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target that is spread over all classes."""
 
-    ema: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then the result; 0: off."""
 
-    clip_norm: float = Field(0.0, ge=0)
+    clip_norm: float = Field(default=0.0, ge=0)
     """Largest global norm of the gradient; 0: off."""
 
-    early_stopping: int = Field(0, ge=0)
+    early_stopping: int = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation accuracy; 0: off."""
 
     device: Literal["CPU", "Ascend"] = "CPU"
@@ -123,7 +123,7 @@ class EvaluateConfig(_Schema):
     split: Literal["test", "val", "train", "all"] = "test"
     """Which split to score; all: every image, e.g. of a folder that the run has never seen."""
 
-    batch_size: int = Field(250, ge=1)
+    batch_size: int = Field(default=250, ge=1)
     """Images at a time; does not change the result."""
 
     device: Literal["CPU", "Ascend"] = "CPU"
@@ -133,7 +133,7 @@ class EvaluateConfig(_Schema):
 class PredictConfig(_Schema):
     """How to classify image files."""
 
-    top_k: int = Field(3, ge=1)
+    top_k: int = Field(default=3, ge=1)
     """How many classes to name for each image."""
 
     format: Literal["table", "jsonl", "csv"] = "table"
@@ -142,7 +142,7 @@ class PredictConfig(_Schema):
     output: Path | None = None
     """File for the answer; the screen when not given."""
 
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Images at a time; does not change the result."""
 
 
