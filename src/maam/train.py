@@ -190,7 +190,7 @@ def train(
         "data": config.data,
         "data_source": dataset.source,
         "images": {"train": len(dataset.train), "val": len(dataset.val), "test": len(dataset.test)},
-        "config": config.model_dump(mode="json", exclude_none=True),
+        "config": config.model_dump(mode="json", exclude_none=True, exclude={"out"}),
         "environment": backend.environment(),
     }
     state = checkpoint.TrainingState(net, optimizer, average)
@@ -198,7 +198,7 @@ def train(
         folder = checkpoint.new_run_folder(config.out, config.data, config.model)
     else:
         state.load(folder)
-    write_atomic(folder / CONFIG, to_toml(config))
+    write_atomic(folder / CONFIG, to_toml(config.model_copy(update={"out": None})))
     write_atomic(folder / "environment.json", json.dumps(meta["environment"], indent=1) + "\n")
     checkpoint.write_meta(folder, meta)
     plan = {"run": folder, "steps": steps, "batch_size": batch_size, "augment": augment}

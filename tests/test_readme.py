@@ -1,0 +1,71 @@
+"""The README does what it says: every verb is in it, every command parses, the ``sh`` and
+``python`` blocks run, in order, in one folder.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from maam.cli import app, run
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    (language, shlex.split(line, comments=True)[1:])
+    for language, text in BLOCKS
+    for line in text.splitlines()
+    if line.startswith("maam ")
+]
+
+
+def photos(folder: Path) -> None:
+    """Two classes that differ in brightness."""
+    for name, shade in (("cat", 40), ("dog", 200)):
+        (folder / name).mkdir(parents=True)
+        for number in range(10):
+            colour = (shade, shade + number, shade)
+            Image.new("RGB", (40, 30 + number), colour).save(folder / name / f"{number}.png")
+
+
+def test_every_verb_is_in_the_readme():
+    for name in app:
+        if not name.startswith("-"):
+            assert f"| `maam {name}` |" in README
+
+
+@pytest.mark.parametrize(("language", "tokens"), COMMANDS, ids=lambda value: str(value))
+def test_every_command_parses(language, tokens):
+    app.parse_args(tokens, exit_on_error=False, print_error=False)
+
+
+def test_the_commands_and_programs_run_in_order(tmp_path, capsys):
+    photos(tmp_path / "photos")
+    for language, tokens in COMMANDS:
+        if language == "sh":
+            assert run(tokens) == 0, (tokens, capsys.readouterr().err)
+    programs = [text for language, text in BLOCKS if language == "python"]
+    assert len(programs) == 2
+    for program in programs:
+        exec(compile(program, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "(1, 64, 16, 15)" in printed
+    assert "photos/cat/1.png ('" in printed
+
+
+def test_make_targets_that_the_readme_names_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make (\w+)`?", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_files_that_the_readme_names_exist():
+    for name in re.findall(r"\b(?:recipes|results|benchmarks|src/maam)/[\w./-]+\w", README):
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"\]\(([\w/.-]+)\)", README):
+        assert (ROOT / name).exists(), name
