@@ -21,7 +21,7 @@ from maam.data.pipeline import train_batches
 from maam.data.transforms import Preprocessing
 from maam.files import write_atomic
 from maam.models import create_model
-from maam.train import learning_rates, make_optimizer, make_train_step
+from maam.step import learning_rates, make_optimizer, make_train_step
 
 ROUNDS, STEPS, BATCH, IMAGES = 5, 20, 64, 12_800
 OUTPUT = Path(__file__).parents[1] / "results" / "pipeline_speed.json"

@@ -1,7 +1,7 @@
 """MAAM written as Figure 1 draws it, without any rewriting: what the real one is compared with.
 
 Three separate agents, ReLU before pooling, a weighted sum of three products. Tests check that
-``maam.MAAM`` gives the same values and gradients; ``maam_forms.py`` measures which one is faster.
+``maam.MAAM`` gives the same values and gradients; ``step_speed.py`` measures which one is faster.
 """
 
 from __future__ import annotations

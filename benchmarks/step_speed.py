@@ -36,7 +36,7 @@ def measure(form: str, mode: str) -> dict:
 
     from maam.config import TrainConfig
     from maam.models import create_model
-    from maam.train import learning_rates, make_optimizer, make_train_step
+    from maam.step import learning_rates, make_optimizer, make_train_step
 
     if mode == "graph":
         ms.set_context(mode=ms.GRAPH_MODE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,18 +44,27 @@ def test_read_tensors_are_copies():
     assert snapshot["a"].sum() == 15
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_noticed(tmp_path_factory, position, bit):
     path = tmp_path_factory.mktemp("flip") / "w.safetensors"
     tensors = checkpoint.read_tensors(parameters())
     checkpoint.save_tensors(path, tensors, {"epoch": 3})
     content = bytearray(path.read_bytes())
-    start = 8 + int.from_bytes(content[:8], "little")  # the header is text; then the arrays
-    content[start + int(position * (len(content) - start))] ^= 1 << bit
+    content[int(position * len(content))] ^= 1 << bit
     path.write_bytes(content)
     with pytest.raises(MaamError, match="damaged"):
         checkpoint.load_tensors(path)
+
+
+def test_links_are_followed_and_devices_refused(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    (tmp_path / "target").write_text("old")
+    write_atomic(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+    with pytest.raises(MaamError, match="not a regular file"):
+        write_atomic(Path("/dev/null"), "x")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 20, -1])
@@ -91,7 +101,17 @@ def test_weights_that_do_not_fit_change_nothing(tensors, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"format": 99}', '"x"', "[" * 100_000, b"\xff\xfe".decode("latin-1")]
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"format": 99}',
+        '{"format": 1}',
+        '"x"',
+        "[" * 100_000,
+        b"\xff\xfe".decode("latin-1"),
+    ],
 )
 def test_a_broken_meta_is_named(tmp_path, text):
     (tmp_path / "meta.json").write_text(text)

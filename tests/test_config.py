@@ -97,6 +97,19 @@ def test_python_options_are_checked_alike():
         make_config(TrainConfig, {"ema": 1.0})
 
 
+@pytest.mark.parametrize("key", ["learning_rate", "warmup_epochs", "weight_decay", "clip_norm"])
+def test_options_are_finite(key):
+    with pytest.raises(MaamError, match=key):
+        make_config(TrainConfig, {key: float("inf")})
+
+
+def test_paths_to_images_hold_in_any_working_directory(tmp_path):
+    (tmp_path / "digits").mkdir()  # a data set's name wins over a folder's
+    assert resolve({"data": "digits"}).data == "digits"
+    assert resolve({"data": "pets"}).data == str(tmp_path / "pets")
+    assert resolve({"data": "cifar10", "data_dir": "x"}).data_dir == tmp_path / "x"
+
+
 def test_every_option_has_help():
     for name, field in TrainConfig.model_fields.items():
         assert field.description, name

@@ -14,7 +14,7 @@ from maam.benchmark import count_macs, count_parameters
 from maam.config import TrainConfig
 from maam.export import export_onnx
 from maam.models import describe_model
-from maam.train import learning_rates, make_optimizer, make_train_step
+from maam.step import learning_rates, make_optimizer, make_train_step
 
 # At 3x32x32 and 10 classes. The paper claims 2.3 M for `maam`; its equation 8 alone has 8.4 M.
 PARAMETERS = {

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import maam
 
 FRAMEWORKS = ("mindspore", "torch", "sklearn", "matplotlib", "onnx", "onnxruntime", "numpy")
@@ -57,7 +59,44 @@ def test_verbs_stay_functions_when_their_modules_are_imported():
     assert python(code) == "function module"
 
 
-def test_the_onednn_workaround_is_set_before_mindspore_and_yields_to_the_user():
-    code = "import maam, os; print(os.environ['ONEDNN_MAX_CPU_ISA'])"
-    assert python(code) == "AVX2"
-    assert python(code, ONEDNN_MAX_CPU_ISA="AVX512_CORE") == "AVX512_CORE"
+def test_the_onednn_workaround_is_set_where_it_helps_and_yields_to_the_user():
+    code = (
+        "import importlib.metadata as m, os\n"
+        "versions = dict(mindspore='{}')\n"
+        "real = m.version\n"
+        "m.version = lambda name: versions.get(name) or real(name)\n"
+        "import maam; print(os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+    )
+    assert python(code.format("2.10.0")) == "AVX2"
+    assert python(code.format("2.10.0"), ONEDNN_MAX_CPU_ISA="AVX512_CORE") == "AVX512_CORE"
+    assert python(code.format("2.7.0")) == "None"
+
+
+@pytest.mark.parametrize("missing", ["mindspore", "scikit-learn", "matplotlib", "onnx"])
+@pytest.mark.parametrize("verb", ["train", "models"])
+def test_without_the_extra_training_says_what_to_install(missing, verb):
+    code = (
+        "import importlib.metadata as m, sys\n"
+        "real = m.version\n"
+        "def version(name):\n"
+        f"    if name == {missing!r}: raise m.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "m.version = version\n"
+        f"sys.modules[{missing.replace('scikit-learn', 'sklearn')!r}] = None\n"
+        "from maam.cli import run\n"
+        f"print(run([{verb!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2"
+    assert f"{missing} is not installed" in done.stderr
+
+
+def test_prediction_needs_no_extra():
+    code = (
+        "import sys\n"
+        "for name in ('mindspore', 'sklearn', 'matplotlib', 'onnx', 'scipy', 'torch'):\n"
+        "    sys.modules[name] = None\n"
+        "import maam, maam.cli\n"
+        "print(maam.predict.__name__, maam.cli.run(['predict', '--help']))"
+    )
+    assert python(code).endswith("predict 0")

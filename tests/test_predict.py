@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from PIL import Image
 from tiny_run import CLASSES, GAIN, META, make_network, make_run
 
 from maam.errors import MaamError
-from maam.predict import Classifier, Prediction, predict
+from maam.predict import Classifier, Prediction
+from maam.predict import predict as predict_with_options
+
+predict = functools.partial(predict_with_options, top_k=1)
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,7 @@ def test_make_targets_that_the_readme_names_exist():
 
 
 def test_files_that_the_readme_names_exist():
+    assert not re.search(r"[A-Z]+_TABLE", README)
     for name in re.findall(r"\b(?:recipes|results|benchmarks|src/maam)/[\w./-]+\w", README):
         assert (ROOT / name).exists(), name
     for name in re.findall(r"\]\(([\w/.-]+)\)", README):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,9 @@ def test_history_reads_back_from_csv(tmp_path: Path) -> None:
         {"epoch": 2, "train_loss": 1e-9, "val_loss": 2.0, "agent_weights": [[0.25, 0.75], [1.0]]},
     ]
     write_history(rows, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.csv", "metrics.jsonl"}
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == rows
     with (tmp_path / "metrics.csv").open(newline="") as file:
         first, second = csv.DictReader(file)
     assert list(first) == [
@@ -228,5 +231,5 @@ def test_history_is_written_anew(tmp_path: Path) -> None:
 
 
 def test_history_that_cannot_be_written_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(MaamError, match=r"metrics\.csv"):
+    with pytest.raises(MaamError, match=r"metrics\.jsonl"):
         write_history(HISTORY, tmp_path / "missing")

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from maam import MaamError, backend, checkpoint, evaluate, train
+from maam import MaamError, backend, checkpoint, create_model, evaluate, train
 from maam.config import TrainConfig
-from maam.train import decays, learning_rates, make_optimizer, make_train_step
+from maam.step import decays, learning_rates, make_optimizer, make_train_step
+from maam.train import agent_weights
 
 QUICK = {"data": "digits", "model": "maam", "limit": 192, "seed": 3, "learning_rate": 3e-3}
 RUN_FILES = {
@@ -61,7 +62,7 @@ def test_a_run_folder_is_complete(finished):
     assert rows == result.history
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     card = (result.run / "README.md").read_text()
-    assert f"maam train --recipe {result.run}/config.toml" in card
+    assert "maam train --recipe config.toml" in card
 
 
 def test_the_plan_comes_first_then_every_step(finished):
@@ -81,6 +82,8 @@ def test_training_learns(finished):
 
 def test_agent_weights_start_equal_and_move(finished):
     result, _ = finished
+    assert agent_weights(create_model("maam")) == [pytest.approx([1 / 3] * 3, abs=1e-6)]
+    assert agent_weights(create_model("maam-no-attention")) == []
     for row in result.history:
         (weights,) = row["agent_weights"]
         assert sum(weights) == pytest.approx(1, abs=1e-5)
@@ -122,25 +125,64 @@ def test_the_export_predicts_what_the_network_scores(finished):
     assert accuracy == pytest.approx(result.scores["accuracy"], abs=1e-9)
 
 
-def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_last_bit(finished, tmp_path):
-    result, _ = finished
+class Cut(Exception):
+    """Stands for a power cut."""
 
-    class Cut(Exception):
-        pass
 
-    def cut(kind, facts):
-        if kind == "step" and facts["epoch"] == 1 and facts["step"] == 1:
+def cut_at(epoch, step):
+    def watch(kind, facts):
+        if kind == "step" and (facts["epoch"], facts["step"]) == (epoch, step):
             raise Cut
 
-    with pytest.raises(Cut):
-        train(**QUICK, epochs=3, ema=0.9, out=tmp_path / "cut", watch=cut)
-    resumed = train(resume=tmp_path / "cut")
-    whole, again = (
-        checkpoint.load_tensors(run / "last.safetensors")[0] for run in (result.run, resumed.run)
-    )
+    return watch
+
+
+def same_state(one, two):
+    whole, again = (checkpoint.load_tensors(run / "last.safetensors")[0] for run in (one, two))
     assert whole.keys() == again.keys()
-    assert all(np.array_equal(whole[name], again[name]) for name in whole)
+    return all(np.array_equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_last_bit(finished, tmp_path):
+    result, _ = finished
+    with pytest.raises(Cut):
+        train(**QUICK, epochs=3, ema=0.9, out=tmp_path / "cut", watch=cut_at(1, 1))
+    resumed = train(resume=tmp_path / "cut")
+    assert same_state(result.run, resumed.run)
     assert resumed.scores == result.scores
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_every_optimizer_resumes_to_the_last_bit_even_from_the_first_epoch(optimizer, tmp_path):
+    options = {**QUICK, "model": "mlp", "optimizer": optimizer, "weight_decay": 0.01, "epochs": 2}
+    whole = train(**options, out=tmp_path / "whole")
+    for epoch in (0, 1):
+        with pytest.raises(Cut):
+            train(**options, out=tmp_path / f"cut{epoch}", watch=cut_at(epoch, 1))
+        assert same_state(whole.run, train(resume=tmp_path / f"cut{epoch}").run)
+
+
+def test_changed_images_are_noticed(tmp_path):
+    """Split anew, they would put images that were trained on among the test images."""
+    from PIL import Image
+
+    for name, shade in (("cat", 20), ("dog", 200)):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(12):
+            colour = (shade, number, number)
+            Image.new("RGB", (9, 9), colour).save(tmp_path / f"pets/{name}/{number}.png")
+    pets = str(tmp_path / "pets")
+    run = train(data=pets, model="mlp", image_size=8, epochs=1, out=tmp_path / "r").run
+    assert evaluate(run)["images"] == 5
+    Image.new("RGB", (9, 9)).save(tmp_path / "pets/cat/another.png")
+    for attempt in (
+        lambda: evaluate(run),
+        lambda: evaluate(run, data=pets),
+        lambda: train(resume=run, epochs=2),
+    ):
+        with pytest.raises(MaamError, match=r"the images of .*pets are not those"):
+            attempt()
+    assert evaluate(run, data=pets, split="all")["images"] == 25
 
 
 def test_resume_can_go_on_for_longer(finished, tmp_path):
@@ -169,17 +211,39 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(tmp_path):
     assert any("stopped early" in facts["text"] for kind, facts in seen if kind == "note")
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(tmp_path):
-    options = {**QUICK, "model": "mlp", "optimizer": "sgd", "schedule": "constant"}
-    train(**{**options, "learning_rate": 0.01}, epochs=1, out=tmp_path / "r")
-    good = (tmp_path / "r" / "last.safetensors").read_bytes()
-    text = (tmp_path / "r" / "config.toml").read_text()
-    (tmp_path / "r" / "config.toml").write_text(
-        text.replace("learning_rate = 0.01", "learning_rate = 1e30")
+def set_learning_rate(run, rate):
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(
+        text.replace("learning_rate = 0.01", f"learning_rate = {rate}")
     )
-    with pytest.raises(MaamError, match=r"the loss became (nan|inf) in epoch 2.*epoch 1 is kept"):
-        train(resume=tmp_path / "r", epochs=5)
-    assert (tmp_path / "r" / "last.safetensors").read_bytes() == good
+
+
+@pytest.mark.parametrize("val_fraction", [0.1, 0.0])
+@pytest.mark.parametrize("limit", [192, 64])  # 64 is one step: the loss never sees its update
+def test_numbers_that_are_not_finite_stop_and_keep_the_last_good_epoch(
+    val_fraction, limit, tmp_path
+):
+    options = {**QUICK, "model": "mlp", "optimizer": "sgd", "schedule": "constant", "limit": limit}
+    options |= {"val_fraction": val_fraction, "learning_rate": 0.01}
+    run = train(**options, epochs=1, out=tmp_path / "r").run
+    good = {name: (run / name).read_bytes() for name in ("last.safetensors", "best.safetensors")}
+    set_learning_rate(run, 1e30)
+    with pytest.raises(MaamError, match=r"in epoch 2 the .*epoch 1 is kept"):
+        train(resume=run, epochs=5)
+    assert {name: (run / name).read_bytes() for name in good} == good
+
+
+def test_options_that_contradict_each_other(finished, tmp_path):
+    result, _ = finished
+    with pytest.raises(MaamError, match="--early-stopping needs validation"):
+        train(**QUICK, early_stopping=1, val_fraction=0)
+    with pytest.raises(MaamError, match="has 3 epochs already"):
+        train(resume=result.run, epochs=2)
+    with pytest.raises(MaamError, match="leave --out out"):
+        train(resume=result.run, out=tmp_path)
+    with pytest.raises(MaamError, match="--limit 99999"):
+        train(data="digits", limit=99999)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_strays_into_the_working_directory(tmp_path):

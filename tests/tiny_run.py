@@ -15,6 +15,7 @@ GAIN = 10.0
 IDENTITY = GAIN * np.eye(3)
 META: dict[str, Any] = {
     "format": 1,
+    "config": {},
     "model": "maam",
     "classes": CLASSES,
     "preprocessing": {

@@ -10,7 +10,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from maam.backend import prepare_environment
+from maam.backend import prepare_environment, require_training
 
 if TYPE_CHECKING:
     from maam.checkpoint import load_model as load_model
@@ -70,6 +70,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'maam' has no attribute {name!r}")
     home, _, attribute = _HOME[name].partition(":")
+    if home in ("module", "models", "train", "evaluate") or name == "load_model":
+        require_training()
     value = getattr(importlib.import_module(f"maam.{home}"), attribute or name)
     globals()[name] = value
     return value

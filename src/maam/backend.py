@@ -11,40 +11,53 @@ from pathlib import Path
 
 from maam.errors import MaamError
 
-PACKAGES = ("numpy", "pillow", "onnxruntime", "onnx", "mindspore", "scikit-learn", "matplotlib")
+TRAINING = ("mindspore", "scikit-learn", "matplotlib", "onnx")
+PACKAGES = ("numpy", "pillow", "onnxruntime", *TRAINING)
 
 
 def prepare_environment() -> None:
     """Set what MindSpore reads when it is imported; a value that the user has set stays.
 
-    - ``ONEDNN_MAX_CPU_ISA=AVX2``: the oneDNN inside MindSpore 2.9 and 2.10 picks a reference
-      kernel for 3x3 convolutions on AVX-512 machines, about 100 times slower.
-      Older versions ignore the variable.
+    - ``ONEDNN_MAX_CPU_ISA=AVX2`` for MindSpore 2.9 and later: their oneDNN picks a reference
+      kernel for 3x3 convolutions on AVX-512 machines, about 100 times slower. Older versions
+      ignore the variable, but the oneDNN of PyTorch would not, so they leave it alone.
     - ``GLOG_v=3``: errors only.
     - ``MS_OM_PATH``, ``MS_COMPILER_CACHE_PATH``: dumps go to the temporary folder,
       not to the working directory.
     """
-    scratch = str(Path(tempfile.gettempdir()) / "maam-mindspore")
-    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+    scratch = str(Path(tempfile.gettempdir()) / f"maam-mindspore-{os.getuid()}")
+    if _mindspore_version() >= (2, 9):
+        os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("MS_OM_PATH", scratch)
     os.environ.setdefault("MS_COMPILER_CACHE_PATH", scratch)
 
 
-def require_mindspore() -> None:
-    """Raise a MaamError that says what to install when MindSpore or its NumPy pin is missing."""
-    import numpy
-
+def _mindspore_version() -> tuple[int, ...]:
+    """(major, minor); () when it is not installed. Does not import it."""
     try:
-        metadata.version("mindspore")
+        return tuple(int(part) for part in metadata.version("mindspore").split(".")[:2])
     except metadata.PackageNotFoundError:
-        raise MaamError(
-            "MindSpore is not installed: pip install 'maam[train]' (Python 3.10 to 3.12)"
-        ) from None
-    if int(numpy.__version__.split(".")[0]) >= 2:
-        raise MaamError(
-            f"MindSpore needs NumPy 1, found {numpy.__version__}: pip install 'numpy<2'"
-        )
+        return ()
+
+
+def require_training() -> None:
+    """Check that all that training needs is installed, before anything is computed.
+
+    Raises:
+        MaamError: a package is missing, or NumPy is too new for MindSpore's wheels.
+    """
+    for package in TRAINING:
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            raise MaamError(
+                f"{package} is not installed: training and evaluation need the extra [train], "
+                "e.g. pip install 'maam[train]', on Python 3.11 or 3.12"
+            ) from None
+    version = metadata.version("numpy")
+    if int(version.split(".")[0]) >= 2:
+        raise MaamError(f"MindSpore needs NumPy 1, found {version}: pip install 'numpy<2'")
 
 
 def set_device(device: str, mode: str = "graph") -> None:
@@ -54,9 +67,9 @@ def set_device(device: str, mode: str = "graph") -> None:
     idle threads spin beside the compiled graph and a step takes 1.7 times as long on two cores.
 
     Raises:
-        MaamError: the device is not there, or MindSpore is not installed.
+        MaamError: the device is not there, or something is not installed.
     """
-    require_mindspore()
+    require_training()
     import mindspore as ms
 
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)

@@ -47,9 +47,11 @@ def count_macs(net: nn.Cell, image_shape: tuple[int, int, int]) -> int:
     training, mode = net.training, ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)  # a compiled network calls no hooks
     net.set_train(False)
-    net(ms.Tensor(np.zeros((1, *image_shape), np.float32)))
-    net.set_train(training)
-    ms.set_context(mode=mode)
-    for hook in hooks:
-        hook.remove()
+    try:
+        net(ms.Tensor(np.zeros((1, *image_shape), np.float32)))
+    finally:
+        net.set_train(training)
+        ms.set_context(mode=mode)
+        for hook in hooks:
+            hook.remove()
     return total

@@ -16,12 +16,13 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from maam.errors import MaamError
-from maam.files import atomic_path, write_atomic
+from maam.files import write_atomic
 
 if TYPE_CHECKING:
     from mindspore import Parameter, nn
@@ -31,12 +32,11 @@ FORMAT = 1
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-    """Write named arrays and JSON facts as safetensors, with a checksum over the arrays."""
-    from safetensors.numpy import save_file
+    """Write named arrays and JSON facts as safetensors, with a checksum over both."""
+    from safetensors.numpy import save
 
-    metadata = {"sha256": _digest(tensors), "maam": json.dumps(facts)}
-    with atomic_path(path) as temporary:
-        save_file(dict(tensors), temporary, metadata)
+    text = json.dumps(facts)
+    write_atomic(path, save(dict(tensors), {"sha256": _digest(tensors, text), "maam": text}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -55,15 +55,16 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise MaamError(f"{path} does not exist: train first, or name another run") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise MaamError(f"{path} is damaged or not a safetensors file: {error}") from None
-    if "maam" not in metadata:
-        raise MaamError(f"{path} was not written by maam")
-    if metadata.get("sha256") != _digest(tensors):
+    text = metadata.get("maam")
+    if text is None:
+        raise MaamError(f"{path} was not written by maam, or is damaged")
+    if metadata.get("sha256") != _digest(tensors, text):
         raise MaamError(f"{path} is damaged: its checksum does not fit; restore it from a copy")
-    return tensors, json.loads(metadata["maam"])
+    return tensors, json.loads(text)
 
 
-def _digest(tensors: Mapping[str, np.ndarray]) -> str:
-    sha = hashlib.sha256()
+def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:
+    sha = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         sha.update(f"{name} {array.dtype} {array.shape}\n".encode())
@@ -133,6 +134,10 @@ class TrainingState:
         if row["val_accuracy"] is None or best is None or row["val_accuracy"] > best:
             self.best_epoch = row["epoch"]
 
+    def finite(self) -> bool:
+        """Whether all that ``save`` would write is finite."""
+        return all(np.isfinite(p.asnumpy()).all() for p in self.parameters)
+
     def stalled(self, patience: int) -> bool:
         """Whether ``patience`` epochs have passed without a better one."""
         return 0 < patience <= self.epoch - self.best_epoch
@@ -154,11 +159,31 @@ class TrainingState:
         self.history, self.best_epoch = facts["history"], facts["best_epoch"]
 
 
+class _Preprocessing(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    channels: Literal[1, 3]
+    mean: list[FiniteFloat]
+    std: list[Annotated[FiniteFloat, Field(gt=0)]]
+
+
+class _Meta(BaseModel):
+    """What a meta.json must hold for the run to be used; there is more in it."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: str
+    classes: Annotated[list[str], Field(min_length=2)]
+    preprocessing: _Preprocessing
+    config: dict[str, Any]
+
+
 def read_meta(run: Path) -> dict[str, Any]:
-    """The facts of a run folder.
+    """The facts of a run folder, checked.
 
     Raises:
-        MaamError: it is no run folder, or of a format this version does not know.
+        MaamError: it is no run folder, or of a format this version does not know, or damaged.
     """
     try:
         meta = json.loads((run / META).read_text(encoding="utf-8"))
@@ -168,11 +193,17 @@ def read_meta(run: Path) -> dict[str, Any]:
         raise MaamError(f"cannot read {run / META}: {error}") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise MaamError(f"{run / META} is not of format {FORMAT}: train again with this version")
+    try:
+        _Meta.model_validate(meta)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MaamError(f"{run / META}: {where}: {first['msg']}; train again") from None
     return meta
 
 
 def write_meta(run: Path, meta: Mapping[str, Any]) -> None:
-    """Write the facts of a run folder; not finite numbers become null."""
+    """Write the facts of a run folder."""
     write_atomic(run / META, json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -213,7 +244,8 @@ def new_run_folder(wanted: Path | None, data: str, model: str) -> Path:
     Raises:
         MaamError: ``wanted`` is taken, or can't be made.
     """
-    stem = f"{Path(data).stem or 'data'}-{model}"
+    name = Path(data).name if Path(data).is_dir() else Path(data).stem
+    stem = f"{name or 'data'}-{model}"
     number = 1
     while True:
         folder = wanted or Path("runs") / (stem if number == 1 else f"{stem}-{number}")

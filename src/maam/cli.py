@@ -85,7 +85,7 @@ def train(
     resume
         A run folder to go on with, exactly where its last finished epoch ended.
     """
-    with console.TrainDisplay() as display:
+    with console.Display() as display:
         result = maam.train(recipe=recipe, resume=resume, watch=display, **_given(config))
     console.scores(result.scores, f"{result.run}")
     console.saved(result.run)
@@ -127,7 +127,7 @@ def evaluate(
 def predict(
     run: Path,
     /,
-    *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *files: str,
     config: Annotated[PredictConfig | None, Flags] = None,
 ) -> int:
     """Classify image files with a trained run. Needs no training framework.

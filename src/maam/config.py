@@ -6,6 +6,7 @@ argument (``maam.train(learning_rate=...)``), with this type, default and help t
 
 from __future__ import annotations
 
+import os
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,12 +18,16 @@ from maam.errors import MaamError
 
 CONFIG = "config.toml"  # in a run folder
 
+SOURCES = ("cifar10", "fashion-mnist", "digits")  # data sets known by name
+
 # What a resumed run may change without changing what has been learned so far.
-RESUMABLE = frozenset({"epochs", "workers", "device", "early_stopping", "data_dir"})
+RESUMABLE = frozenset({"data_dir", "device", "early_stopping", "epochs", "workers"})
 
 
 class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(_Schema):
@@ -63,7 +68,7 @@ class TrainConfig(DataConfig):
     """Threads that prepare batches; never more than there are cores."""
 
     epochs: int = Field(default=15, ge=1)
-    """Passes over the training images."""
+    """Passes over the training images. A resumed run may change it; its schedule is laid anew."""
 
     batch_size: int = Field(default=64, ge=1)
     """Images in a training step."""
@@ -214,20 +219,32 @@ def resolve(
     """
     if run is None:
         base = read_recipe(Path(recipe)) if recipe is not None else {}
-        return make_config(TrainConfig, {**base, **options})
+        return make_config(TrainConfig, absolute({**base, **options}))
     if recipe is not None:
         raise MaamError("--resume goes on with the run's own options: leave --recipe out")
     if not (run / CONFIG).is_file():
         raise MaamError(f"--resume {run} is not a run folder: it has no {CONFIG}")
     base = read_recipe(run / CONFIG)
-    wanted = make_config(TrainConfig, {**base, **options})
+    wanted = make_config(TrainConfig, absolute({**base, **options}))
     before = make_config(TrainConfig, base)
     for key in options:
+        if key == "out":
+            raise MaamError(f"--resume goes on in {run}: leave --out out")
         if key not in RESUMABLE and getattr(wanted, key) != getattr(before, key):
             raise MaamError(
                 f"--resume can't change {key}: only {', '.join(sorted(RESUMABLE))} may differ"
             )
     return wanted
+
+
+def absolute(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with absolute paths to images, so that they hold in any working directory."""
+    found = dict(options)
+    if (data := options.get("data")) and data not in SOURCES:
+        found["data"] = os.path.abspath(Path(data).expanduser())
+    if data_dir := options.get("data_dir"):
+        found["data_dir"] = os.path.abspath(Path(data_dir).expanduser())
+    return found
 
 
 def to_toml(config: BaseModel) -> str:

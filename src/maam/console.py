@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def error(text: str) -> None:
     err.print(f"[bold red]maam:[/] {escape(' '.join(text.split()))}")
 
 
-class TrainDisplay:
+class Display:
     """Told of a training's events: a progress bar on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
@@ -40,11 +41,13 @@ class TrainDisplay:
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(),
         )
-        self.bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        # On the console of the epoch lines, which Rich then prints above the bar.
+        self.bar = Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
         self.task = self.bar.add_task("", total=None, facts="", visible=False)
         self.plan: dict[str, Any] = {}
+        self.downloading = False
 
-    def __enter__(self) -> TrainDisplay:
+    def __enter__(self) -> Display:
         self.bar.start()
         return self
 
@@ -58,7 +61,7 @@ class TrainDisplay:
             "plan": self._plan,
             "step": self._step,
             "epoch": self._epoch,
-            "download": self._download,
+            "download": lambda facts: self.download(**facts),
             "note": self._note,
         }[kind](facts)
 
@@ -107,15 +110,18 @@ class TrainDisplay:
         text += f"{row['images_per_second']:,.0f} images/s  {_duration(left)} left"
         out.print(text)
 
-    def _download(self, facts: dict[str, Any]) -> None:
-        megabytes = f"{facts['done'] / 1e6:.0f} MB"
+    def download(self, done: int, total: int | None) -> None:
+        """Told of a download: bytes so far, and in all."""
+        if not self.downloading and not out.is_terminal:
+            out.print(f"downloading {'' if total is None else f'{total / 1e6:.0f} MB'}")
+        self.downloading = True
         self.bar.update(
             self.task,
-            visible=facts["done"] != facts["total"],
+            visible=done != total,
             description="download",
-            total=facts["total"],
-            completed=facts["done"],
-            facts=megabytes,
+            total=total,
+            completed=done,
+            facts=f"{done / 1e6:.0f} MB",
         )
 
     def _note(self, facts: dict[str, Any]) -> None:
@@ -130,7 +136,7 @@ def _duration(seconds: float) -> str:
 
 def saved(run: Path) -> None:
     """Where a run lies, and what can be done with it."""
-    name = escape(str(run))
+    name = escape(shlex.quote(str(run)))
     out.print(f"\n{name}/README.md tells the whole story. Next:")
     out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
 
@@ -160,8 +166,8 @@ def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
     table = Table("class", title="By class", title_justify="left")
     for name in ("images", "precision", "recall", "F1", "taken for"):
         table.add_column(name, justify="right")
-    for row, counts in zip(scores["per_class"], scores["confusion"], strict=True):
-        index = classes.index(row["class"])
+    rows = zip(scores["per_class"], scores["confusion"], strict=True)
+    for index, (row, counts) in enumerate(rows):
         wrong = [(count, other) for other, count in enumerate(counts) if other != index and count]
         worst = f"{classes[max(wrong)[1]]} {max(wrong)[0]}" if wrong else "-"
         measures = (f"{row[key]:.2%}" for key in ("precision", "recall", "f1"))
@@ -188,6 +194,9 @@ def predictions(run: Path, files: Sequence[str], config: PredictConfig) -> int:
 
 def models(pattern: str, channels: int, size: int) -> None:
     """The table of models."""
+    from maam.backend import require_training
+
+    require_training()
     from maam.benchmark import count_macs, count_parameters
     from maam.models import create_model, describe_model, list_models
 
@@ -210,7 +219,8 @@ def description(data: str, config: DataConfig, path: Path | None) -> None:
     from maam.data.describe import describe
     from maam.files import write_atomic
 
-    found = describe(data, **config.model_dump())
+    with Display() as display:
+        found = describe(data, **config.model_dump(), progress=display.download)
     if path is not None:
         write_atomic(path, json.dumps(found.to_dict(), indent=1) + "\n")
     out.print(f"[bold]{escape(found.name)}[/]: {escape(found.source)}")

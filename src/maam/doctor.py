@@ -61,7 +61,7 @@ class Check:
 def checks(data_dir: Path | None = None) -> list[Check]:
     """All checks, in the order in which a person wants to read them.
 
-    Imports no dependency; MindSpore computes in a process of its own, if it is installed.
+    Imports no framework; MindSpore computes in a process of its own, if it is installed.
 
     Args:
         data_dir: where data sets are looked for first, as for ``maam.train``.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maam.config import EvaluateConfig, TrainConfig, make_config
-from maam.data import SOURCES, Dataset, load_dataset
+from maam.config import SOURCES, EvaluateConfig, TrainConfig, absolute, make_config
+from maam.data import Dataset, load_dataset
 from maam.errors import MaamError
 
 if TYPE_CHECKING:
@@ -180,13 +180,13 @@ def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
         >>> maam.evaluate("runs/digits-maam", split="val")["accuracy"]
 
     Raises:
-        MaamError: bad options, a damaged run, data that is missing, of other classes or of no
-            images in this split.
+        MaamError: bad options, a damaged run, data that is missing, has changed since the
+            training, or has other classes or no images in this split.
     """
     from maam import backend, checkpoint
     from maam.data.transforms import Preprocessing
 
-    config = make_config(EvaluateConfig, options)
+    config = make_config(EvaluateConfig, absolute(options))
     meta = checkpoint.read_meta(Path(run))
     backend.set_device(config.device)
     net, _ = checkpoint.load_model(run)
@@ -213,6 +213,15 @@ def dataset_of_run(meta: Mapping[str, Any], config: EvaluateConfig) -> Dataset:
         trained.val_fraction,
         trained.seed,
     )
+    if data == trained.data and config.split != "all":
+        if trained.limit is not None:
+            dataset = dataset.limit(trained.limit, trained.seed)
+        if dataset.digests() != meta.get("data_digests"):
+            # Split anew, changed images would put some that were trained on among the others.
+            raise MaamError(
+                f"the images of {data} are not those the run was trained on: bring them back, or "
+                "score them as new ones with --data PATH --split all"
+            )
     if list(dataset.classes) != meta["classes"]:
         raise MaamError(
             f"--data {data} has the classes {_few(dataset.classes)}, the run has "

@@ -14,9 +14,15 @@ from maam.errors import MaamError
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; renamed to ``path`` if all went well.
 
+    A link stays: what it points to is replaced.
+
     Raises:
-        MaamError: the folder can't be written to, or the disk is full.
+        MaamError: the folder can't be written to, the disk is full, or ``path`` is a folder, a
+            device or a pipe.
     """
+    if path.exists() and not path.is_file():
+        raise MaamError(f"cannot write {path}: it is not a regular file, name another")
+    path = path.resolve()
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +78,6 @@ def finish_run(
         "export_error": error,
     }
     checkpoint.write_meta(run, meta)
-    command = f"maam train --recipe {shlex.quote(str(run / CONFIG))}"
+    command = f"maam train --recipe {CONFIG}"
     write_atomic(run / "README.md", model_card(meta, scores, history, command))
     return scores

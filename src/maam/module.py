@@ -215,7 +215,8 @@ class MAAM(nn.Cell):
                 for (kernel, resolution), count in shapes
             ]
         )
-        self.fusion = AgentFusion(len(kernel_sizes), learned)
+        alone = len(kernel_sizes) == 1 and not learned  # nothing to fuse
+        self.fusion = nn.Identity() if alone else AgentFusion(len(kernel_sizes), learned)
         self.reduce = Reduce(out_channels, out_channels) if reduce else nn.Identity()
 
     def construct(self, x: Tensor) -> Tensor:

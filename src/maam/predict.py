@@ -6,11 +6,10 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from maam.checkpoint import META, read_meta
 from maam.data.images import UnreadableImage, decode, fit, to_rgb
@@ -28,22 +27,6 @@ MODEL = "model.onnx"
 Source = str | Path | bytes | Image.Image | np.ndarray
 
 
-class _Preprocessing(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
-    channels: Literal[1, 3]
-    mean: list[FiniteFloat]
-    std: list[Annotated[FiniteFloat, Field(gt=0)]]
-
-
-class _Meta(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    classes: Annotated[list[str], Field(min_length=2)]
-    preprocessing: _Preprocessing
-
-
 class Classifier:
     """A trained network and what its images must look like.
 
@@ -54,17 +37,11 @@ class Classifier:
         preprocessing: turns fitted images into the network's input.
     """
 
-    def __init__(self, meta: _Meta, session: InferenceSession) -> None:
-        height, width = meta.preprocessing.size
-        self.classes = tuple(meta.classes)
-        self.size = (height, width)
-        self.channels = meta.preprocessing.channels
-        self.preprocessing = Preprocessing(
-            self.size,
-            self.channels,
-            tuple(meta.preprocessing.mean),
-            tuple(meta.preprocessing.std),
-        )
+    def __init__(self, meta: dict[str, Any], session: InferenceSession) -> None:
+        self.classes = tuple(meta["classes"])
+        self.preprocessing = Preprocessing.from_dict(meta["preprocessing"])
+        self.size = self.preprocessing.size
+        self.channels = self.preprocessing.channels
         self._session = session
 
     @classmethod
@@ -78,7 +55,7 @@ class Classifier:
         if not run.is_dir():
             what = "is a file, not a folder" if run.exists() else "does not exist"
             raise MaamError(f"{run} {what}: name a run folder, as `maam train` makes it")
-        classifier = cls(_checked_meta(run), _open_session(run / MODEL))
+        classifier = cls(read_meta(run), _open_session(run / MODEL))
         classifier._check(run)
         return classifier
 
@@ -146,7 +123,7 @@ class Classifier:
 def predict(
     run: str | os.PathLike[str],
     inputs: Source | Iterable[Source],
-    top_k: int = 1,
+    top_k: int = 3,
     batch_size: int = 64,
     stdin: BinaryIO | None = None,
 ) -> Iterator[Prediction]:
@@ -190,15 +167,6 @@ def _open_session(path: Path) -> InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class of their own
         raise MaamError(f"{path} is damaged or not ONNX: {_one_line(error)}") from None
-
-
-def _checked_meta(run: Path) -> _Meta:
-    try:
-        return _Meta.model_validate(read_meta(run))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise MaamError(f"{run / META}: {where}: {first['msg']}; train again") from None
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
-from maam.errors import MaamError
 from maam.files import atomic_path
 
 CSV_HEADER = "file,rank,class,probability,error\n"
@@ -95,8 +94,6 @@ def save(predictions: Iterable[Prediction], format: Format, path: Path) -> tuple
     Raises:
         MaamError: the file can't be written.
     """
-    if path.exists() and not path.is_file():
-        raise MaamError(f"--output {path} is not a regular file: name another")
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         return render(predictions, format, file)
 

@@ -95,7 +95,7 @@ def model_card(
         *_plots(scores, history),
         "## How it was trained",
         _training(meta, history),
-        "This command repeats the run:",
+        "This command, given in this folder, repeats the run:",
         _code("sh", command),
         "## How to use it",
         _usage(meta),

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
+from maam.config import SOURCES
 from maam.data.base import Dataset, Split
 from maam.errors import MaamError
 
 __all__ = ["SOURCES", "Dataset", "Split", "load_dataset"]
-
-SOURCES = ("cifar10", "fashion-mnist", "digits")
 
 
 def load_dataset(
@@ -53,7 +52,7 @@ def load_dataset(
 
     path = Path(data).expanduser()
     if not path.exists():
-        near = get_close_matches(data, SOURCES, n=1)
+        near = get_close_matches(path.name, SOURCES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"name one, or {', '.join(SOURCES)}"
         raise MaamError(f"--data {data}: no such folder or archive: {hint}")
     return folder.load(path, image_size, val_fraction, seed)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from maam.errors import MaamError
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,13 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def digest(self) -> str:
+        """A fingerprint of the images and labels, to notice that files have changed."""
+        sha = hashlib.sha256(repr(self.images.shape).encode())
+        sha.update(np.ascontiguousarray(self.images).data)
+        sha.update(np.ascontiguousarray(self.labels, dtype=np.int32).data)
+        return sha.hexdigest()
 
     def take(self, indices: np.ndarray) -> Split:
         """The images at ``indices``, in that order."""
@@ -70,10 +80,21 @@ class Dataset:
             tuple(name for split in splits for name in split.names),
         )
 
+    def digests(self) -> dict[str, str]:
+        """A fingerprint of each split; an empty split has none."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split.digest() for name, split in splits.items() if len(split)}
+
     def limit(self, count: int, seed: int) -> Dataset:
-        """The same data set with a stratified choice of ``count`` training images."""
+        """The same data set with a stratified choice of ``count`` training images.
+
+        Raises:
+            MaamError: there are fewer.
+        """
         from maam.data.splits import stratified_choice
 
+        if count > len(self.train):
+            raise MaamError(f"--limit {count}: there are only {len(self.train)} training images")
         return replace(
             self, train=self.train.take(stratified_choice(self.train.labels, count, seed))
         )

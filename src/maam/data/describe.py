@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median_low
@@ -92,6 +92,7 @@ def describe(
     image_size: int | None = None,
     val_fraction: float = 0.1,
     seed: int = 0,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Description:
     """Describe the data set that ``load_dataset`` gives for the same arguments.
 
@@ -100,7 +101,7 @@ def describe(
     """
     path = Path(data).expanduser()
     if data in SOURCES or not path.exists():
-        dataset = load_dataset(data, data_dir, image_size, val_fraction, seed)
+        dataset = load_dataset(data, data_dir, image_size, val_fraction, seed, progress)
         return _describe(dataset, _facts_of_arrays(dataset), {})
 
     facts: dict[str, _Facts] = {}

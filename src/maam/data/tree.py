@@ -167,6 +167,13 @@ def _check(tree: Tree) -> None:
         raise MaamError(f"no images in {path} ({found}): {EXPECTED}")
     if not classes:
         raise MaamError(f"{path} holds images, but no class folders to train on: {EXPECTED}")
+    for name in classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise MaamError(
+                f"{path}: the class folder {name!r} has a name that is not UTF-8: rename it"
+            ) from None
     for file in tree.files:
         if file.label not in classes:
             raise MaamError(

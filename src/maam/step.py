@@ -1,0 +1,106 @@
+"""One training step: loss, schedule, optimiser, and ``train_step``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from maam.config import TrainConfig
+
+LOSS_SCALE = 1024.0  # keeps small float16 gradients above zero
+
+
+def learning_rates(config: TrainConfig, steps_per_epoch: int) -> np.ndarray:
+    """The rate of every step, float32 (epochs * steps_per_epoch,).
+
+    A straight warm-up from 0, then half a cosine to 0 (Loshchilov & Hutter 2017), a straight line
+    to 0, or a constant.
+    """
+    steps = config.epochs * steps_per_epoch
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), steps)
+    rise = (np.arange(warmup) + 1) / max(warmup, 1)
+    progress = np.arange(steps - warmup) / max(steps - warmup, 1)
+    fall = {
+        "cosine": (1 + np.cos(np.pi * progress)) / 2,
+        "triangular": 1 - progress,
+        "constant": np.ones_like(progress),
+    }[config.schedule]
+    return (config.learning_rate * np.concatenate([rise, fall])).astype(np.float32)
+
+
+def decays(parameter: Parameter) -> bool:
+    """Whether weight decay applies: to weights, not to biases, norms and fusion scalars."""
+    return parameter.ndim > 1
+
+
+def make_optimizer(net: nn.Cell, config: TrainConfig, rates: np.ndarray) -> nn.Optimizer:
+    """The configured optimiser over all trainable parameters of ``net``."""
+    parameters = net.trainable_params()
+    coupled = 0.0 if config.optimizer == "adamw" else config.weight_decay
+    groups = [
+        {"params": [p for p in parameters if decays(p)], "weight_decay": coupled},
+        {"params": [p for p in parameters if not decays(p)], "weight_decay": 0.0},
+        {"order_params": parameters},
+    ]
+    groups = [group for group in groups if group.get("params", True)]
+    if config.optimizer == "sgd":
+        # Not nn.Momentum, which ignores use_nesterov on CPU.
+        momentum = config.momentum
+        return nn.SGD(groups, rates.tolist(), momentum=momentum, nesterov=momentum > 0)
+    return nn.Adam(groups, rates.tolist(), beta1=config.momentum)
+
+
+def make_train_step(
+    net: nn.Cell, optimizer: nn.Optimizer, config: TrainConfig, average: Sequence[Parameter] = ()
+) -> Callable:
+    """One training step: (images, labels, rate) -> (mean loss, number of correct answers).
+
+    Args:
+        net: the network, float32 (N, C, H, W) -> logits (N, K).
+        optimizer: updates the trainable parameters of ``net``.
+        config: label smoothing, clipping, decay, averaging, precision and mode.
+        average: one parameter per parameter of ``net``, updated to their moving average.
+    """
+    amp = config.precision == "amp"
+    forward_net = ms.amp.auto_mixed_precision(net, "O2") if amp else net
+    scale = LOSS_SCALE if amp else 1.0
+    loss_function = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+    live = ParameterTuple(net.get_parameters())
+    averages = ParameterTuple(average)
+    decayed = ParameterTuple([p for p in net.trainable_params() if decays(p)])
+    decoupled = config.weight_decay if config.optimizer == "adamw" else 0.0
+    clip_norm, ema = config.clip_norm, config.ema
+
+    def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = forward_net(images).astype(ms.float32)
+        return loss_function(logits, labels) * scale, logits
+
+    differentiate = ms.value_and_grad(forward, None, optimizer.parameters, has_aux=True)
+
+    def step(images: Tensor, labels: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+        (loss, logits), gradients = differentiate(images, labels)
+        if amp:
+            # A gradient that has overflown float16 counts as none.
+            usable = ms.amp.all_finite(gradients).astype(ms.float32)
+            gradients = tuple(
+                [ops.nan_to_num(g, 0.0, 0.0, 0.0) * usable / scale for g in gradients]
+            )
+        if clip_norm > 0:
+            gradients = ops.clip_by_global_norm(gradients, clip_norm)
+        if decoupled > 0:
+            for parameter in decayed:
+                ops.assign(parameter, parameter * (1 - rate * decoupled))
+        loss = ops.depend(loss / scale, optimizer(gradients))
+        if ema > 0:
+            # A young average forgets its random start: the decay grows towards its final value.
+            count = optimizer.global_step.astype(ms.float32)
+            decay = ops.minimum(Tensor(ema, ms.float32), (1 + count) / (10 + count))
+            for parameter, mean in zip(live, averages):  # noqa: B905 - graphs know no strict
+                ops.assign(mean, mean * decay + parameter * (1 - decay))
+        correct = (logits.argmax(1) == labels).sum()
+        return loss, correct
+
+    return ms.jit(step) if config.mode == "graph" else step
