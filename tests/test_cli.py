@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,42 @@ def test_predict_reads_standard_input(trained, digit):
         assert json.loads(done.stdout)["predictions"]
 
 
+def test_a_mistyped_option_of_predict_is_not_a_file(trained, capsys):
+    assert "--formt" in fails(capsys, "predict", trained, "x.png", "--formt", "csv")
+
+
+@pytest.mark.parametrize("verb", [["train", *QUICK], ["data", "digits"], ["--help"]])
+def test_a_reader_that_leaves_does_no_harm(verb, tmp_path):
+    """As in ``maam train | head -1``: the work goes on."""
+    command = [sys.executable, "-m", "maam", *verb]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=tmp_path) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_a_full_disk_is_one_line():
+    command = f"{sys.executable} -m maam data digits > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("maam: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_class_names_are_shown_as_they_are(tmp_path, capsys):
+    for name in ("[red]x[/]", ":car:", "\x1b[31m"):
+        (tmp_path / "odd" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / "odd" / name / f"{number}.png")
+    assert run(["data", str(tmp_path / "odd")]) == 0
+    text = capsys.readouterr().out
+    assert "[red]x[/]" in text
+    assert ":car:" in text
+    assert "\x1b" not in text
+
+
 def test_models_lists_what_a_pattern_names(capsys):
     assert run(["models", "maam-p*", "--size", "8", "--data", "grey"]) == 0
     text = capsys.readouterr().out
@@ -200,6 +237,14 @@ def test_doctor_finds_this_machine_fit(capsys):
         (["models", "zzz*"], "zzz*"),
         (["data", "none"], "none"),
         (["data"], "SOURCE"),
+        (["data", ""], "no data named"),
+        (["data", "~nosuchuser/x"], "~nosuchuser"),
+        (["data", "a" * 300], "File name too long"),
+        (["train", "--data", ""], "--data"),
+        (["train", "--resume", "a" * 300], "File name too long"),
+        (["train", "--val-fraction", "0.99999"], "--val-fraction"),
+        (["train", "--epochs", "1000000000000"], "--epochs"),
+        (["models", "--size", "100000000"], "--size"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments, words, capsys):
@@ -227,13 +272,22 @@ def test_damaged_weights_are_one_line(trained, tmp_path, capsys):
     assert "best.safetensors is damaged" in fails(capsys, "evaluate", str(copy))
 
 
-def test_an_interruption_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("maam.train", interrupt, raising=False)
-    assert run(["train"]) == 130
-    assert "--resume" in capsys.readouterr().err
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_a_training_that_can_be_resumed(name, code, tmp_path):
+    """MindSpore would die of Ctrl-C without a word, and of SIGTERM with exit code 0."""
+    options = ["--limit", "128", "--epochs", "5000", "--model", "mlp", "--out", "r"]
+    command = [sys.executable, "-m", "maam", "train", *options]
+    with subprocess.Popen(command, text=True, stdout=-1, stderr=-1, cwd=tmp_path) as process:
+        assert process.stdout
+        while not process.stdout.readline().startswith("epoch   2/"):
+            assert process.poll() is None
+        process.send_signal(getattr(signal, name))
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert ("--resume" in errors) == (name == "SIGINT")
+    finished = len((tmp_path / "r/metrics.jsonl").read_text().splitlines())
+    assert finished >= 2
+    assert run(["train", "--resume", str(tmp_path / "r"), "--epochs", str(finished)]) == 0
 
 
 def test_a_normal_run_is_quiet_and_leaves_no_stray_files(tmp_path):

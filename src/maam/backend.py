@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 from maam.errors import MaamError
 
 TRAINING = ("mindspore", "scikit-learn", "matplotlib", "onnx")
+_HELD = {signal.SIGINT, signal.SIGTERM}
 PACKAGES = ("numpy", "pillow", "onnxruntime", *TRAINING)
 
 
@@ -58,6 +62,34 @@ def require_training() -> None:
     version = metadata.version("numpy")
     if int(version.split(".")[0]) >= 2:
         raise MaamError(f"MindSpore needs NumPy 1, found {version}: pip install 'numpy<2'")
+
+
+@contextmanager
+def hold_signals() -> Iterator[None]:
+    """Hold back Ctrl-C and termination; ``check_signals`` acts on them where it is safe.
+
+    MindSpore answers them itself: it dies without a word, or with exit code 0. The threads that it
+    starts when it is imported inherit the block, so this comes before.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def check_signals() -> None:
+    """Act on a signal that ``hold_signals`` holds back.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+        SystemExit: with code 143, when the process was asked to terminate.
+    """
+    pending = signal.sigpending() & _HELD
+    if pending and signal.sigwait(pending) == signal.SIGINT:
+        raise KeyboardInterrupt
+    if pending:
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 def set_device(device: str, mode: str = "graph") -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import BaseModel, ValidationError
 
 import maam
 from maam import console
+from maam.backend import hold_signals
 from maam.config import DataConfig, EvaluateConfig, PredictConfig, TrainConfig, explain
 from maam.errors import MaamError
 
@@ -25,19 +27,29 @@ app = App(
     suppress_keyboard_interrupt=False,  # run() says how to go on
 )
 Flags = Parameter(name="*")
+Size = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=512))]
 
 
 def main() -> None:
     """Run the command line: exit code 0, 1 (some files unreadable, or a check failed), 2 (bad
     input: one line says what to do), 130 (interrupted).
     """
+    for name in ("stdin", "stdout", "stderr"):  # one that the caller has closed is None
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(
+            arguments,
+            console=console.out,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
         cause = error.__cause__
@@ -48,9 +60,8 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         console.error("interrupted; a training goes on with `maam train --resume RUN`")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, e.g. `head`, has had enough
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        console.error(f"{error.filename or 'output'}: {error.strerror or error}")
     return BAD_INPUT
 
 
@@ -85,7 +96,7 @@ def train(
     resume
         A run folder to go on with, exactly where its last finished epoch ended.
     """
-    with console.Display() as display:
+    with hold_signals(), console.Display() as display:
         result = maam.train(recipe=recipe, resume=resume, watch=display, **_given(config))
     console.scores(result.scores, f"{result.run}")
     console.saved(result.run)
@@ -127,7 +138,7 @@ def evaluate(
 def predict(
     run: Path,
     /,
-    *files: str,
+    *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     config: Annotated[PredictConfig | None, Flags] = None,
 ) -> int:
     """Classify image files with a trained run. Needs no training framework.
@@ -147,11 +158,14 @@ def predict(
     files
         Image files, folders, patterns, or - for standard input: an image, or paths line by line.
     """
+    for name in files:  # a lone - is standard input, and so a hyphen may lead
+        if name.startswith("-") and name != "-" and not Path(name).exists():
+            raise MaamError(f"unknown option {name}: see `maam predict --help`")
     return console.predictions(run, files, config or PredictConfig())
 
 
 @app.command
-def models(pattern: str = "*", /, *, data: Literal["rgb", "grey"] = "rgb", size: int = 32) -> int:
+def models(pattern: str = "*", /, *, data: Literal["rgb", "grey"] = "rgb", size: Size = 32) -> int:
     """List the models with their parameters and multiply-accumulates.
 
     **Examples**

@@ -49,7 +49,7 @@ class DataConfig(_Schema):
 class TrainConfig(DataConfig):
     """All that decides how a run turns out."""
 
-    data: str = "digits"
+    data: str = Field(default="digits", min_length=1)
     """cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders."""
 
     model: str = "maam"
@@ -67,16 +67,16 @@ class TrainConfig(DataConfig):
     workers: int = Field(default=4, ge=1)
     """Threads that prepare batches; never more than there are cores."""
 
-    epochs: int = Field(default=15, ge=1)
+    epochs: int = Field(default=15, ge=1, le=100_000)
     """Passes over the training images. A resumed run may change it; its schedule is laid anew."""
 
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=64, ge=1, le=100_000)
     """Images in a training step."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """sgd has Nesterov momentum."""
 
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e30)
     """The highest rate of the schedule."""
 
     schedule: Literal["cosine", "triangular", "constant"] = "cosine"
@@ -128,7 +128,7 @@ class EvaluateConfig(_Schema):
     split: Literal["test", "val", "train", "all"] = "test"
     """Which split to score; all: every image, e.g. of a folder that the run has never seen."""
 
-    batch_size: int = Field(default=250, ge=1)
+    batch_size: int = Field(default=250, ge=1, le=100_000)
     """Images at a time; does not change the result."""
 
     device: Literal["CPU", "Ascend"] = "CPU"
@@ -147,7 +147,7 @@ class PredictConfig(_Schema):
     output: Path | None = None
     """File for the answer; the screen when not given."""
 
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=64, ge=1, le=100_000)
     """Images at a time; does not change the result."""
 
 
@@ -199,6 +199,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise MaamError(f"cannot read the recipe {path}: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise MaamError(f"{path} is not TOML: {error}") from None
+    for key, value in options.items():
+        if isinstance(value, bool):  # which pydantic would take for 0 or 1
+            raise MaamError(f"{path}: {key}: no option is true or false")
     make_config(TrainConfig, options, source=str(path))
     return options
 
@@ -241,9 +244,9 @@ def absolute(options: dict[str, Any]) -> dict[str, Any]:
     """The options with absolute paths to images, so that they hold in any working directory."""
     found = dict(options)
     if (data := options.get("data")) and data not in SOURCES:
-        found["data"] = os.path.abspath(Path(data).expanduser())
+        found["data"] = os.path.abspath(os.path.expanduser(data))
     if data_dir := options.get("data_dir"):
-        found["data_dir"] = os.path.abspath(Path(data_dir).expanduser())
+        found["data_dir"] = os.path.abspath(os.path.expanduser(data_dir))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,19 +11,36 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from maam.backend import check_signals
 from maam.config import DataConfig, PredictConfig
 from maam.errors import MaamError
+from maam.predictions import exit_code, printable, render, save
 
 if TYPE_CHECKING:
     from maam.doctor import Check
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    """A console that goes on in silence when its reader, e.g. ``head``, has had enough."""
+
+    def on_broken_pipe(self) -> None:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, self.file.fileno())
+        os.close(silence)
+
+
+out = _Console(highlight=False, soft_wrap=True, emoji=False)
+err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def escape(text: str) -> str:
+    """Text for Rich's markup: nothing in it is markup, a line break or a terminal's code."""
+    return markup.escape(printable(text))
 
 
 def error(text: str) -> None:
@@ -88,6 +106,7 @@ class Display:
             err.print(f"[yellow]skipped[/]   {escape(name)}: {escape(reason)}")
 
     def _step(self, facts: dict[str, Any]) -> None:
+        check_signals()
         steps, epochs = self.plan["steps"], self.plan["config"]["epochs"]
         self.bar.update(
             self.task,
@@ -178,7 +197,6 @@ def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
 def predictions(run: Path, files: Sequence[str], config: PredictConfig) -> int:
     """Classify files to the screen or a file; 1 if some could not be read."""
     from maam.predict import predict
-    from maam.predictions import exit_code, render, save
 
     if not files:
         raise MaamError("no images given: name files, folders or patterns, or - for standard input")

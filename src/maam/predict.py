@@ -160,7 +160,10 @@ def _open_session(path: Path) -> InferenceSession:
     import onnxruntime
 
     if not path.is_file():
-        raise MaamError(f"{path} is missing: copy the whole run folder, or train again")
+        raise MaamError(
+            f"{path} is missing: copy the whole run folder, or end its training with "
+            f"`maam train --resume {path.parent}`"
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are raised as well; here they become one line
     try:

@@ -105,19 +105,19 @@ def exit_code(read: int, failed: int) -> int:
 
 def _table(predictions: Iterator[Prediction]) -> Iterator[str]:
     first = list(itertools.islice(predictions, _TABLE_ROWS))
-    file = max((len(_printable(p.file)) for p in first), default=0)
-    label = max((len(_printable(name)) for p in first for name in p.classes), default=0)
+    file = max((len(printable(p.file)) for p in first), default=0)
+    label = max((len(printable(name)) for p in first for name in p.classes), default=0)
     for p in itertools.chain(first, predictions):
         cells = [
-            f"{_printable(name):<{label}} {100 * probability:5.1f} %"
+            f"{printable(name):<{label}} {100 * probability:5.1f} %"
             for name, probability in zip(p.classes, p.probabilities, strict=True)
         ]
         if p.error is not None:
-            cells = [f"unreadable: {_printable(p.error)}"]
-        yield "  ".join([f"{_printable(p.file):<{file}}", *cells]) + "\n"
+            cells = [f"unreadable: {printable(p.error)}"]
+        yield "  ".join([f"{printable(p.file):<{file}}", *cells]) + "\n"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """``text`` with line breaks, terminal escapes and the like written as escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

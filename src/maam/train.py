@@ -232,9 +232,9 @@ def _not_finite(what: str, folder: Path, state: checkpoint.TrainingState) -> Maa
     kept = (
         f"epoch {state.epoch} is kept in {folder / checkpoint.LAST}"
         if state.epoch
-        else "no epoch was finished"
+        else f"no epoch was finished, so {folder} can be deleted"
     )
     return MaamError(
         f"in epoch {state.epoch + 1} {what}; {kept}: "
-        "train with a lower --learning-rate or with --clip-norm 1"
+        "train anew with a lower --learning-rate or with --clip-norm 1"
     )

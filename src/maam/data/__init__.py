@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,6 +35,22 @@ def load_dataset(
     Raises:
         MaamError: the data is not there, or is not what it should be.
     """
+    dataset = _load(data, data_dir, image_size, val_fraction, seed, progress)
+    if len(set(dataset.train.labels.tolist())) < len(dataset.classes):
+        raise MaamError(f"--val-fraction {val_fraction} leaves a class without training images")
+    return dataset
+
+
+def _load(
+    data: str,
+    data_dir: Path | None,
+    image_size: int | None,
+    val_fraction: float,
+    seed: int,
+    progress: Callable[[int, int | None], None] | None,
+) -> Dataset:
+    if not data:
+        raise MaamError(f"no data named: give a folder of images, or one of {', '.join(SOURCES)}")
     if data in SOURCES and image_size is not None:
         raise MaamError(f"--image-size is for folders of images; {data} has a size of its own")
     if data == "cifar10":
@@ -50,7 +67,7 @@ def load_dataset(
         return digits.load(val_fraction, seed)
     from maam.data import folder
 
-    path = Path(data).expanduser()
+    path = Path(os.path.expanduser(data))
     if not path.exists():
         near = get_close_matches(path.name, SOURCES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"name one, or {', '.join(SOURCES)}"

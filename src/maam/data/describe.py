@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -99,8 +100,8 @@ def describe(
     Raises:
         MaamError: as ``load_dataset``.
     """
-    path = Path(data).expanduser()
-    if data in SOURCES or not path.exists():
+    path = Path(os.path.expanduser(data))
+    if not data or data in SOURCES or not path.exists():
         dataset = load_dataset(data, data_dir, image_size, val_fraction, seed, progress)
         return _describe(dataset, _facts_of_arrays(dataset), {})
 

@@ -11,7 +11,7 @@ from maam.errors import MaamError
 
 def cache_dir() -> Path:
     """The folder for downloads and decoded images: MAAM_CACHE, or ``~/.cache/maam``."""
-    return Path(os.environ.get("MAAM_CACHE") or "~/.cache/maam").expanduser()
+    return Path(os.path.expanduser(os.environ.get("MAAM_CACHE") or "~/.cache/maam"))
 
 
 def search_places(data_dir: Path | None) -> list[Path]:
@@ -22,9 +22,9 @@ def search_places(data_dir: Path | None) -> list[Path]:
     """
     places = [cache_dir()]
     if os.environ.get("MAAM_DATA"):
-        places.insert(0, Path(os.environ["MAAM_DATA"]).expanduser())
+        places.insert(0, Path(os.path.expanduser(os.environ["MAAM_DATA"])))
     if data_dir is not None:
-        places.insert(0, Path(data_dir).expanduser())
+        places.insert(0, Path(os.path.expanduser(data_dir)))
         if not os.access(places[0], os.R_OK):
             raise MaamError(f"--data-dir {data_dir}: no such file or folder, or not readable")
     return places

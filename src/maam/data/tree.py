@@ -106,7 +106,7 @@ def _list(path: Path) -> list[str]:
     if path.is_dir():
         for folder, _, files in os.walk(path, onerror=_refuse):
             names += [(Path(folder) / file).relative_to(path).as_posix() for file in files]
-    elif path.name.lower().endswith(_ARCHIVES):
+    elif path.is_file() and path.name.lower().endswith(_ARCHIVES):
         for _ in read_members(path, names.append):  # append returns None: nothing is read
             pass
     else:
