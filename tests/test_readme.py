@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -70,3 +71,20 @@ def test_files_that_the_readme_names_exist():
         assert (ROOT / name).exists(), name
     for name in re.findall(r"\]\(([\w/.-]+)\)", README):
         assert (ROOT / name).exists(), name
+
+
+def result(name: str) -> dict:
+    return json.loads((ROOT / "results" / name).read_text())
+
+
+def test_figures_in_the_readme_are_those_of_the_results():
+    for row in result("step_speed.json")["rows"]:
+        figures = f"{row['step_ms']:.0f} ms | {row['images_per_second']:.0f} "
+        assert f"| {figures}| {row['times_shipped']:.2f} |" in README
+    pipeline = result("pipeline_speed.json")
+    assert f"{pipeline['pipeline_images_per_second']:,} images/s" in README
+    assert f"{pipeline['ratio']:.0f}\ntimes" in README
+    for folder in ("maam-cifar10", "demo"):
+        meta = result(f"{folder}/meta.json")
+        assert f"{meta['metrics']['accuracy']:.2%}".replace("%", " %") in README
+        assert f"{meta['parameters']:,}" in README
