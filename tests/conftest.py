@@ -1,6 +1,8 @@
-"""What all tests share: a clean working directory, and no warnings from MindSpore's Python."""
+"""What all tests share: a clean working directory, and MindSpore in its default mode."""
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 
@@ -10,6 +12,13 @@ import maam  # noqa: F401 - before MindSpore, which reads its environment when i
 @pytest.fixture(autouse=True)
 def _in_a_clean_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _in_default_mode():
+    """A verb that a test before has run leaves MindSpore's mode set for the process."""
+    if ms := sys.modules.get("mindspore"):
+        ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
 @pytest.fixture
