@@ -125,7 +125,7 @@ def environment() -> dict[str, str]:
     """Versions and machine facts, as written beside every result."""
     facts = {
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": platform.system(),
         "machine": platform.machine(),
         "cpu": _cpu_name(),
         "cores": str(os.cpu_count()),
