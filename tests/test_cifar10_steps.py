@@ -12,8 +12,8 @@ pytestmark = pytest.mark.skipif("MAAM_DATA" not in os.environ, reason="MAAM_DATA
 
 
 def test_the_papers_model_learns_from_real_images(tmp_path):
-    options = {"learning_rate": 1e-4, "limit": 640, "val_fraction": 0.004, "epochs": 2}
+    options = {"learning_rate": 1e-4, "limit": 1280, "val_fraction": 0.004, "epochs": 3}
     result = train(data="cifar10", model="maam", **options, out=tmp_path / "r")
     assert result.scores["images"] == 10_000
-    assert result.scores["accuracy"] > 0.12  # guessing gives 0.10
-    assert result.history[1]["train_loss"] < result.history[0]["train_loss"]
+    assert result.scores["accuracy"] > 0.2  # guessing gives 0.1
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
