@@ -32,7 +32,7 @@ Size = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=512))]
 
 def main() -> None:
     """Run the command line: exit code 0, 1 (some files unreadable, or a check failed), 2 (bad
-    input: one line says what to do), 130 (interrupted).
+    input: one line says what to do), 130 (interrupted), 143 (terminated).
     """
     for name in ("stdin", "stdout", "stderr"):  # one that the caller has closed is None
         if getattr(sys, name) is None:

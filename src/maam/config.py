@@ -254,12 +254,7 @@ def to_toml(config: BaseModel) -> str:
     """The set options of a config as TOML; ``read_recipe`` gives the same back."""
     lines = []
     for key, value in config.model_dump(mode="json", exclude_none=True).items():
-        if isinstance(value, bool):
-            text = str(value).lower()
-        elif isinstance(value, str):
-            text = _toml_string(value)
-        else:
-            text = repr(value)
+        text = _toml_string(value) if isinstance(value, str) else repr(value)
         lines.append(f"{key} = {text}")
     return "\n".join(lines) + "\n"
 

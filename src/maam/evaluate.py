@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,9 +186,8 @@ def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
     from maam.data.transforms import Preprocessing
 
     config = make_config(EvaluateConfig, absolute(options))
-    meta = checkpoint.read_meta(Path(run))
     backend.set_device(config.device)
-    net, _ = checkpoint.load_model(run)
+    net, meta = checkpoint.load_model(run)
     dataset = dataset_of_run(meta, config)
     split = dataset.all if config.split == "all" else getattr(dataset, config.split)
     if not len(split):
