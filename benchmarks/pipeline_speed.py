@@ -18,12 +18,14 @@ from maam import backend
 from maam.config import TrainConfig
 from maam.data.base import Split
 from maam.data.pipeline import train_batches
-from maam.data.transforms import Preprocessing
+from maam.data.transforms import Augmentation, Preprocessing
 from maam.files import write_atomic
 from maam.models import create_model
-from maam.step import learning_rates, make_optimizer, make_train_step
+from maam.schedule import learning_rates
+from maam.step import make_optimizer, make_train_step
 
 ROUNDS, STEPS, BATCH, IMAGES = 5, 20, 64, 12_800
+HOW = Augmentation("crop-flip")
 OUTPUT = Path(__file__).parents[1] / "results" / "pipeline_speed.json"
 
 
@@ -50,9 +52,7 @@ def main() -> None:
 
     def load(epoch: int) -> float:
         start = time.perf_counter()
-        seen = sum(
-            len(y) for _, y in train_batches(split, preprocessing, BATCH, "crop-flip", (0, epoch))
-        )
+        seen = sum(len(y) for _, y in train_batches(split, preprocessing, BATCH, HOW, (0, epoch)))
         return seen / (time.perf_counter() - start)
 
     train()  # compiles

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from maam.module import MAAM, READINGS
+from maam.module import MAAM
+from maam.variants import READINGS
 
 
 class PlainMAAM(nn.Cell):

@@ -36,7 +36,8 @@ def measure(form: str, mode: str) -> dict:
 
     from maam.config import TrainConfig
     from maam.models import create_model
-    from maam.step import learning_rates, make_optimizer, make_train_step
+    from maam.schedule import learning_rates
+    from maam.step import make_optimizer, make_train_step
 
     if mode == "graph":
         ms.set_context(mode=ms.GRAPH_MODE)

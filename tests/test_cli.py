@@ -74,7 +74,7 @@ def test_train_prints_plan_epochs_and_scores(tmp_path, capsys):
         "10 classes, 128 train, 144 val, 359 test",
         "parameters",
         "2 epochs of 2 steps",
-        "CPU fp32 graph",
+        "on CPU, fp32, mode auto",
         "epoch   1/2",
         "epoch   2/2",
         "val accuracy",

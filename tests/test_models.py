@@ -13,8 +13,9 @@ from maam import MaamError, create_model, list_models
 from maam.benchmark import count_macs, count_parameters
 from maam.config import TrainConfig
 from maam.export import export_onnx
-from maam.models import describe_model
-from maam.step import learning_rates, make_optimizer, make_train_step
+from maam.schedule import learning_rates
+from maam.step import make_optimizer, make_train_step
+from maam.variants import describe_model
 
 # At 3x32x32 and 10 classes. The paper claims 2.3 M for `maam`; its equation 8 alone has 8.4 M.
 PARAMETERS = {

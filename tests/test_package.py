@@ -79,7 +79,7 @@ def test_without_the_extra_training_says_what_to_install(missing, verb):
         "import importlib.metadata as m, sys\n"
         "real = m.version\n"
         "def version(name):\n"
-        f"    if name == {missing!r}: raise m.PackageNotFoundError(name)\n"
+        f"    if name in ({missing!r}, 'torch'): raise m.PackageNotFoundError(name)\n"
         "    return real(name)\n"
         "m.version = version\n"
         f"sys.modules[{missing.replace('scikit-learn', 'sklearn')!r}] = None\n"

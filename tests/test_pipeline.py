@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from maam.data.base import Split
 from maam.data.pipeline import eval_batches, train_batches
-from maam.data.transforms import Preprocessing, augment
+from maam.data.transforms import Augmentation, Preprocessing, augment
 
 
 def make_split(count: int, height: int = 8, width: int = 8, channels: int = 3) -> Split:
@@ -18,6 +18,7 @@ def make_split(count: int, height: int = 8, width: int = 8, channels: int = 3) -
     return Split(images.astype(np.uint8), np.arange(count, dtype=np.int32), names)
 
 
+CROP, CROP_FLIP = Augmentation("crop"), Augmentation("crop-flip")
 UNIT = Preprocessing((8, 8), 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -89,7 +90,7 @@ def test_an_epoch_has_every_image_once_and_the_key_decides_the_order():
     split = make_split(70)
     runs = {}
     for key, workers in (((0, 0), 1), ((0, 0), 4), ((0, 1), 1), ((1, 0), 1)):
-        (images, labels), sizes = collect(train_batches(split, UNIT, 32, "crop", key, workers))
+        (images, labels), sizes = collect(train_batches(split, UNIT, 32, CROP, key, workers))
         assert sizes == [32, 32]  # the incomplete batch is left out
         assert len(set(labels)) == 64
         runs.setdefault(key, []).append((images, labels))
@@ -103,7 +104,7 @@ def test_an_epoch_has_every_image_once_and_the_key_decides_the_order():
 def test_augmentation_differs_between_epochs():
     split = make_split(1)
     seen = {
-        next(iter(train_batches(split, UNIT, 1, "crop-flip", (0, epoch))))[0].asnumpy().tobytes()
+        next(iter(train_batches(split, UNIT, 1, CROP_FLIP, (0, epoch))))[0].asnumpy().tobytes()
         for epoch in range(20)
     }
     assert len(seen) > 5

@@ -12,8 +12,9 @@ from mindspore import Tensor, nn, ops
 
 from maam import MaamError, backend, checkpoint, create_model, evaluate, train
 from maam.config import TrainConfig
-from maam.step import decays, learning_rates, make_optimizer, make_train_step
-from maam.train import agent_weights
+from maam.loop import agent_weights
+from maam.schedule import learning_rates
+from maam.step import decays, make_optimizer, make_train_step
 
 QUICK = {"data": "digits", "model": "maam", "limit": 192, "seed": 3, "learning_rate": 3e-3}
 RUN_FILES = {

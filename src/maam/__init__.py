@@ -10,7 +10,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from maam.backend import prepare_environment, require_training
+from maam.backend import prepare_environment
 
 if TYPE_CHECKING:
     from maam.checkpoint import load_model as load_model
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from maam.errors import MaamError as MaamError
     from maam.evaluate import evaluate as evaluate
     from maam.models import create_model as create_model
-    from maam.models import list_models as list_models
     from maam.module import MAAM as MAAM
     from maam.module import AgentBlock as AgentBlock
     from maam.module import AgentFusion as AgentFusion
     from maam.module import Reduce as Reduce
     from maam.predict import predict as predict
     from maam.train import train as train
+    from maam.variants import list_models as list_models
 
 __version__ = "0.1.0"
 
@@ -37,7 +37,7 @@ _HOME = {
     "Reduce": "module",
     "MaamError": "errors",
     "create_model": "models",
-    "list_models": "models",
+    "list_models": "variants",
     "load_dataset": "data",
     "describe": "data.describe",
     "doctor": "doctor:checks",
@@ -70,8 +70,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'maam' has no attribute {name!r}")
     home, _, attribute = _HOME[name].partition(":")
-    if home in ("module", "models", "train", "evaluate") or name == "load_model":
-        require_training()
+    if home in ("module", "models") or name == "load_model":
+        importlib.import_module("maam.frameworks").require("mindspore")
     value = getattr(importlib.import_module(f"maam.{home}"), attribute or name)
     globals()[name] = value
     return value

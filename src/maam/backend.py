@@ -14,9 +14,17 @@ from pathlib import Path
 
 from maam.errors import MaamError
 
-TRAINING = ("mindspore", "scikit-learn", "matplotlib", "onnx")
 _HELD = {signal.SIGINT, signal.SIGTERM}
-PACKAGES = ("numpy", "pillow", "onnxruntime", *TRAINING)
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "mindspore",
+    "torch",
+    "scikit-learn",
+    "matplotlib",
+    "onnx",
+)
 
 
 def prepare_environment() -> None:
@@ -25,12 +33,17 @@ def prepare_environment() -> None:
     - ``ONEDNN_MAX_CPU_ISA=AVX2`` for MindSpore 2.9 and later: their oneDNN picks a reference
       kernel for 3x3 convolutions on AVX-512 machines, about 100 times slower. Older versions
       ignore the variable, but the oneDNN of PyTorch would not, so they leave it alone.
+    - ``PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python``, which MindSpore asks for: it can't be
+      imported once ``onnx`` has loaded another parser.
     - ``GLOG_v=3``: errors only.
     - ``MS_OM_PATH``, ``MS_COMPILER_CACHE_PATH``: dumps go to the temporary folder,
       not to the working directory.
     """
     scratch = str(Path(tempfile.gettempdir()) / f"maam-mindspore-{os.getuid()}")
-    if _mindspore_version() >= (2, 9):
+    version = _mindspore_version()
+    if version:
+        os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+    if version >= (2, 9):
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("MS_OM_PATH", scratch)
@@ -43,25 +56,6 @@ def _mindspore_version() -> tuple[int, ...]:
         return tuple(int(part) for part in metadata.version("mindspore").split(".")[:2])
     except metadata.PackageNotFoundError:
         return ()
-
-
-def require_training() -> None:
-    """Check that all that training needs is installed, before anything is computed.
-
-    Raises:
-        MaamError: a package is missing, or NumPy is too new for MindSpore's wheels.
-    """
-    for package in TRAINING:
-        try:
-            metadata.version(package)
-        except metadata.PackageNotFoundError:
-            raise MaamError(
-                f"{package} is not installed: training and evaluation need the extra [train], "
-                "e.g. pip install 'maam[train]', on Python 3.11 or 3.12"
-            ) from None
-    version = metadata.version("numpy")
-    if int(version.split(".")[0]) >= 2:
-        raise MaamError(f"MindSpore needs NumPy 1, found {version}: pip install 'numpy<2'")
 
 
 @contextmanager
@@ -92,27 +86,37 @@ def check_signals() -> None:
         raise SystemExit(128 + signal.SIGTERM)
 
 
-def set_device(device: str, mode: str = "graph") -> None:
-    """Choose ``CPU`` or ``Ascend``, and ``graph`` or ``eager`` mode, for all that follows.
+def set_device(device: str, mode: str = "auto") -> str:
+    """Choose a device, and graph or eager mode, for all that follows.
 
     The mode counts even for a step compiled with ``ms.jit``: under MindSpore's default, eager,
     idle threads spin beside the compiled graph and a step takes 1.6 times as long on two cores
     (results/step_speed.json: plain, default mode against plain).
 
+    Args:
+        device: ``CPU``, ``Ascend``, or ``auto``, which is CPU.
+        mode: ``graph``, ``eager``, or ``auto``, which is graph.
+
+    Returns:
+        The device's name.
+
     Raises:
-        MaamError: the device is not there, or something is not installed.
+        MaamError: the device is not there.
     """
-    require_training()
     import mindspore as ms
 
-    ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    ms.set_context(mode=ms.PYNATIVE_MODE if mode == "eager" else ms.GRAPH_MODE)
+    if device == "CUDA":
+        raise MaamError("--device CUDA needs --framework torch: MindSpore's wheels have no CUDA")
+    device = "CPU" if device == "auto" else device
     if ms.get_context("device_target") == device:
-        return  # once it has computed, MindSpore refuses even the device that it has
+        return device  # once it has computed, MindSpore refuses even the device that it has
     try:
         ms.set_device(device)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise MaamError(f"--device {device} is not available here: {reason}") from None
+    return device
 
 
 def set_seed(seed: int) -> None:
@@ -138,6 +142,8 @@ def environment() -> dict[str, str]:
             facts[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             facts[package] = "not installed"
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
     return facts
 
 

@@ -19,10 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from maam.errors import MaamError
 from maam.files import write_atomic
+from maam.schema import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 if TYPE_CHECKING:
     from mindspore import Parameter, nn
@@ -36,7 +43,9 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[s
     from safetensors.numpy import save
 
     text = json.dumps(facts)
-    write_atomic(path, save(dict(tensors), {"sha256": _digest(tensors, text), "maam": text}))
+    # safetensors writes memory as it lies: in another order than C it would come back scrambled.
+    tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    write_atomic(path, save(tensors, {"sha256": _digest(tensors, text), "maam": text}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -77,86 +86,48 @@ def read_tensors(parameters: Iterable[Parameter], prefix: str = "") -> dict[str,
     return {prefix + p.name: np.array(p.asnumpy()) for p in parameters}
 
 
+def check_tensors(
+    shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray], source: str
+) -> None:
+    """Check that arrays are exactly those that a model has.
+
+    Args:
+        shapes: of all tensors of the model, by name.
+        tensors: the arrays that are to become them.
+        source: where they come from, for the error.
+
+    Raises:
+        MaamError: a name is missing or left over, a shape differs, or a value is not finite.
+    """
+    missing, extra = shapes.keys() - tensors.keys(), tensors.keys() - shapes.keys()
+    if missing or extra:
+        what = f"lacks {min(missing)}" if missing else f"has an unknown {min(extra)}"
+        raise MaamError(f"{source} holds the weights of another model: it {what}")
+    for name, shape in shapes.items():
+        if tensors[name].shape != tuple(shape):
+            raise MaamError(
+                f"{source} holds the weights of another model: {name} has the shape "
+                f"{tensors[name].shape}, not {tuple(shape)}"
+            )
+        if not np.isfinite(tensors[name]).all():
+            raise MaamError(f"{source}: {name} has values that are not finite")
+
+
 def assign_tensors(
     parameters: Iterable[Parameter], tensors: Mapping[str, np.ndarray], source: str
 ) -> None:
     """Set every parameter from the array of its name.
 
     Raises:
-        MaamError: a name is missing or left over, a shape differs, or a value is not finite.
-            Nothing has been changed then.
+        MaamError: as ``check_tensors``; nothing has been changed then.
     """
     from mindspore import Tensor, ops
 
     targets = {p.name: p for p in parameters}
-    missing, extra = targets.keys() - tensors.keys(), tensors.keys() - targets.keys()
-    if missing or extra:
-        what = f"lacks {min(missing)}" if missing else f"has an unknown {min(extra)}"
-        raise MaamError(f"{source} holds the weights of another model: it {what}")
-    for name, target in targets.items():
-        if tensors[name].shape != target.shape:
-            raise MaamError(
-                f"{source} holds the weights of another model: {name} has the shape "
-                f"{tensors[name].shape}, not {target.shape}"
-            )
-        if not np.isfinite(tensors[name]).all():
-            raise MaamError(f"{source}: {name} has values that are not finite")
+    check_tensors({name: target.shape for name, target in targets.items()}, tensors, source)
     for name, target in targets.items():
         # load_param_into_net and set_data are ignored by graphs that are compiled already.
         ops.assign(target, Tensor(tensors[name], target.dtype))
-
-
-class TrainingState:
-    """What a resumed run needs: network, optimiser, average, history, and the best epoch so far.
-
-    The order of images and their augmentation depend on seed and epoch alone, so that a resumed
-    run repeats the uninterrupted one to the last bit.
-    """
-
-    def __init__(self, net: nn.Cell, optimizer: nn.Cell, average: list[Parameter]) -> None:
-        parameters = {p.name: p for p in (*net.get_parameters(), *average)}
-        for parameter in optimizer.get_parameters():
-            if not parameter.name.startswith("learning_rate"):  # rebuilt from the config
-                parameters[parameter.name] = parameter
-        self.parameters = list(parameters.values())
-        self.history: list[dict[str, Any]] = []
-        self.best_epoch = 0
-
-    @property
-    def epoch(self) -> int:
-        """How many epochs are finished."""
-        return len(self.history)
-
-    def finish(self, row: dict[str, Any]) -> None:
-        """Note a finished epoch; without validation images the newest is the best."""
-        self.history.append(row)
-        best = self.history[self.best_epoch - 1]["val_accuracy"] if self.best_epoch else None
-        if row["val_accuracy"] is None or best is None or row["val_accuracy"] > best:
-            self.best_epoch = row["epoch"]
-
-    def finite(self) -> bool:
-        """Whether all that ``save`` would write is finite."""
-        return all(np.isfinite(p.asnumpy()).all() for p in self.parameters)
-
-    def stalled(self, patience: int) -> bool:
-        """Whether ``patience`` epochs have passed without a better one."""
-        return 0 < patience <= self.epoch - self.best_epoch
-
-    def save(self, folder: Path) -> None:
-        """Write ``last.safetensors``."""
-        facts = {"history": self.history, "best_epoch": self.best_epoch}
-        tensors = read_tensors(self.parameters)
-        save_tensors(folder / LAST, tensors, facts)
-
-    def load(self, folder: Path) -> None:
-        """Go on from ``last.safetensors``.
-
-        Raises:
-            MaamError: there is none, or it is damaged or of another model.
-        """
-        tensors, facts = load_tensors(folder / LAST)
-        assign_tensors(self.parameters, tensors, str(folder / LAST))
-        self.history, self.best_epoch = facts["history"], facts["best_epoch"]
 
 
 class _Preprocessing(BaseModel):
@@ -207,19 +178,17 @@ def write_meta(run: Path, meta: Mapping[str, Any]) -> None:
     write_atomic(run / META, json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
 
 
-def build_model(meta: Mapping[str, Any]) -> nn.Cell:
-    """A fresh network of the shape that ``meta`` tells."""
-    from maam.models import create_model
-
+def model_shape(meta: Mapping[str, Any]) -> tuple[str, int, int, tuple[int, int]]:
+    """The arguments of ``create_model`` that a run folder's facts tell."""
     preprocessing = meta["preprocessing"]
     height, width = preprocessing["size"]
-    return create_model(
-        meta["model"], len(meta["classes"]), preprocessing["channels"], (height, width)
-    )
+    return meta["model"], len(meta["classes"]), preprocessing["channels"], (height, width)
 
 
 def load_model(run: str | os.PathLike[str]) -> tuple[nn.Cell, dict[str, Any]]:
     """The trained network of a run folder, ready for inference, and its facts.
+
+    Either framework may have trained it; ``maam.torch.load_model`` gives it in PyTorch.
 
     Example:
         >>> net, meta = maam.load_model("runs/digits-maam")
@@ -227,8 +196,10 @@ def load_model(run: str | os.PathLike[str]) -> tuple[nn.Cell, dict[str, Any]]:
     Raises:
         MaamError: it is no run folder, or its weights are damaged or of another model.
     """
+    from maam.models import create_model
+
     meta = read_meta(Path(run))
-    net = build_model(meta)
+    net = create_model(*model_shape(meta))
     tensors, _ = load_tensors(Path(run) / BEST)
     assign_tensors(net.get_parameters(), tensors, str(Path(run) / BEST))
     return net.set_train(False), meta

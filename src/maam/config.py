@@ -12,11 +12,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from maam.errors import MaamError
+from maam.schema import BaseModel, ConfigDict, Field, ValidationError
 
 CONFIG = "config.toml"  # in a run folder
+
+Device = Literal["auto", "CPU", "CUDA", "Ascend"]
 
 SOURCES = ("cifar10", "fashion-mnist", "digits")  # data sets known by name
 
@@ -58,8 +59,14 @@ class TrainConfig(DataConfig):
     limit: int | None = Field(default=None, ge=1)
     """Train on this many images only (a stratified choice): for quick trials."""
 
-    augment: Literal["auto", "none", "crop", "crop-flip"] = "auto"
-    """Random shift by an eighth of the side, and mirroring; auto: what suits the data."""
+    augment: Literal["auto", "none", "crop", "crop-flip", "trivial"] = "auto"
+    """Random shift by an eighth of the side, mirroring, TrivialAugment; auto: by the data."""
+
+    mixup: float = Field(default=0.0, ge=0, le=100)
+    """Alpha of mixup, which blends pairs of images; 0: off. With cutmix, each batch takes one."""
+
+    cutmix: float = Field(default=0.0, ge=0, le=100)
+    """Alpha of CutMix, which pastes a box of another image; 0: off."""
 
     normalize: Literal["unit", "standard"] = "unit"
     """unit: pixels in [0, 1], as the paper; standard: then mean 0 and deviation 1 by channel."""
@@ -103,14 +110,17 @@ class TrainConfig(DataConfig):
     early_stopping: int = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation accuracy; 0: off."""
 
-    device: Literal["CPU", "Ascend"] = "CPU"
-    """Where MindSpore computes."""
+    framework: Literal["mindspore", "torch"] = "mindspore"
+    """What computes. Weights, recipes and run folders are the same."""
+
+    device: Device = "auto"
+    """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
 
     precision: Literal["fp32", "amp"] = "fp32"
-    """amp: float16 where it is safe. It pays on Ascend; on a CPU it runs, but slower."""
+    """amp: bfloat16 where it is safe (PyTorch), or float16 (MindSpore: for Ascend, not CPU)."""
 
-    mode: Literal["graph", "eager"] = "graph"
-    """graph compiles the step first; eager is for debugging, 2 to 5 times slower."""
+    mode: Literal["auto", "graph", "eager"] = "auto"
+    """graph compiles first; auto: graph with MindSpore, eager with PyTorch."""
 
     out: Path | None = None
     """The run folder; runs/DATA-MODEL, numbered, when not given."""
@@ -131,8 +141,11 @@ class EvaluateConfig(_Schema):
     batch_size: int = Field(default=250, ge=1, le=100_000)
     """Images at a time; does not change the result."""
 
-    device: Literal["CPU", "Ascend"] = "CPU"
-    """Where MindSpore computes."""
+    framework: Literal["auto", "mindspore", "torch"] = "auto"
+    """auto: what the run was trained with, or the other where that is not installed."""
+
+    device: Device = "auto"
+    """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
 
 
 class PredictConfig(_Schema):

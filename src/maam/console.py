@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from maam import frameworks
 from maam.backend import check_signals
 from maam.config import DataConfig, PredictConfig
 from maam.errors import MaamError
@@ -96,8 +97,9 @@ class Display:
             "training": f"{config['epochs']} epochs of {facts['steps']:,} steps, batch "
             f"{facts['batch_size']}, {config['optimizer']} {config['learning_rate']:g} "
             f"{config['schedule']}, seed {config['seed']}",
-            "device": f"{config['device']} {config['precision']} {config['mode']} mode, "
-            f"MindSpore {facts['environment']['mindspore']}",
+            "computes": f"{frameworks.NAMES[config['framework']]} "
+            f"{facts['environment'][config['framework']]} on {facts['device']}, "
+            f"{config['precision']}, mode {config['mode']}",
             "run": str(facts["run"]),
         }
         for name, text in rows.items():
@@ -212,12 +214,9 @@ def predictions(run: Path, files: Sequence[str], config: PredictConfig) -> int:
 
 def models(pattern: str, channels: int, size: int) -> None:
     """The table of models."""
-    from maam.backend import require_training
+    from maam.variants import describe_model, list_models
 
-    require_training()
-    from maam.benchmark import count_macs, count_parameters
-    from maam.models import create_model, describe_model, list_models
-
+    framework = frameworks.use(frameworks.choose("auto"))
     names = list_models(pattern)
     if not names:
         raise MaamError(f"no model matches {pattern!r}: see `maam models`")
@@ -226,9 +225,10 @@ def models(pattern: str, channels: int, size: int) -> None:
     table.add_column("MACs (M)", justify="right")
     table.add_column("what it is")
     for name in names:
-        net = create_model(name, 10, channels, (size, size))
-        macs = count_macs(net, (channels, size, size)) / 1e6
-        table.add_row(name, f"{count_parameters(net):,}", f"{macs:,.1f}", describe_model(name))
+        net = framework.create_model(name, 10, channels, (size, size))
+        parameters = framework.count_parameters(net)
+        macs = framework.count_macs(net, (channels, size, size)) / 1e6
+        table.add_row(name, f"{parameters:,}", f"{macs:,.1f}", describe_model(name))
     out.print(table)
 
 

@@ -9,11 +9,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from maam.data import cifar10, fashion_mnist
 from maam.data.places import cache_dir, search_places
@@ -23,7 +22,7 @@ PYTHON = ((3, 11), (3, 12))  # oldest and newest that maam takes
 REQUIRED = ("pillow", "onnxruntime", "safetensors", "pydantic", "cyclopts", "rich")
 TRAINING = ("mindspore", "scikit-learn", "matplotlib", "onnx")
 CPU_FACTS, MEMORY_FACTS = Path("/proc/cpuinfo"), Path("/proc/meminfo")
-ASCEND_DEVICES = Path("/dev")
+DEVICES = Path("/dev")
 
 _SAFE_ISA = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2")
 _GIB = 2**30
@@ -77,18 +76,13 @@ def checks(data_dir: Path | None = None) -> list[Check]:
         _convolution(),
         Check("device CPU", True, "always there"),
         _ascend(),
+        _torch(),
         *_data(data_dir),
         _writable("working folder", Path.cwd()),
         _writable("cache folder", cache_dir()),
         _disk(cache_dir()),
         *([_mindspore()] if _version("mindspore") else []),
     ]
-
-
-def to_dict(found: Sequence[Check]) -> dict[str, Any]:
-    """For JSON: ``{"ok": no required check failed, "checks": [{"name": ..., ...}, ...]}``."""
-    ok = all(check.ok or not check.required for check in found)
-    return {"ok": ok, "checks": [asdict(check) for check in found]}
 
 
 def _python() -> Check:
@@ -163,7 +157,7 @@ def _convolution() -> Check:
 
 
 def _ascend() -> Check:
-    cards = sorted(path.name for path in ASCEND_DEVICES.glob("davinci[0-9]*"))
+    cards = sorted(path.name for path in DEVICES.glob("davinci[0-9]*"))
     toolkit = os.environ.get("ASCEND_HOME_PATH", "")
     tool = shutil.which("npu-smi")
     signs = [*cards, *(["npu-smi"] if tool else []), *([toolkit] if toolkit else [])]
@@ -182,6 +176,15 @@ def _ascend() -> Check:
             "install the CANN toolkit and source its set_env.sh",
         )
     return Check("device Ascend", False, f"{detail}, but {what}", fix, required=False)
+
+
+def _torch() -> Check:
+    version, cards = _version("torch"), sorted(DEVICES.glob("nvidia[0-9]*"))
+    detail = f"{version or 'not installed'}, {len(cards) or 'no'} NVIDIA cards here"
+    if cards and (version is None or "+cpu" in version):
+        fix = "pip install 'maam[torch]', a build for CUDA, and train with --framework torch"
+        return Check("PyTorch", False, detail, fix, required=False)
+    return Check("PyTorch", True, detail, required=False)
 
 
 def _data(data_dir: Path | None) -> Iterator[Check]:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from maam import checkpoint, frameworks
 from maam.config import SOURCES, EvaluateConfig, TrainConfig, absolute, make_config
 from maam.data import Dataset, load_dataset
+from maam.data.transforms import Preprocessing
 from maam.errors import MaamError
-
-if TYPE_CHECKING:
-    from mindspore import nn
-
-    from maam.data.base import Split
-    from maam.data.transforms import Preprocessing
 
 CALIBRATION_BINS = 15
 
@@ -150,18 +147,11 @@ def _calibration_error(confidences: np.ndarray, correct: np.ndarray) -> float:
     return float(np.abs(gaps).sum() / len(confidences))
 
 
-def compute_logits(
-    net: nn.Cell, split: Split, preprocessing: Preprocessing, batch_size: int = 250
-) -> np.ndarray:
-    """The logits of all images of a split, in order, in inference mode: float32 (N, K)."""
-    from maam.data.pipeline import eval_batches
-
-    mode = net.training
-    net.set_train(False)
-    batches = eval_batches(split, preprocessing, batch_size)
-    logits = [net(images).asnumpy() for images, _ in batches]
-    net.set_train(mode)
-    return np.concatenate(logits)
+def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Mean cross-entropy in nats and accuracy from 0 to 1, defined as in ``score``."""
+    log_probabilities = _log_softmax(logits)
+    loss = -float(log_probabilities[np.arange(len(labels)), labels].sum()) / len(labels)
+    return loss, int((logits.argmax(axis=1) == labels).sum()) / len(labels)
 
 
 def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
@@ -170,7 +160,7 @@ def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
     Args:
         run: a run folder, as ``maam.train`` makes it.
         options: fields of ``EvaluateConfig``: ``data``, ``data_dir``, ``split``, ``batch_size``,
-            ``device``.
+            ``framework``, ``device``.
 
     Returns:
         What ``score`` returns, and ``split``, ``run``, ``model`` and ``data_source``.
@@ -182,18 +172,18 @@ def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
         MaamError: bad options, a damaged run, data that is missing, has changed since the
             training, or has other classes or no images in this split.
     """
-    from maam import backend, checkpoint
-    from maam.data.transforms import Preprocessing
-
     config = make_config(EvaluateConfig, absolute(options))
-    backend.set_device(config.device)
-    net, meta = checkpoint.load_model(run)
+    meta = checkpoint.read_meta(Path(run))
+    trained_with = make_config(TrainConfig, meta["config"]).framework
+    framework = frameworks.use(frameworks.choose(config.framework, trained_with))
+    framework.set_device(config.device)
+    net, meta = framework.load_model(run)
     dataset = dataset_of_run(meta, config)
     split = dataset.all if config.split == "all" else getattr(dataset, config.split)
     if not len(split):
         raise MaamError(f"--split {config.split}: {dataset.source} has no images in this split")
     preprocessing = Preprocessing.from_dict(meta["preprocessing"])
-    logits = compute_logits(net, split, preprocessing, config.batch_size)
+    logits = framework.compute_logits(net, split, preprocessing, config.batch_size)
     facts = {"split": config.split, "run": str(run), "model": meta["model"]}
     scores = score(logits, split.labels, dataset.classes)
     return {**facts, "data_source": dataset.source, **scores}

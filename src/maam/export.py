@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,6 @@ def export_onnx(net: nn.Cell, image_shape: tuple[int, int, int], path: Path) -> 
     """
     import mindspore as ms
     import onnx
-    import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
         one = ms.Tensor(np.zeros((1, *image_shape), np.float32))
@@ -60,10 +60,37 @@ def export_onnx(net: nn.Cell, image_shape: tuple[int, int, int], path: Path) -> 
     graph.name = "maam"
     onnx.checker.check_model(model)
 
-    content = model.SerializeToString()
+    def logits_of(images: np.ndarray) -> np.ndarray:
+        return net(ms.Tensor(images)).asnumpy()
+
+    return write_verified(model.SerializeToString(), logits_of, image_shape, path)
+
+
+def write_verified(
+    content: bytes,
+    logits_of: Callable[[np.ndarray], np.ndarray],
+    image_shape: tuple[int, int, int],
+    path: Path,
+) -> float:
+    """Write an ONNX file if ONNX Runtime computes from it what the network computes.
+
+    Args:
+        content: the file.
+        logits_of: the network: float32 (N, C, H, W) -> (N, K).
+        image_shape: (C, H, W).
+        path: the file to write.
+
+    Returns:
+        The largest difference of a logit on random images, relative to the largest logit.
+
+    Raises:
+        MaamError: it differs; nothing has been written then.
+    """
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).random((3, *image_shape), dtype=np.float32)
-    expected = net(ms.Tensor(images)).asnumpy()
+    expected = logits_of(images)
     (found,) = session.run(None, {"image": images})
     error = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
     if not error <= TOLERANCE:

@@ -2,63 +2,48 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from maam import checkpoint, plots
 from maam.config import CONFIG
-from maam.data import Dataset
-from maam.data.pipeline import train_batches
-from maam.data.transforms import Preprocessing
-from maam.evaluate import compute_logits, score, softmax
-from maam.export import export_onnx
+from maam.data.transforms import augment
+from maam.evaluate import score, softmax
 from maam.files import write_atomic
+from maam.job import Job
 from maam.report import model_card
 
-if TYPE_CHECKING:
-    from mindspore import nn
 
-
-def finish_run(
-    run: Path,
-    meta: dict[str, Any],
-    net: nn.Cell,
-    dataset: Dataset,
-    preprocessing: Preprocessing,
-    history: list[dict[str, Any]],
-    augment: str,
-) -> dict[str, Any]:
+def finish_run(job: Job, framework: Any, history: list[dict[str, Any]]) -> dict[str, Any]:
     """Complete a run folder after training.
 
     Args:
-        run: the folder.
-        meta: its facts so far; the final ones are written to meta.json.
-        net: the network with the best weights.
-        dataset: where ``test`` is scored; the validation split stands in for an empty one.
-        preprocessing: how pixels become numbers.
+        job: the run. Its test split is scored; the validation split stands in for an empty one.
+        framework: ``maam.mindspore`` or ``maam.torch``.
         history: one row per epoch.
-        augment: the augmentation, for the plot of a batch.
 
     Returns:
         The scores.
     """
+    run, dataset, preprocessing = job.folder, job.dataset, job.preprocessing
+    net, _ = framework.load_model(run)
     split = dataset.test if len(dataset.test) else dataset.val
-    logits = compute_logits(net, split, preprocessing)
+    logits = framework.compute_logits(net, split, preprocessing)
     scores = score(logits, split.labels, dataset.classes)
     height, width = preprocessing.size
-    error = export_onnx(net, (preprocessing.channels, height, width), run / "model.onnx")
+    shape = (preprocessing.channels, height, width)
+    error = framework.export_onnx(net, shape, run / "model.onnx")
 
     folder = run / "plots"
     folder.mkdir(exist_ok=True)
     plots.curves(history, folder / "curves.png")
     plots.confusion(scores["confusion"], dataset.classes, folder / "confusion.png")
-    batch_size = min(32, len(dataset.train))
-    images, labels = next(
-        iter(train_batches(dataset.train, preprocessing, batch_size, augment, (0, 0), 1))
-    )
+    some = dataset.train.take(np.random.default_rng(0).permutation(len(dataset.train))[:32])
+    images = augment(some.images, job.augmentation.kind, np.random.default_rng(0))
     mean, std = preprocessing.mean, preprocessing.std
     plots.batch(
-        images.asnumpy(), labels.asnumpy(), dataset.classes, folder / "batch.png", mean, std
+        preprocessing(images), some.labels, dataset.classes, folder / "batch.png", mean, std
     )
     plots.mistakes(
         split.images,
@@ -71,7 +56,7 @@ def finish_run(
     plots.agent_weights(history, folder / "agent_weights.png")
 
     meta = {
-        **meta,
+        **job.meta,
         "metrics": {"split": "test" if split is dataset.test else "val", **scores},
         "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),

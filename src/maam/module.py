@@ -23,15 +23,7 @@ from itertools import groupby
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore import float32 as ms_float32
 
-POOL = "pool"
-
-# The paper gives neither widths nor depth of an agent. Each reading lists its layers: a number d
-# is a convolution to out_channels / d channels with BatchNorm and ReLU, POOL a 2x2 max pooling.
-READINGS: dict[str, tuple[int | str, ...]] = {
-    "p1": (1, POOL),
-    "p2": (2, POOL, 1),
-    "p3": (4, 1, POOL),
-}
+from maam.variants import POOL, READINGS
 
 
 class AgentBlock(nn.Cell):

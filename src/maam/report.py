@@ -34,6 +34,13 @@ _FRACTIONS = {
 }
 
 
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The rows that ``write_history`` wrote; none, if no epoch was finished."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Write ``metrics.jsonl`` and ``metrics.csv`` into ``folder``: one line an epoch.
 

@@ -1,4 +1,4 @@
-"""One training step: loss, schedule, optimiser, and ``train_step``."""
+"""One training step in MindSpore: loss, optimiser, ``train_step``; and inference."""
 
 from __future__ import annotations
 
@@ -9,26 +9,11 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from maam.config import TrainConfig
+from maam.data.base import Split
+from maam.data.pipeline import eval_batches
+from maam.data.transforms import Preprocessing
 
 LOSS_SCALE = 1024.0  # keeps small float16 gradients above zero
-
-
-def learning_rates(config: TrainConfig, steps_per_epoch: int) -> np.ndarray:
-    """The rate of every step, float32 (epochs * steps_per_epoch,).
-
-    A straight warm-up from 0, then half a cosine to 0 (Loshchilov & Hutter 2017), a straight line
-    to 0, or a constant.
-    """
-    steps = config.epochs * steps_per_epoch
-    warmup = min(round(config.warmup_epochs * steps_per_epoch), steps)
-    rise = (np.arange(warmup) + 1) / max(warmup, 1)
-    progress = np.arange(steps - warmup) / max(steps - warmup, 1)
-    fall = {
-        "cosine": (1 + np.cos(np.pi * progress)) / 2,
-        "triangular": 1 - progress,
-        "constant": np.ones_like(progress),
-    }[config.schedule]
-    return (config.learning_rate * np.concatenate([rise, fall])).astype(np.float32)
 
 
 def decays(parameter: Parameter) -> bool:
@@ -57,6 +42,8 @@ def make_train_step(
     net: nn.Cell, optimizer: nn.Optimizer, config: TrainConfig, average: Sequence[Parameter] = ()
 ) -> Callable:
     """One training step: (images, labels, rate) -> (mean loss, number of correct answers).
+
+    Labels are int32 (N,), or float32 (N, K) with the share of each class in a mixed image.
 
     Args:
         net: the network, float32 (N, C, H, W) -> logits (N, K).
@@ -100,7 +87,20 @@ def make_train_step(
             decay = ops.minimum(Tensor(ema, ms.float32), (1 + count) / (10 + count))
             for parameter, mean in zip(live, averages):  # noqa: B905 - graphs know no strict
                 ops.assign(mean, mean * decay + parameter * (1 - decay))
-        correct = (logits.argmax(1) == labels).sum()
+        answers = labels.argmax(1) if labels.ndim > 1 else labels
+        correct = (logits.argmax(1) == answers).sum()
         return loss, correct
 
-    return ms.jit(step) if config.mode == "graph" else step
+    return step if config.mode == "eager" else ms.jit(step)
+
+
+def compute_logits(
+    net: nn.Cell, split: Split, preprocessing: Preprocessing, batch_size: int = 250
+) -> np.ndarray:
+    """The logits of all images of a split, in order, in inference mode: float32 (N, K)."""
+    mode = net.training
+    net.set_train(False)
+    batches = eval_batches(split, preprocessing, batch_size)
+    logits = [net(images).asnumpy() for images, _ in batches]
+    net.set_train(mode)
+    return np.concatenate(logits)

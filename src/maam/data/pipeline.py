@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from maam.data.base import Split
-from maam.data.transforms import Preprocessing, augment
+from maam.data.mixing import apply_mix, draw_mix, mix_labels
+from maam.data.transforms import Augmentation, Preprocessing, augment
 
 
 class _Batches:
@@ -26,10 +27,11 @@ class _Batches:
         preprocessing: Preprocessing,
         order: np.ndarray,
         batch_size: int,
-        kind: str,
+        augmentation: Augmentation,
         key: tuple[int, int],
     ) -> None:
-        self.split, self.preprocessing, self.kind, self.key = split, preprocessing, kind, key
+        self.split, self.preprocessing = split, preprocessing
+        self.augmentation, self.key = augmentation, key
         self.parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
     def __len__(self) -> int:
@@ -38,15 +40,20 @@ class _Batches:
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         part = self.parts[number]
         rng = np.random.default_rng((*self.key, number + 1))
-        images = augment(self.split.images[part], self.kind, rng)
-        return self.preprocessing(images), self.split.labels[part].astype(np.int32)
+        how = self.augmentation
+        images = self.preprocessing(augment(self.split.images[part], how.kind, rng))
+        labels = self.split.labels[part].astype(np.int32)
+        if not how.mixes:
+            return images, labels
+        mix = draw_mix(rng, how.mixup, how.cutmix, self.preprocessing.size)
+        return apply_mix(images, mix), mix_labels(labels, mix, how.num_classes)
 
 
 def train_batches(
     split: Split,
     preprocessing: Preprocessing,
     batch_size: int,
-    kind: str,
+    augmentation: Augmentation,
     key: tuple[int, int],
     workers: int = 4,
 ) -> Iterator[tuple]:
@@ -56,24 +63,26 @@ def train_batches(
         split: the training images.
         preprocessing: how pixels become numbers.
         batch_size: images in a batch, at most ``len(split)``.
-        kind: ``none``, ``crop`` or ``crop-flip``.
+        augmentation: how the images vary.
         key: (seed, epoch): the same key gives the same batches.
         workers: threads that prepare batches, clamped to the cores.
 
     Yields:
-        (images, labels) tensors: float32 (batch_size, C, H, W), int32 (batch_size,).
+        (images, labels) tensors: float32 (batch_size, C, H, W), and int32 (batch_size,) or, where
+        images are mixed, float32 (batch_size, num_classes).
     """
     order = np.random.default_rng((*key, 0)).permutation(len(split))
     order = order[: len(order) // batch_size * batch_size]
-    return _iterate(_Batches(split, preprocessing, order, batch_size, kind, key), workers)
+    return _iterate(_Batches(split, preprocessing, order, batch_size, augmentation, key), workers)
 
 
 def eval_batches(
     split: Split, preprocessing: Preprocessing, batch_size: int, workers: int = 4
 ) -> Iterator[tuple]:
     """All images in order, not augmented, the last batch kept."""
-    order = np.arange(len(split))
-    return _iterate(_Batches(split, preprocessing, order, batch_size, "none", (0, 0)), workers)
+    order, as_they_are = np.arange(len(split)), Augmentation()
+    batches = _Batches(split, preprocessing, order, batch_size, as_they_are, (0, 0))
+    return _iterate(batches, workers)
 
 
 def _iterate(batches: _Batches, workers: int) -> Iterator[tuple]:

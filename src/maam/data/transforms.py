@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from maam.data.trivial import trivial_augment
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -64,13 +66,35 @@ class Preprocessing:
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images vary.
+
+    Attributes:
+        kind: ``none``, ``crop``, ``crop-flip``, or ``trivial``: crop-flip and TrivialAugment.
+        mixup, cutmix: alphas; 0 is off.
+        num_classes: needed where images are mixed.
+    """
+
+    kind: str = "none"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    num_classes: int = 0
+
+    @property
+    def mixes(self) -> bool:
+        """Whether labels are shares of classes, (N, num_classes), and not class numbers."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
 def augment(images: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
     """Randomly shift and mirror a batch, each image by itself.
 
     Args:
         images: uint8 (N, H, W, C); not changed.
         kind: ``none``; ``crop``: zero-pad an eighth of the side (4 at 32 pixels) all round and cut
-            the size back out anywhere; ``crop-flip``: mirror half of the images as well.
+            the size back out anywhere; ``crop-flip``: mirror half of the images as well;
+            ``trivial``: then one random operation of TrivialAugment on each.
         rng: where the randomness comes from.
 
     Returns:
@@ -84,7 +108,8 @@ def augment(images: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarr
     # Index (N, H, W) into the padded batch: a row and a column per output pixel.
     top, left = rng.integers(0, 2 * pad + 1, (2, number, 1))
     rows, columns = top + np.arange(height), left + np.arange(width)
-    if kind == "crop-flip":
+    if kind != "crop":
         mirrored = rng.random(number) < 0.5
         columns[mirrored] = columns[mirrored, ::-1]
-    return padded[np.arange(number)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    shifted = padded[np.arange(number)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return trivial_augment(shifted, rng) if kind == "trivial" else shifted

@@ -1,4 +1,4 @@
-"""The paper's classifier (equations 4 to 8), its readings and its ablations.
+"""The paper's classifier (equations 4 to 8); ``variants.MAAM_VARIANTS`` lists its variants.
 
     image -> MAAM -> (128, H/2, W/2) -> flatten -> 256 -> num_classes
 
@@ -13,25 +13,7 @@ from typing import Any
 from mindspore import Tensor, nn
 
 from maam.module import MAAM
-
-CHANNELS = 128  # C' of equation 4
-HIDDEN = 256  # d of equation 8
-
-# name -> (description, arguments of MAAM)
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "maam": ("the paper's model: three agents, conv3-64, pool, conv3-128", {}),
-    "maam-p1": ("reading p1: an agent is conv3-128, pool", {"reading": "p1"}),
-    "maam-p3": ("reading p3: an agent is conv3-32, conv3-128, pool", {"reading": "p3"}),
-    "maam-k135": ("agents of kernel sizes 1, 3, 5", {"kernel_sizes": (1, 3, 5)}),
-    "maam-k357": ("agents of kernel sizes 3, 5, 7", {"kernel_sizes": (3, 5, 7)}),
-    "maam-multires": ("agents at 1/1, 1/2, 1/4 resolution", {"resolutions": (1, 2, 4)}),
-    "maam-no-attention": ("ablation o/Agent Attention: fixed weights 1/3", {"learned": False}),
-    "maam-no-reduce": ("ablation o/Reduce Layer: no 1x1 compression", {"reduce": False}),
-    "maam-cnn": (
-        "ablation t/CNN: one plain branch, no fusion, no compression",
-        {"kernel_sizes": (3,), "learned": False, "reduce": False},
-    ),
-}
+from maam.variants import CHANNELS, HIDDEN
 
 
 class MAAMClassifier(nn.Cell):
@@ -47,7 +29,11 @@ class MAAMClassifier(nn.Cell):
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int, image_size: tuple[int, int], options: dict
+        self,
+        num_classes: int,
+        in_channels: int,
+        image_size: tuple[int, int],
+        options: dict[str, Any],
     ) -> None:
         super().__init__()
         height, width = image_size

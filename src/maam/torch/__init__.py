@@ -1,0 +1,32 @@
+"""maam in PyTorch, for CUDA and CPU: the same models, parameters, weight files and recipes.
+
+``maam.torch.MAAM`` is a layer for any PyTorch network; ``maam.torch.load_model`` reads a run that
+either framework has trained. ``maam.frameworks`` says what the other functions are for.
+"""
+
+from __future__ import annotations
+
+from maam.torch.backend import set_device, set_seed
+from maam.torch.benchmark import count_macs, count_parameters
+from maam.torch.checkpoint import load_model
+from maam.torch.export import export_onnx
+from maam.torch.loop import fit
+from maam.torch.models import create_model
+from maam.torch.module import MAAM, AgentBlock, AgentFusion, Reduce
+from maam.torch.step import compute_logits
+
+__all__ = [
+    "MAAM",
+    "AgentBlock",
+    "AgentFusion",
+    "Reduce",
+    "compute_logits",
+    "count_macs",
+    "count_parameters",
+    "create_model",
+    "export_onnx",
+    "fit",
+    "load_model",
+    "set_device",
+    "set_seed",
+]

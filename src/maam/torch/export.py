@@ -1,0 +1,61 @@
+"""The deployed artefact from PyTorch: ONNX, written, reloaded and compared before it counts."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from maam.export import write_verified
+
+OPSET = 18
+
+
+def export_onnx(net: nn.Module, image_shape: tuple[int, int, int], path: Path) -> float:
+    """Write a network in inference mode as ONNX, opset 18, for any batch size.
+
+    The input is ``image``, float32 (N, C, H, W); the output is ``logits``, float32 (N, K).
+
+    Args:
+        net: a network in inference mode.
+        image_shape: (C, H, W).
+        path: the file to write.
+
+    Returns:
+        The largest difference between a logit of ONNX Runtime and one of PyTorch on random
+        images, relative to the largest logit.
+
+    Raises:
+        MaamError: the exported file does not compute the same; nothing has been written then.
+    """
+    net = copy.deepcopy(net).cpu()
+    two = torch.zeros((2, *image_shape))  # of one image the exporter would make a constant
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of what is not installed
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about its own insides
+        file = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            net,
+            (two,),
+            file,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+        content = file.read_bytes()
+
+    def logits_of(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return net(torch.from_numpy(images)).numpy()
+
+    return write_verified(content, logits_of, image_shape, path)

@@ -1,0 +1,44 @@
+"""The paper's classifier (equations 4 to 8), in PyTorch; the mirror of ``maam.models.maam``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from maam.torch.module import MAAM
+from maam.variants import CHANNELS, HIDDEN
+
+
+class MAAMClassifier(nn.Module):
+    """MAAM, flatten, two dense layers.
+
+    Shapes: (N, in_channels, H, W) -> logits (N, num_classes).
+
+    Args:
+        num_classes: K of equation 7.
+        in_channels: channels of the image.
+        image_size: (H, W), which fixes the first dense layer's width.
+        options: arguments of ``MAAM`` beyond the channels.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        image_size: tuple[int, int],
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        height, width = image_size
+        if min(height, width) < 2:
+            raise ValueError(f"images of {height}x{width} pixels are too small for this model")
+        self.maam = MAAM(in_channels, CHANNELS, **options)
+        self.flatten = nn.Flatten()
+        self.hidden = nn.Linear(CHANNELS * (height // 2) * (width // 2), HIDDEN)
+        self.relu = nn.ReLU()
+        self.classifier = nn.Linear(HIDDEN, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.flatten(self.maam(x))
+        return self.classifier(self.relu(self.hidden(features)))

@@ -1,0 +1,205 @@
+"""The Multi-Agent Aggregation Module in PyTorch: the mirror of ``maam.module``.
+
+    A_i = AgentBlock_i(X)                      (1)   convolutions, BatchNorm, ReLU, max pooling
+    A   = sum_i softmax(alpha)_i * A_i         (2)   learnable scalars alpha
+    F   = ReLU(BatchNorm(Conv1x1(A)))          (3)
+
+Source: Qin et al., "MAAM: A Lightweight Multi-Agent Aggregation Module for Efficient Image
+Classification Based on the MindSpore Framework". Classes, arguments and parameters have the names
+they have in MindSpore; ``maam.torch.checkpoint`` translates those of BatchNorm.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maam.variants import POOL, READINGS
+
+
+class AgentBlock(nn.Module):
+    """One agent, or several agents of one shape side by side (equation 1).
+
+    Shapes: (N, in_channels, H, W) -> (N, agents * out_channels, H // 2, W // 2), or H x W when
+    ``pool`` is false. Agent i owns the channels ``i * out_channels`` to ``(i + 1) * out_channels``
+    of every layer; the agents share the input and nothing else.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels that each agent puts out.
+        kernel_size: odd side length of the agent's convolutions.
+        reading: row of ``READINGS``: the agent's layers.
+        agents: how many agents run side by side.
+        pool: false leaves the pooling out, so that the size stays.
+        resolution: 1, or an even shrink factor: the agent then sees the input averaged over
+            ``resolution`` x ``resolution`` windows (cut off at the border), does not pool, and
+            its output is enlarged (nearest) to the size that it would have otherwise.
+
+    Raises:
+        ValueError: an unknown reading, an even kernel, or a count below 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        reading: str = "p2",
+        agents: int = 1,
+        pool: bool = True,
+        resolution: int = 1,
+    ) -> None:
+        super().__init__()
+        if reading not in READINGS:
+            raise ValueError(f"reading is one of {', '.join(READINGS)}, not {reading!r}")
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is odd and at least 1, not {kernel_size}")
+        if min(in_channels, out_channels, agents, resolution) < 1:
+            raise ValueError("channels, agents and resolution are at least 1")
+        if resolution > 1 and resolution % 2:
+            raise ValueError(f"resolution is 1 or even, not {resolution}")
+        self.resolution = resolution
+        self.pool = pool
+        stages = READINGS[reading]
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        channels, groups, number = in_channels, 1, 0  # all agents read the same input
+        for index, stage in enumerate(stages):
+            if not isinstance(stage, int):
+                continue
+            number += 1
+            width = agents * max(1, out_channels // stage)
+            layers[f"conv{number}"] = nn.Conv2d(
+                channels, width, kernel_size, padding=kernel_size // 2, groups=groups, bias=False
+            )
+            layers[f"norm{number}"] = nn.BatchNorm2d(width)
+            # A coarse agent is small already: it never pools.
+            if pool and resolution == 1 and stages[index + 1 : index + 2] == (POOL,):
+                layers[f"pool{number}"] = nn.MaxPool2d(2, 2)
+            layers[f"relu{number}"] = nn.ReLU()
+            channels, groups = width, agents
+        self.layers = nn.Sequential(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.resolution == 1:
+            return self.layers(x)
+        # MindSpore's "same" pooling: windows that jut out, centred, average what they hold.
+        height, width = x.shape[2:]
+        down, right = -height % self.resolution, -width % self.resolution
+        padding = (right // 2, right - right // 2, down // 2, down - down // 2)
+        held = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), padding), self.resolution)
+        coarse = self.layers(F.avg_pool2d(F.pad(x, padding), self.resolution) / held)
+        halve = 2 if self.pool else 1
+        factor = self.resolution // halve
+        large = coarse.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+        return large[:, :, : height // halve, : width // halve]
+
+
+class AgentFusion(nn.Module):
+    """The softmax-weighted sum of the agents' maps (equations 2 and 9).
+
+    Shapes: (N, num_agents * C, H, W), agent after agent -> (N, C, H, W).
+
+    Args:
+        num_agents: how many agents, at least 1.
+        learned: false fixes every weight at 1 / num_agents and has no parameter.
+
+    Attributes:
+        alpha: the scalars before the softmax, shape (num_agents,), zeros at first.
+    """
+
+    def __init__(self, num_agents: int, learned: bool = True) -> None:
+        super().__init__()
+        if num_agents < 1:
+            raise ValueError(f"num_agents is at least 1, not {num_agents}")
+        self.num_agents = num_agents
+        zeros = torch.zeros(num_agents)
+        if learned:
+            self.alpha = nn.Parameter(zeros)
+        else:
+            self.register_buffer("alpha", zeros, persistent=False)
+
+    def forward(self, agents: Tensor) -> Tensor:
+        weights = self.alpha.softmax(0).to(agents.dtype).reshape(-1, 1, 1, 1)
+        return (agents.unflatten(1, (self.num_agents, -1)) * weights).sum(1)
+
+
+class Reduce(nn.Module):
+    """Feature compression (equation 3): 1x1 convolution, BatchNorm, ReLU.
+
+    Shapes: (N, in_channels, H, W) -> (N, out_channels, H, W).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.norm(self.conv(x)))
+
+
+class MAAM(nn.Module):
+    """Parallel agents, softmax-weighted sum, 1x1 compression: a layer for any network.
+
+    Shapes: (N, in_channels, H, W) -> (N, out_channels, H // 2, W // 2), or H x W when ``pool`` is
+    false. H and W are at least 2 with pooling; odd sizes are rounded down by it.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of each agent and of the output.
+        kernel_sizes: one odd kernel size per agent; its length is the number of agents.
+        reading: the agents' layers, a row of ``READINGS``.
+        pool: halve the height and the width, as in the paper.
+        learned: learnable fusion scalars; false fixes them at 1 / agents.
+        reduce: the 1x1 compression; false leaves it out.
+        resolutions: one shrink factor per agent (1 = full resolution), or None for all 1.
+
+    Raises:
+        ValueError: no agents, lengths that differ, or an argument ``AgentBlock`` refuses.
+
+    Example:
+        >>> MAAM(16, 32)(torch.ones(1, 16, 9, 9)).shape
+        torch.Size([1, 32, 4, 4])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_sizes: Sequence[int] = (3, 3, 3),
+        reading: str = "p2",
+        pool: bool = True,
+        learned: bool = True,
+        reduce: bool = True,
+        resolutions: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        resolutions = resolutions or (1,) * len(kernel_sizes)
+        if len(resolutions) != len(kernel_sizes):
+            raise ValueError(
+                f"{len(kernel_sizes)} kernel_sizes but {len(resolutions)} resolutions: "
+                "give one of each per agent"
+            )
+        # Neighbours of one shape run as one block.
+        pairs = zip(kernel_sizes, resolutions, strict=True)
+        shapes = [(shape, len(list(run))) for shape, run in groupby(pairs)]
+        self.agents = nn.ModuleList(
+            [
+                AgentBlock(in_channels, out_channels, kernel, reading, count, pool, resolution)
+                for (kernel, resolution), count in shapes
+            ]
+        )
+        alone = len(kernel_sizes) == 1 and not learned  # nothing to fuse
+        self.fusion = nn.Identity() if alone else AgentFusion(len(kernel_sizes), learned)
+        self.reduce = Reduce(out_channels, out_channels) if reduce else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [agent(x) for agent in self.agents]
+        stacked = maps[0] if len(maps) == 1 else torch.cat(maps, 1)
+        return self.reduce(self.fusion(stacked))

@@ -1,0 +1,93 @@
+"""One training step in PyTorch: loss, optimiser, ``train_step``; and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maam.config import TrainConfig
+from maam.data.base import Split
+from maam.data.transforms import Preprocessing
+from maam.torch.pipeline import to_input
+
+
+def decays(parameter: Tensor) -> bool:
+    """Whether weight decay applies: to weights, not to biases, norms and fusion scalars."""
+    return parameter.ndim > 1
+
+
+def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The configured optimiser over all trainable parameters of ``net``."""
+    parameters = list(net.parameters())
+    groups = [
+        {"params": [p for p in parameters if decays(p)], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if not decays(p)], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    rate, fused = config.learning_rate, parameters[0].is_cuda
+    if config.optimizer == "sgd":
+        momentum = config.momentum
+        return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, rate, betas=(config.momentum, 0.999), fused=fused)
+
+
+def make_train_step(
+    net: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+) -> Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]:
+    """One training step: (images, labels, rate) -> (mean loss, number of correct answers).
+
+    Labels are int64 (N,), or float32 (N, K) with the share of each class in a mixed image. The
+    answers stay on the device, so that a step does not wait for the one before.
+
+    Args:
+        net: the network in training mode, float32 (N, C, H, W) -> logits (N, K).
+        optimizer: updates the trainable parameters of ``net``.
+        config: label smoothing, clipping, precision and mode.
+    """
+    forward = torch.compile(net) if config.mode == "graph" else net
+    parameters = list(net.parameters())
+    amp, smoothing = config.precision == "amp", config.label_smoothing
+
+    def step(images: Tensor, labels: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+            logits = forward(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        loss.backward()
+        if config.clip_norm > 0:
+            nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        optimizer.step()
+        answers = labels.argmax(1) if labels.ndim > 1 else labels
+        return loss.detach(), (logits.detach().argmax(1) == answers).sum()
+
+    return step
+
+
+@torch.no_grad()
+def update_average(means: list[Tensor], live: list[Tensor], decay: float) -> None:
+    """Move every mean towards its live tensor: ``decay`` of it stays."""
+    # One launch for all, as PyTorch's own optimisers do it.
+    torch._foreach_lerp_(means, live, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def compute_logits(
+    net: nn.Module, split: Split, preprocessing: Preprocessing, batch_size: int = 250
+) -> np.ndarray:
+    """The logits of all images of a split, in order, in inference mode: float32 (N, K)."""
+    device = next(net.parameters()).device
+    mode = net.training
+    net.eval()
+    logits = []
+    with torch.inference_mode():
+        for start in range(0, len(split), batch_size):
+            pixels = torch.from_numpy(split.images[start : start + batch_size]).to(device)
+            logits.append(net(to_input(pixels, preprocessing)).cpu())
+    net.train(mode)
+    return torch.cat(logits).numpy()

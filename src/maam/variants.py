@@ -1,0 +1,95 @@
+"""What both frameworks know about the models: the agents' readings and the table of all models."""
+
+from __future__ import annotations
+
+import importlib
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from typing import Any
+
+from maam.errors import MaamError
+
+POOL = "pool"
+
+# The paper gives neither widths nor depth of an agent. Each reading lists its layers: a number d
+# is a convolution to out_channels / d channels with BatchNorm and ReLU, POOL a 2x2 max pooling.
+READINGS: dict[str, tuple[int | str, ...]] = {
+    "p1": (1, POOL),
+    "p2": (2, POOL, 1),
+    "p3": (4, 1, POOL),
+}
+
+CHANNELS = 128  # C' of equation 4
+HIDDEN = 256  # d of equation 8
+
+# The paper's classifier: name -> (description, arguments of MAAM beyond the channels)
+MAAM_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "maam": ("the paper's model: three agents, conv3-64, pool, conv3-128", {}),
+    "maam-p1": ("reading p1: an agent is conv3-128, pool", {"reading": "p1"}),
+    "maam-p3": ("reading p3: an agent is conv3-32, conv3-128, pool", {"reading": "p3"}),
+    "maam-k135": ("agents of kernel sizes 1, 3, 5", {"kernel_sizes": (1, 3, 5)}),
+    "maam-k357": ("agents of kernel sizes 3, 5, 7", {"kernel_sizes": (3, 5, 7)}),
+    "maam-multires": ("agents at 1/1, 1/2, 1/4 resolution", {"resolutions": (1, 2, 4)}),
+    "maam-no-attention": ("ablation o/Agent Attention: fixed weights 1/3", {"learned": False}),
+    "maam-no-reduce": ("ablation o/Reduce Layer: no 1x1 compression", {"reduce": False}),
+    "maam-cnn": (
+        "ablation t/CNN: one plain branch, no fusion, no compression",
+        {"kernel_sizes": (3,), "learned": False, "reduce": False},
+    ),
+}
+
+# Every model: name -> (description, file and class of its architecture, the class's own arguments)
+MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    **{
+        name: (description, "maam.MAAMClassifier", {"options": options})
+        for name, (description, options) in MAAM_VARIANTS.items()
+    },
+    "cnn": ("baseline: two convolution-pooling stages and a dense layer", "baselines.CNN", {}),
+    "mlp": ("baseline: two hidden dense layers", "baselines.MLP", {}),
+    "rnn": ("baseline: an LSTM over the rows", "baselines.RNN", {}),
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models that match a shell pattern, in the order of the table."""
+    return [name for name in MODELS if fnmatch(name, pattern)]
+
+
+def describe_model(name: str) -> str:
+    """One line about a model.
+
+    Raises:
+        MaamError: no model has this name; the nearest one is suggested.
+    """
+    return MODELS[_known(name)][0]
+
+
+def build_model(
+    package: str, name: str, num_classes: int, in_channels: int, image_size: tuple[int, int]
+) -> Any:
+    """The named model from a framework's package of architectures, freshly initialised.
+
+    Args:
+        package: ``maam.models`` or ``maam.torch.models``.
+        name: a row of ``MODELS``.
+        num_classes, in_channels, image_size: the shape: (N, in_channels, *image_size) ->
+            (N, num_classes).
+
+    Raises:
+        MaamError: no model has this name, or it can't take images of this size.
+    """
+    _, architecture, arguments = MODELS[_known(name)]
+    file, cls = architecture.split(".")
+    build = getattr(importlib.import_module(f"{package}.{file}"), cls)
+    try:
+        return build(num_classes, in_channels, image_size, **arguments)
+    except ValueError as error:
+        raise MaamError(f"--model {name}: {error}") from None
+
+
+def _known(name: str) -> str:
+    if name in MODELS:
+        return name
+    near = get_close_matches(name, MODELS, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else "see `maam models`"
+    raise MaamError(f"no model is called {name!r}: {hint}")

@@ -1,0 +1,41 @@
+"""One model in MindSpore and in PyTorch, with the same random weights and statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+from mindspore import nn
+from torch import nn as torch_nn
+
+from maam.checkpoint import assign_tensors
+from maam.models import create_model
+from maam.torch import checkpoint as torch_checkpoint
+from maam.torch import create_model as create_torch_model
+
+
+def same_weights(
+    name: str, num_classes: int, channels: int, size: tuple[int, int], seed: int = 0
+) -> tuple[nn.Cell, torch_nn.Module]:
+    """The named model in both frameworks."""
+    shape = (name, num_classes, channels, size)
+    net, other = create_model(*shape), create_torch_model(*shape)
+    randomise(net, other, seed)
+    return net, other
+
+
+def randomise(net: nn.Cell, other: torch_nn.Module, seed: int) -> None:
+    """Give both the same random values: norms with gammas of both signs and odd statistics."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for parameter in net.get_parameters():
+        name, shape = parameter.name, tuple(parameter.shape)
+        if name.endswith("moving_variance"):
+            array = rng.uniform(0.5, 2, shape)
+        elif name.endswith("gamma"):
+            array = rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
+        elif len(shape) < 2:
+            array = rng.normal(0, 0.3, shape)
+        else:
+            array = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)
+        arrays[name] = array.astype(np.float32)
+    assign_tensors(net.get_parameters(), arrays, "random")
+    torch_checkpoint.assign_tensors(torch_checkpoint.named_tensors(other), arrays, "random")
