@@ -19,7 +19,7 @@ from maam.data import load_dataset
 from maam.data.transforms import Augmentation, Preprocessing, augment
 from maam.predict import Classifier
 from maam.torch import step as torch_step
-from maam.torch.pipeline import to_input, train_batches
+from maam.torch.pipeline import input_maker, train_batches
 
 QUICK = {"framework": "torch", "data": "digits", "limit": 192, "seed": 3, "learning_rate": 3e-3}
 FRAMEWORKS = ("mindspore", "torch")
@@ -171,7 +171,7 @@ def test_batches_hold_every_image_once_as_it_is():
     images, preprocessing, batches = batches_of("none")
     assert [len(labels) for _, labels in batches] == [16] * 4  # the incomplete last one is left out
     seen = torch.cat([pixels for pixels, _ in batches])
-    known = to_input(images, preprocessing)
+    known = input_maker(preprocessing, images.device)(images)
     np.testing.assert_allclose(known.numpy(), preprocessing(images.numpy()), atol=1e-6)
     found = [int((known - one).abs().sum((1, 2, 3)).argmin()) for one in seen]
     assert len(set(found)) == 64 and found != sorted(found)

@@ -6,7 +6,7 @@ the random numbers are drawn on the CPU, so that every device sees the same batc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ def train_batches(
     generator = torch.Generator()
     generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
     rng = np.random.default_rng(key)
+    to_input = input_maker(preprocessing, images.device)
     order = torch.randperm(len(labels), generator=generator).to(images.device)
     order = order[: len(order) // batch_size * batch_size]
     for part in order.split(max(1, CHUNK // batch_size) * batch_size):
@@ -53,7 +54,7 @@ def train_batches(
             pixels = trivial_augment(pixels, generator)
         batches = zip(pixels.split(batch_size), labels[part].split(batch_size), strict=True)
         for some, answers in batches:
-            inputs = to_input(some, preprocessing)
+            inputs = to_input(some)
             if not augmentation.mixes:
                 yield inputs, answers
                 continue
@@ -62,9 +63,13 @@ def train_batches(
             yield apply_mix(inputs, mix), torch.lerp(shares.roll(1, 0), shares, mix.share)
 
 
-def to_input(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """uint8 (N, H, W, C) -> float32 (N, C, H, W) in the channels-last memory format."""
-    std = np.asarray(preprocessing.std, np.float32)
-    scale = torch.from_numpy(1 / (255 * std)).to(pixels.device)
-    shift = torch.from_numpy(np.asarray(preprocessing.mean, np.float32) / std).to(pixels.device)
-    return (pixels * scale - shift).permute(0, 3, 1, 2)
+def input_maker(preprocessing: Preprocessing, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What turns pixels on a device into the network's input.
+
+    Returns:
+        uint8 (N, H, W, C) -> float32 (N, C, H, W) in the channels-last memory format.
+    """
+    std = torch.tensor(preprocessing.std)
+    scale = (1 / (255 * std)).to(device)
+    shift = (torch.tensor(preprocessing.mean) / std).to(device)
+    return lambda pixels: (pixels * scale - shift).permute(0, 3, 1, 2)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from maam.config import TrainConfig
 from maam.data.base import Split
 from maam.data.transforms import Preprocessing
-from maam.torch.pipeline import to_input
+from maam.torch.pipeline import input_maker
 
 
 def decays(parameter: Tensor) -> bool:
@@ -28,12 +28,12 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
         {"params": [p for p in parameters if not decays(p)], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    rate, fused = config.learning_rate, parameters[0].is_cuda
+    rate = config.learning_rate
     if config.optimizer == "sgd":
         momentum = config.momentum
-        return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=momentum > 0, fused=fused)
+        return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=momentum > 0, fused=True)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, rate, betas=(config.momentum, 0.999), fused=fused)
+    return kind(groups, rate, betas=(config.momentum, 0.999), fused=True)
 
 
 def make_train_step(
@@ -84,10 +84,10 @@ def compute_logits(
     device = next(net.parameters()).device
     mode = net.training
     net.eval()
-    logits = []
+    to_input, logits = input_maker(preprocessing, device), []
     with torch.inference_mode():
         for start in range(0, len(split), batch_size):
             pixels = torch.from_numpy(split.images[start : start + batch_size]).to(device)
-            logits.append(net(to_input(pixels, preprocessing)).cpu())
+            logits.append(net(to_input(pixels)).cpu())
     net.train(mode)
     return torch.cat(logits).numpy()
