@@ -51,11 +51,12 @@ def test_the_commands_and_programs_run_in_order(tmp_path, capsys):
         if language == "sh":
             assert run(tokens) == 0, (tokens, capsys.readouterr().err)
     programs = [text for language, text in BLOCKS if language == "python"]
-    assert len(programs) == 2
+    assert len(programs) == 3
     for program in programs:
         exec(compile(program, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "(1, 64, 16, 15)" in printed
+    assert "torch.Size([1, 64, 8, 7])" in printed
     assert "photos/cat/1.png ('" in printed
 
 

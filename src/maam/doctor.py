@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from maam import epilogue
 from maam.data import cifar10, fashion_mnist
 from maam.data.places import cache_dir, search_places
 from maam.errors import MaamError
@@ -81,7 +82,7 @@ def checks(data_dir: Path | None = None) -> list[Check]:
         _writable("working folder", Path.cwd()),
         _writable("cache folder", cache_dir()),
         _disk(cache_dir()),
-        *([_mindspore()] if _version("mindspore") else []),
+        *([_epilogue(), _mindspore()] if _version("mindspore") else []),
     ]
 
 
@@ -154,6 +155,13 @@ def _convolution() -> Check:
         "unset ONEDNN_MAX_CPU_ISA (maam then sets AVX2 by itself), or set it to AVX2",
         required=False,
     )
+
+
+def _epilogue() -> Check:
+    """Can the fused operator be compiled, with which MindSpore trains faster on a CPU?"""
+    ok, detail = epilogue.status()
+    fix = "" if ok else "install a C++ compiler, e.g. apt install g++: training is slower without"
+    return Check("fused operator", ok, detail, fix, required=False)
 
 
 def _ascend() -> Check:

@@ -7,11 +7,12 @@
 Source: Qin et al., "MAAM: A Lightweight Multi-Agent Aggregation Module for Efficient Image
 Classification Based on the MindSpore Framework".
 
-Three rewrites make training faster and change no value: agents of one kernel size are one
+Four rewrites make training faster and change no value: agents of one kernel size are one
 convolution with ``agents`` times the outputs (grouped from the second layer on); pooling comes
-before ReLU, since the two commute and the ReLU then sees a quarter of the pixels; and the weighted
-sum is one matrix product over all agents. ``tests/test_module.py`` compares them with the plain
-form, values and gradients.
+before ReLU, since the two commute and the ReLU then sees a quarter of the pixels; the weighted
+sum is one matrix product over all agents; and on a CPU with a compiler, all that follows a
+convolution in training is one operator (``epilogue.py``). ``tests/test_module.py`` compares them
+with the plain form, values and gradients.
 """
 
 from __future__ import annotations
@@ -20,17 +21,59 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import groupby
 
-from mindspore import Parameter, Tensor, nn, ops
-from mindspore import float32 as ms_float32
+from mindspore import Parameter, Tensor, float32, nn, ops
 
+from maam import epilogue
 from maam.variants import POOL, READINGS
+
+
+class NormReLU(nn.BatchNorm2d):
+    """BatchNorm, 2x2 max pooling if ``pool``, ReLU, and the weighted sum over agents if asked for.
+
+    Training in float32 uses the fused operator where there is one, all else the plain ones.
+
+    Shapes: (N, channels, H, W) -> the same, or (N, channels, H // 2, W // 2) with pooling; given
+    weights (A,), channels / A come out, see ``weighted_sum``.
+    """
+
+    def __init__(self, channels: int, pool: bool = False) -> None:
+        super().__init__(channels)
+        self.pool = nn.MaxPool2d(2, 2) if pool else nn.Identity()
+        self.relu = nn.ReLU()
+        self.one = Tensor([1.0], float32)
+        self.fused = epilogue.usable()
+        if self.fused:
+            self.operator = epilogue.operator(pool)
+
+    def construct(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        if self.fused and self.training and x.dtype == float32:
+            weights = self.one if weights is None else weights
+            maps, mean, variance = self.operator(x, self.gamma, self.beta, weights)
+            count = x.shape[0] * x.shape[2] * x.shape[3]
+            variance = variance * (count / max(count - 1, 1))  # unbiased, as BatchNorm keeps it
+            ops.assign_sub(self.moving_mean, self.momentum * (self.moving_mean - mean))
+            ops.assign_sub(self.moving_variance, self.momentum * (self.moving_variance - variance))
+            return maps
+        maps = self.relu(self.pool(super().construct(x)))
+        return maps if weights is None else weighted_sum(maps, weights)
+
+
+def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
+    """Equation 2: (N, A * C, H, W), agent after agent, and weights (A,) -> (N, C, H, W)."""
+    _, channels, height, width = maps.shape
+    agents = weights.shape[0]
+    channels = channels // agents
+    stacked = maps.reshape(-1, agents, channels * height * width)
+    weights = weights.reshape(1, 1, agents).astype(maps.dtype)
+    return ops.matmul(weights, stacked).reshape(-1, channels, height, width)
 
 
 class AgentBlock(nn.Cell):
     """One agent, or several agents of one shape side by side (equation 1).
 
     Shapes: (N, in_channels, H, W) -> (N, agents * out_channels, H // 2, W // 2), or H x W when
-    ``pool`` is false. Agent i owns the channels ``i * out_channels`` to ``(i + 1) * out_channels``
+    ``pool`` is false; given weights (agents,), their weighted sum, (N, out_channels, ...).
+    Agent i owns the channels ``i * out_channels`` to ``(i + 1) * out_channels``
     of every layer; the agents share the input and nothing else.
 
     Args:
@@ -88,23 +131,25 @@ class AgentBlock(nn.Cell):
                 group=groups,
                 has_bias=False,
             )
-            layers[f"norm{number}"] = nn.BatchNorm2d(width)
             # A coarse agent is small already: it never pools.
-            if pool and resolution == 1 and stages[index + 1 : index + 2] == (POOL,):
-                layers[f"pool{number}"] = nn.MaxPool2d(2, 2)
-            layers[f"relu{number}"] = nn.ReLU()
+            pools = pool and resolution == 1 and stages[index + 1 : index + 2] == (POOL,)
+            layers[f"norm{number}"] = NormReLU(width, pools)
             channels, groups = width, agents
         self.layers = nn.SequentialCell(layers)
 
-    def construct(self, x: Tensor) -> Tensor:
+    def construct(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        maps = x if self.resolution == 1 else self.shrink(x)
+        layers = self.layers.cell_list
+        for layer in layers[:-1]:
+            maps = layer(maps)
+        maps = layers[-1](maps, weights)
         if self.resolution == 1:
-            return self.layers(x)
-        coarse = self.layers(self.shrink(x))
-        _, channels, height, width = coarse.shape
+            return maps
+        _, channels, height, width = maps.shape
         halve = 2 if self.pool else 1
         factor = self.resolution // halve
         # Nearest enlargement as a tile, which every exporter knows; the last window may jut out.
-        pixels = coarse.reshape(-1, channels, height, 1, width, 1)
+        pixels = maps.reshape(-1, channels, height, 1, width, 1)
         large = ops.tile(pixels, (1, 1, 1, factor, 1, factor))
         large = large.reshape(-1, channels, height * factor, width * factor)
         return large[:, :, : x.shape[2] // halve, : x.shape[3] // halve]
@@ -128,15 +173,15 @@ class AgentFusion(nn.Cell):
         if num_agents < 1:
             raise ValueError(f"num_agents is at least 1, not {num_agents}")
         self.num_agents = num_agents
-        zeros = Tensor([0.0] * num_agents, ms_float32)
+        zeros = Tensor([0.0] * num_agents, float32)
         self.alpha = Parameter(zeros, name="alpha") if learned else zeros
 
+    def weights(self) -> Tensor:
+        """The weights, shape (num_agents,), which sum to 1."""
+        return ops.softmax(self.alpha, -1)
+
     def construct(self, agents: Tensor) -> Tensor:
-        _, channels, height, width = agents.shape
-        channels = channels // self.num_agents
-        weights = ops.softmax(self.alpha, -1).reshape(1, 1, self.num_agents).astype(agents.dtype)
-        stacked = agents.reshape(-1, self.num_agents, channels * height * width)
-        return ops.matmul(weights, stacked).reshape(-1, channels, height, width)
+        return weighted_sum(agents, self.weights())
 
 
 class Reduce(nn.Cell):
@@ -148,11 +193,10 @@ class Reduce(nn.Cell):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 1, pad_mode="valid", has_bias=False)
-        self.norm = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
+        self.norm = NormReLU(out_channels)
 
     def construct(self, x: Tensor) -> Tensor:
-        return self.relu(self.norm(self.conv(x)))
+        return self.norm(self.conv(x))
 
 
 class MAAM(nn.Cell):
@@ -209,11 +253,26 @@ class MAAM(nn.Cell):
         )
         alone = len(kernel_sizes) == 1 and not learned  # nothing to fuse
         self.fusion = nn.Identity() if alone else AgentFusion(len(kernel_sizes), learned)
+        self.fused = not alone and epilogue.usable()
         self.reduce = Reduce(out_channels, out_channels) if reduce else nn.Identity()
 
     def construct(self, x: Tensor) -> Tensor:
+        if self.fused and self.training:
+            return self.reduce(self._sum_by_block(x))
         maps = ()
         for agent in self.agents:
             maps = (*maps, agent(x))
         stacked = maps[0] if len(maps) == 1 else ops.concat(maps, 1)
         return self.reduce(self.fusion(stacked))
+
+    def _sum_by_block(self, x: Tensor) -> Tensor:
+        """The same as ``fusion``, but each block sums up its own agents."""
+        weights = self.fusion.weights()
+        maps, first = (), 0
+        for agent in self.agents:
+            maps = (*maps, agent(x, weights[first : first + agent.agents]))
+            first += agent.agents
+        total = maps[0]
+        for other in maps[1:]:
+            total = total + other
+        return total
