@@ -5,8 +5,9 @@
 A job is RECIPE:SEED[,SEED ...]; its run folder is OUT/RECIPE-seed-SEED. Jobs run in order, each in
 a process of its own, ``--parallel`` of them at a time (small models leave most of a GPU idle).
 After every epoch a run can be resumed, after every job its weights and scores lie in its folder,
-and ``OUT/campaign.json`` sums all up. Killed, or out of time, the campaign goes on where it stopped
-when the same command is given again: finished jobs are skipped, begun ones resumed.
+and ``OUT/campaign.json`` sums up all that lie in OUT. Killed, or out of time, the campaign goes on
+where it stopped when the same command is given again: finished jobs are skipped, begun ones
+resumed. Exit code 0: no job failed; 1: some did, each with its line; 2: bad input.
 
 Needs PyTorch, NumPy, Pillow and safetensors, nothing else, and no installation. Where everything is
 installed, ``maam train --resume OUT/RECIPE-seed-SEED`` adds all scores, the plots, the model card
@@ -16,21 +17,23 @@ and ``model.onnx`` to a finished run.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from maam import checkpoint
-from maam.config import resolve
+from maam.config import CONFIG, RESUMABLE, resolve
 from maam.errors import MaamError
 from maam.files import write_atomic
 from maam.job import prepare, write_facts
+from maam.report import read_history
 
 SCORES = "scores.json"  # in a run folder; a job that has it is finished
 REST = 5.0  # seconds of the budget that no epoch is begun in
@@ -38,6 +41,14 @@ REST = 5.0  # seconds of the budget that no epoch is begun in
 
 class _OutOfTime(Exception):
     """No time for another epoch."""
+
+
+class Job(NamedTuple):
+    """One training."""
+
+    recipe: Path
+    seed: int
+    folder: Path
 
 
 def main() -> None:
@@ -48,145 +59,184 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=1, help="jobs at a time")
     parser.add_argument("--data-dir", help="where cifar10 or fashion-mnist lies")
     parser.add_argument("--device", choices=["auto", "CPU", "CUDA"], default="auto")
-    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)  # of a child
+    parser.add_argument("--child", nargs=2, type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     try:
-        jobs = [job for text in options.jobs for job in parse(text)]
-        given = {"framework": "torch", "device": options.device}
-        if options.data_dir:
-            given["data_dir"] = options.data_dir
-        if options.until is not None:
-            run_job(*jobs[0], options.out, given, options.until)
+        if options.child:
+            parent, until = options.child
+            (job,) = parse(options.jobs, options.out)
+            given = {"framework": "torch", "device": options.device}
+            given |= {"data_dir": options.data_dir} if options.data_dir else {}
+            code = run_job(job, given, int(parent), until)
         else:
-            run_all(jobs, options, time.time() + options.budget)
+            if options.parallel < 1:
+                raise MaamError(f"--parallel {options.parallel}: at least 1 job at a time")
+            code = run_all(options, time.time() + options.budget)
     except MaamError as error:
-        sys.exit(f"campaign: {error}")
+        print(f"campaign: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
 
 
-def parse(text: str) -> list[tuple[Path, int]]:
-    """``recipe.toml:0,1`` -> [(recipe.toml, 0), (recipe.toml, 1)].
+def parse(texts: Sequence[str], out: Path) -> list[Job]:
+    """``recipe.toml:0,1`` -> two jobs, and so on for all.
 
     Raises:
-        MaamError: it is not of this form, or there is no such recipe.
+        MaamError: one is not of this form, there is no such recipe, or two share a run folder.
     """
-    recipe, _, seeds = text.rpartition(":")
-    try:
-        jobs = [(Path(recipe), int(seed)) for seed in seeds.split(",")]
-    except ValueError:
-        jobs = []
-    if not recipe or not jobs:
-        raise MaamError(f"{text!r} is not a job: write RECIPE.toml:SEED or RECIPE.toml:SEED,SEED")
-    resolve({}, recipe)
+    jobs: list[Job] = []
+    for text in texts:
+        recipe, _, seeds = text.rpartition(":")
+        if not recipe or not all(seed.isascii() and seed.isdigit() for seed in seeds.split(",")):
+            raise MaamError(
+                f"{text!r} is not a job: write RECIPE.toml:SEED or RECIPE.toml:SEED,SEED"
+            )
+        resolve({}, recipe)
+        path = Path(recipe)
+        for seed in map(int, seeds.split(",")):
+            jobs.append(Job(path, seed, out / f"{path.stem}-seed-{seed}"))
+            if len({job.folder for job in jobs}) < len(jobs):
+                raise MaamError(
+                    f"{text!r}: another job has the run folder {jobs[-1].folder} already"
+                )
     return jobs
 
 
-def folder_of(recipe: Path, seed: int, out: Path) -> Path:
-    """The run folder of a job."""
-    return out / f"{recipe.stem}-seed-{seed}"
-
-
-def run_all(jobs: list[tuple[Path, int]], options: argparse.Namespace, until: float) -> None:
-    """Run all jobs that are not finished; each child is this script with one job."""
-    waiting = [job for job in jobs if not (folder_of(*job, options.out) / SCORES).exists()]
+def run_all(options: argparse.Namespace, until: float) -> int:
+    """Run all jobs that are not finished, each in a child: this script with one job."""
+    jobs = parse(options.jobs, options.out)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MaamError(f"cannot make --out {options.out}: {error}") from None
+    waiting = [job for job in jobs if not (job.folder / SCORES).exists()]
     print(f"{len(jobs)} jobs, {len(jobs) - len(waiting)} finished before", flush=True)
-    running: list[tuple[subprocess.Popen, tuple[Path, int]]] = []
+    running: list[tuple[subprocess.Popen, Job]] = []
+    failed = False
     while running or (waiting and time.time() + REST < until):
         while waiting and len(running) < options.parallel and time.time() + REST < until:
-            recipe, seed = waiting.pop(0)
-            command = [sys.executable, __file__, f"{recipe}:{seed}", "--out", str(options.out)]
-            command += ["--device", options.device, "--until", repr(until)]
+            job = waiting.pop(0)
+            command = [sys.executable, __file__, f"{job.recipe}:{job.seed}"]
+            command += ["--out", str(options.out), "--device", options.device]
             command += ["--data-dir", options.data_dir] if options.data_dir else []
-            running.append((subprocess.Popen(command), (recipe, seed)))
+            command += ["--child", str(os.getpid()), repr(until)]
+            running.append((subprocess.Popen(command), job))
         time.sleep(0.1)
         for child, job in [pair for pair in running if pair[0].poll() is not None]:
             running.remove((child, job))
             if child.returncode:
-                print(f"{folder_of(*job, options.out)}: exit {child.returncode}", flush=True)
-            write_atomic(
-                options.out / "campaign.json", json.dumps(summary(jobs, options.out), indent=1)
-            )
-    write_atomic(options.out / "campaign.json", json.dumps(summary(jobs, options.out), indent=1))
-    finished = sum((folder_of(*job, options.out) / SCORES).exists() for job in jobs)
+                failed = True
+                print(f"{job.folder} failed: exit {child.returncode}", flush=True)
+            summarise(options.out)
+    summarise(options.out)
+    finished = sum((job.folder / SCORES).exists() for job in jobs)
     print(f"{finished} of {len(jobs)} jobs are finished", flush=True)
+    return int(failed)
 
 
-def run_job(recipe: Path, seed: int, out: Path, given: dict[str, Any], until: float) -> None:
+def run_job(job: Job, given: dict[str, Any], parent: int, until: float) -> int:
     """Train one job, from where it stopped, and score its best weights on the test split.
 
     Raises:
-        MaamError: bad data, or numbers that are not finite.
+        MaamError: bad data, a folder that is not this job's or in use, or numbers that are not
+            finite.
     """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with open(job.folder.with_name(f".{job.folder.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MaamError(f"{job.folder} is being trained by another campaign") from None
+        return _run_locked(job, given, parent, until)
+
+
+def _run_locked(job: Job, given: dict[str, Any], parent: int, until: float) -> int:
     import maam.torch as framework
 
-    folder = folder_of(recipe, seed, out)
-    begun = (folder / checkpoint.META).exists()
+    wanted = resolve({**given, "seed": job.seed, "out": job.folder}, job.recipe)
+    begun = (job.folder / checkpoint.META).exists()
     if begun:
-        config = resolve(
-            {key: given[key] for key in ("device", "data_dir") if key in given}, run=folder
-        )
+        here = {key: given[key] for key in ("device", "data_dir") if key in given}
+        config = resolve(here, run=job.folder)
+        for key in type(config).model_fields:
+            if key not in {*RESUMABLE, "out"} and getattr(config, key) != getattr(wanted, key):
+                raise MaamError(
+                    f"{job.folder} was begun with another {key} than {job.recipe} has now: "
+                    "name another --out, or delete the folder"
+                )
     else:
-        shutil.rmtree(folder, ignore_errors=True)  # killed before it held anything
-        config = resolve({**given, "seed": seed, "out": folder}, recipe)
-    start, parent = time.perf_counter(), os.getppid()
+        for name in (CONFIG, "environment.json"):  # all that a run may hold that has no facts yet
+            (job.folder / name).unlink(missing_ok=True)
+        config = wanted
+    name, last_event = job.folder.name, time.time()
 
     def watch(kind: str, facts: dict[str, Any]) -> None:
+        nonlocal last_event
         if os.getppid() != parent:
-            sys.exit("the campaign was killed")  # or two would train this job, once it goes on
+            sys.exit(f"{name}: the campaign was killed")
         if kind != "epoch":
             return
         accuracy = facts["val_accuracy"]
+        spent, last_event = time.time() - last_event, time.time()
         print(
-            f"{folder.name} epoch {facts['epoch']}/{config.epochs} loss {facts['train_loss']:.4f} "
-            f"val {'-' if accuracy is None else f'{accuracy:.4f}'} {facts['seconds']:.1f} s",
+            f"{name} epoch {facts['epoch']}/{config.epochs} loss {facts['train_loss']:.4f} "
+            f"val {'-' if accuracy is None else f'{accuracy:.4f}'} {spent:.1f} s",
             flush=True,
         )
-        last = facts["epoch"] == config.epochs
-        if not last and time.time() + facts["seconds"] + REST > until:
+        if facts["epoch"] < config.epochs and time.time() + spent + REST > until:
             raise _OutOfTime
 
-    job = prepare(config, folder if begun else None, framework, watch)
-    write_facts(job)
+    training = prepare(config, job.folder if begun else None, framework, watch)
+    write_facts(training)
+    last_event = time.time()
     try:
-        history = framework.fit(job)
+        before = read_history(job.folder)
+        unfinished = len(before) < config.epochs
+        if before and unfinished and time.time() + before[-1]["seconds"] + REST > until:
+            raise _OutOfTime
+        history = framework.fit(training)
     except _OutOfTime:
-        print(f"{folder.name} stops here: out of time", flush=True)
-        return
-    net, _ = framework.load_model(folder)
-    split = job.dataset.test if len(job.dataset.test) else job.dataset.val
-    logits = framework.compute_logits(net, split, job.preprocessing)
+        print(f"{name} stops here: out of time", flush=True)
+        return 0
+    net, _ = framework.load_model(job.folder)
+    dataset = training.dataset
+    split = dataset.test if len(dataset.test) else dataset.val
+    logits = framework.compute_logits(net, split, training.preprocessing)
     scores = {
-        "recipe": recipe.stem,
-        "seed": seed,
+        "recipe": job.recipe.stem,
+        "seed": job.seed,
         "model": config.model,
-        "parameters": job.meta["parameters"],
-        "macs": job.meta["macs"],
+        "parameters": training.meta["parameters"],
+        "macs": training.meta["macs"],
         "accuracy": float((logits.argmax(1) == split.labels).mean()),
         "epochs": len(history),
         "train_seconds": round(sum(row["seconds"] for row in history), 1),
-        "seconds": round(time.perf_counter() - start, 1),
-        "data": job.dataset.source,
-        "device": job.meta["device"],
+        "data": dataset.source,
+        "device": training.meta["device"],
     }
-    write_atomic(folder / SCORES, json.dumps(scores, indent=1) + "\n")
-    print(f"{folder.name} accuracy {scores['accuracy']:.4f}", flush=True)
+    write_atomic(job.folder / SCORES, json.dumps(scores, indent=1) + "\n")
+    print(f"{name} accuracy {scores['accuracy']:.4f}", flush=True)
+    return 0
 
 
-def summary(jobs: list[tuple[Path, int]], out: Path) -> dict[str, Any]:
-    """All scores, and mean and deviation over the seeds of each recipe."""
-    files = [folder_of(*job, out) / SCORES for job in jobs]
-    runs = [json.loads(file.read_text()) for file in files if file.exists()]
-    recipes = {}
+def summarise(out: Path) -> None:
+    """Write all scores in ``out``, and mean and deviation over the seeds of each recipe."""
+    runs = [json.loads(file.read_text()) for file in sorted(out.glob(f"*/{SCORES}"))]
+    found: dict[str, list[float]] = {}
     for run in runs:
-        recipes.setdefault(run["recipe"], []).append(run["accuracy"])
-    table = {
-        name: {
-            "runs": len(found),
-            "mean": mean(found),
-            "deviation": stdev(found) if len(found) > 1 else None,
+        found.setdefault(run["recipe"], []).append(run["accuracy"])
+    recipes = {
+        recipe: {
+            "runs": len(values),
+            "mean": mean(values),
+            "deviation": stdev(values) if len(values) > 1 else None,
         }
-        for name, found in recipes.items()
+        for recipe, values in found.items()
     }
-    return {"recipes": table, "runs": runs, "waiting": len(jobs) - len(runs)}
+    report = {"recipes": recipes, "runs": runs}
+    write_atomic(out / "campaign.json", json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

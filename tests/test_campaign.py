@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -69,7 +70,6 @@ def test_a_campaign_on_a_bare_machine(recipe, bare, tmp_path):
     assert code == 0, output
     assert "2 of 2 jobs are finished" in output
     report = json.loads(Path("runs/campaign.json").read_text())
-    assert report["waiting"] == 0
     assert [run["seed"] for run in report["runs"]] == [0, 1]
     found = [run["accuracy"] for run in report["runs"]]
     assert report["recipes"]["tiny"]["mean"] == pytest.approx(np.mean(found))
@@ -80,10 +80,13 @@ def test_a_campaign_on_a_bare_machine(recipe, bare, tmp_path):
     assert Path("runs/tiny-seed-0/scores.json").stat().st_mtime_ns == before
     # Where everything is installed, the run is completed without training again.
     environment = json.loads(Path("runs/tiny-seed-0/environment.json").read_text())
+    meta = json.loads(Path("runs/tiny-seed-0/meta.json").read_text())
+    Path("runs/tiny-seed-0/meta.json").write_text(json.dumps({**meta, "device": "a GPU"}))
     result = maam.train(resume="runs/tiny-seed-0")
     assert result.scores["accuracy"] == found[0]
     assert Path("runs/tiny-seed-0/model.onnx").exists()
     assert json.loads(Path("runs/tiny-seed-0/environment.json").read_text()) == environment
+    assert json.loads(Path("runs/tiny-seed-0/meta.json").read_text())["device"] == "a GPU"
 
 
 def test_killed_and_out_of_time_it_goes_on_where_it_stopped(recipe, bare):
@@ -107,21 +110,66 @@ def test_killed_and_out_of_time_it_goes_on_where_it_stopped(recipe, bare):
 
 
 def test_a_failing_job_does_not_stop_the_next(recipe, bare, tmp_path):
-    wild = tmp_path / "wild.toml"
+    wild, lost = tmp_path / "wild.toml", tmp_path / "lost.toml"
     wild.write_text(recipe.read_text().replace("0.02", "1e30"))
-    code, output = run(bare, f"{wild}:0", f"{recipe}:0", "--out", "runs")
-    assert code == 0
-    assert "became" in output and "exit 1" in output and "1 of 2 jobs are finished" in output
+    lost.write_text(recipe.read_text().replace("/photos", "/nothing"))
+    code, output = run(bare, f"{lost}:0", f"{wild}:0", f"{recipe}:0", "--out", "runs")
+    assert code == 1
+    assert "no such folder" in output and "became" in output
+    assert "1 of 3 jobs are finished" in output and "Traceback" not in output
 
 
-@pytest.mark.parametrize("text", ["tiny.toml", "tiny.toml:", "tiny.toml:a", ":1", "tiny.toml:1,"])
+def test_what_is_in_the_way_stays(recipe, bare):
+    folder = Path("runs/tiny-seed-0")
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    code, output = run(bare, f"{recipe}:0", "--out", "runs")
+    assert code == 1 and "is not empty" in output
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
+    (folder / "config.toml").write_text("epo")  # killed before the run's facts were written
+    code, output = run(bare, f"{recipe}:0", "--out", "runs")
+    assert code == 0, output
+
+
+def test_a_changed_recipe_does_not_go_on_with_the_old_run(recipe, bare):
+    assert run(bare, f"{recipe}:0", "--out", "runs")[0] == 0
+    Path("runs/tiny-seed-0/scores.json").unlink()
+    recipe.write_text(recipe.read_text().replace("0.02", "0.01"))
+    code, output = run(bare, f"{recipe}:0", "--out", "runs")
+    assert code == 1 and "begun with another learning_rate" in output
+
+
+def test_a_folder_is_trained_by_one_campaign_at_a_time(recipe, bare):
+    Path("runs").mkdir()
+    with open("runs/.tiny-seed-0.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, output = run(bare, f"{recipe}:0", "--out", "runs")
+    assert code == 1 and "is being trained by another campaign" in output
+
+
+def test_a_child_whose_campaign_is_gone_trains_nothing(recipe, bare):
+    code, output = run(bare, f"{recipe}:0", "--out", "runs", "--child", "1", "1e12")
+    assert code == 1 and "the campaign was killed" in output
+    assert not Path("runs/tiny-seed-0/last.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["tiny.toml", "tiny.toml:", "tiny.toml:a", ":1", "tiny.toml:1,", "tiny.toml:-1"]
+)
 def test_a_job_that_is_none_is_refused(text):
     with pytest.raises(MaamError, match=r"RECIPE\.toml:SEED"):
-        campaign.parse(text)
+        campaign.parse([text], Path("runs"))
+
+
+def test_jobs_that_share_a_folder_are_refused(recipe):
+    for texts in ([f"{recipe}:0,0"], [f"{recipe}:0", f"{recipe}:1,0"]):
+        with pytest.raises(MaamError, match="another job has the run folder"):
+            campaign.parse(texts, Path("runs"))
 
 
 def test_a_wrong_recipe_is_named_at_once(bare, tmp_path):
     (tmp_path / "bad.toml").write_text("epoch = 3\n")
     for job, message in (("none.toml:0", "none.toml"), ("bad.toml:0", "did you mean 'epochs'")):
         code, output = run(bare, job)
-        assert code == 1 and message in output and "Traceback" not in output
+        assert code == 2 and message in output and "Traceback" not in output

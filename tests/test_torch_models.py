@@ -16,6 +16,7 @@ import maam.torch
 from maam.benchmark import count_macs, count_parameters
 from maam.errors import MaamError
 from maam.models import create_model
+from maam.torch.backend import place
 from maam.torch.checkpoint import named_tensors
 from maam.variants import list_models
 
@@ -69,6 +70,22 @@ def test_fresh_weights_have_the_same_spread(name):
         else:
             assert ours.std() == pytest.approx(other.std(), rel=0.15), parameter.name
             assert abs(ours.mean() - other.mean()) < 0.2 * ours.std(), parameter.name
+
+
+@pytest.mark.parametrize("name", [*list_models("maam*"), "cnn"])
+def test_maps_stay_in_the_channels_last_layout(name):
+    net = place(maam.torch.create_model(name, 10, 3, (16, 16)))
+    strays = []
+
+    def look(module, inputs, output):
+        if output.ndim == 4 and not output.is_contiguous(memory_format=torch.channels_last):
+            strays.append(module)
+
+    for module in net.modules():
+        module.register_forward_hook(look)
+    images = torch.rand(2, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    net(images).sum().backward()
+    assert not strays
 
 
 @settings(max_examples=12, deadline=None)

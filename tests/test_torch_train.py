@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -12,13 +13,16 @@ from safetensors.numpy import load_file, save_file
 
 import maam
 import maam.torch
-from maam import MaamError, checkpoint
+from maam import MaamError, backend, checkpoint, frameworks
 from maam.cli import run as maam_cli
 from maam.config import TrainConfig
 from maam.data import load_dataset
+from maam.data.mixing import apply_mix, draw_mix, mix_labels
 from maam.data.transforms import Augmentation, Preprocessing, augment
+from maam.job import prepare
 from maam.predict import Classifier
 from maam.torch import step as torch_step
+from maam.torch.checkpoint import assign_tensors, named_tensors
 from maam.torch.pipeline import input_maker, train_batches
 
 QUICK = {"framework": "torch", "data": "digits", "limit": 192, "seed": 3, "learning_rate": 3e-3}
@@ -132,9 +136,43 @@ def test_numbers_that_are_not_finite_stop_and_keep_the_last_good_epoch(tmp_path)
     assert not (tmp_path / "r" / "best.safetensors").exists()
 
 
+def test_both_loops_take_the_same_steps(tmp_path):
+    """One batch an epoch, so that its order does not count: rates, average and weights agree."""
+    options = {"data": "digits", "limit": 96, "batch_size": 96, "augment": "none", "model": "maam"}
+    options |= {"epochs": 4, "warmup_epochs": 2.0, "optimizer": "sgd", "learning_rate": 0.05}
+    found = {}
+    for name in FRAMEWORKS:
+        config = TrainConfig(
+            framework=name, ema=0.9, val_fraction=0, out=tmp_path / name, **options
+        )
+        framework = frameworks.use(name)
+        job = prepare(config, None, framework, lambda kind, facts: None)
+        if name == "mindspore":
+            arrays = checkpoint.read_tensors(job.net.get_parameters())
+        else:
+            assign_tensors(named_tensors(job.net), arrays, "MindSpore")
+        history = framework.fit(job)
+        last, _ = checkpoint.load_tensors(job.folder / "last.safetensors")
+        best, _ = checkpoint.load_tensors(job.folder / "best.safetensors")
+        found[name] = [row["train_loss"] for row in history], last, best
+    (losses, last, best), (other_losses, other_last, other_best) = found.values()
+    np.testing.assert_allclose(other_losses, losses, rtol=1e-3)
+    for key, start in arrays.items():
+        for one, other in ((last, other_last), (best, other_best)):
+            moved = np.abs(one[key] - start).max()
+            assert moved > 0, key
+            assert np.abs(one[key] - other[key]).max() <= 0.02 * moved, key
+        assert np.array_equal(best[key], last[f"ema.{key}"])
+        assert np.array_equal(other_best[key], other_last[f"ema.{key}"])
+        # The average has stayed behind the weights.
+        assert np.abs(best[key] - last[key]).max() > 0.05 * np.abs(last[key] - start).max(), key
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_compiled_and_eager_steps_agree(rng):
+def test_compiled_and_eager_steps_agree(rng, monkeypatch):
     """torch.compile, on the smallest model: it needs a C++ compiler."""
+    compiled, compile_net = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or compile_net(net))
     images, labels = torch.from_numpy(rng.random((8, 1, 8, 8), np.float32)), torch.arange(8)
     losses = []
     for mode in ("eager", "graph"):
@@ -145,6 +183,21 @@ def test_compiled_and_eager_steps_agree(rng):
         losses.append([float(step(images, labels, 0.1)[0]) for _ in range(3)])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     assert losses[0][2] < losses[0][0]
+    assert len(compiled) == 1
+
+
+def test_a_step_that_cannot_be_compiled_is_one_line(monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def compile_net(net):
+        def fail(images):
+            raise TorchDynamoException("no C++ compiler\nwas found")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile_net)
+    with pytest.raises(MaamError, match=r"--mode eager \(no C\+\+ compiler was found\)"):
+        maam.train(**QUICK, model="mlp", mode="graph")
 
 
 def test_bfloat16_stays_close(rng):
@@ -177,6 +230,17 @@ def test_batches_hold_every_image_once_as_it_is():
     assert len(set(found)) == 64 and found != sorted(found)
     assert torch.equal(seen, known[found])
     assert torch.equal(torch.cat([labels for _, labels in batches]), torch.tensor(found) % 7)
+
+
+@pytest.mark.parametrize("mix", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 0.3, "cutmix": 1.0}])
+def test_mixed_batches_are_those_of_numpy(mix):
+    _, _, plain = batches_of("none")
+    _, preprocessing, mixed = batches_of("none", **mix)
+    rng = np.random.default_rng((0, 0))
+    for (pixels, labels), (found, shares) in zip(plain, mixed, strict=True):
+        how = draw_mix(rng, mix.get("mixup", 0), mix.get("cutmix", 0), preprocessing.size)
+        np.testing.assert_allclose(found.numpy(), apply_mix(pixels.numpy(), how), atol=1e-6)
+        np.testing.assert_allclose(shares.numpy(), mix_labels(labels.numpy(), how, 7), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["crop", "crop-flip", "trivial"])
@@ -284,8 +348,6 @@ def test_a_recipe_serves_both(tmp_path):
     ],
 )
 def test_a_run_is_read_with_what_is_installed(missing, trained, used, monkeypatch):
-    from maam import frameworks
-
     installed = frameworks._installed
     monkeypatch.setattr(frameworks, "_installed", lambda name: name != missing and installed(name))
     assert frameworks.choose("auto", trained) == used
@@ -293,3 +355,18 @@ def test_a_run_is_read_with_what_is_installed(missing, trained, used, monkeypatc
     if missing != "nothing":
         with pytest.raises(MaamError, match=f"{missing} is not installed.*--framework {used}"):
             frameworks.use(missing)
+
+
+def test_pytorch_keeps_its_instructions_beside_a_new_mindspore(monkeypatch):
+    name = "ONEDNN_MAX_CPU_ISA"
+    monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(backend, "_mindspore_version", lambda: (2, 10))
+    monkeypatch.setattr(backend, "_set_here", set())
+    backend.limit_onednn(True)
+    assert os.environ[name] == "AVX2"
+    backend.limit_onednn(False)
+    assert name not in os.environ
+    monkeypatch.setenv(name, "AVX512_CORE")  # the user's
+    backend.limit_onednn(True)
+    backend.limit_onednn(False)
+    assert os.environ[name] == "AVX512_CORE"

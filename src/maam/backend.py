@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 from maam.errors import MaamError
 
-_HELD = {signal.SIGINT, signal.SIGTERM}
 PACKAGES = (
     "numpy",
     "pillow",
@@ -26,13 +22,13 @@ PACKAGES = (
     "onnx",
 )
 
+_set_here: set[str] = set()  # variables that are not the user's
+
 
 def prepare_environment() -> None:
     """Set what MindSpore reads when it is imported; a value that the user has set stays.
 
-    - ``ONEDNN_MAX_CPU_ISA=AVX2`` for MindSpore 2.9 and later: their oneDNN picks a reference
-      kernel for 3x3 convolutions on AVX-512 machines, about 100 times slower. Older versions
-      ignore the variable, but the oneDNN of PyTorch would not, so they leave it alone.
+    - ``ONEDNN_MAX_CPU_ISA``, see ``limit_onednn``.
     - ``PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python``, which MindSpore asks for: it can't be
       imported once ``onnx`` has loaded another parser.
     - ``GLOG_v=3``: errors only.
@@ -43,11 +39,26 @@ def prepare_environment() -> None:
     version = _mindspore_version()
     if version:
         os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
-    if version >= (2, 9):
-        os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+    limit_onednn(True)
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("MS_OM_PATH", scratch)
     os.environ.setdefault("MS_COMPILER_CACHE_PATH", scratch)
+
+
+def limit_onednn(limit: bool) -> None:
+    """Hold oneDNN to AVX2 where MindSpore is going to compute, and let it go for PyTorch.
+
+    The oneDNN of MindSpore 2.9 and later picks a reference kernel for 3x3 convolutions on AVX-512
+    machines, about 100 times slower; older ones ignore the variable. PyTorch's would obey it too,
+    and lose bfloat16's instructions. Each reads it when it first computes. A user's value stays.
+    """
+    name, value = "ONEDNN_MAX_CPU_ISA", "AVX2"
+    if limit and _mindspore_version() >= (2, 9) and name not in os.environ:
+        os.environ[name] = value
+        _set_here.add(name)
+    elif not limit and name in _set_here:
+        _set_here.discard(name)
+        os.environ.pop(name, None)
 
 
 def _mindspore_version() -> tuple[int, ...]:
@@ -56,34 +67,6 @@ def _mindspore_version() -> tuple[int, ...]:
         return tuple(int(part) for part in metadata.version("mindspore").split(".")[:2])
     except metadata.PackageNotFoundError:
         return ()
-
-
-@contextmanager
-def hold_signals() -> Iterator[None]:
-    """Hold back Ctrl-C and termination; ``check_signals`` acts on them where it is safe.
-
-    MindSpore answers them itself: it dies without a word, or with exit code 0. The threads that it
-    starts when it is imported inherit the block, so this comes before.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def check_signals() -> None:
-    """Act on a signal that ``hold_signals`` holds back.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed.
-        SystemExit: with code 143, when the process was asked to terminate.
-    """
-    pending = signal.sigpending() & _HELD
-    if pending and signal.sigwait(pending) == signal.SIGINT:
-        raise KeyboardInterrupt
-    if pending:
-        raise SystemExit(128 + signal.SIGTERM)
 
 
 def set_device(device: str, mode: str = "auto") -> str:
@@ -103,6 +86,7 @@ def set_device(device: str, mode: str = "auto") -> str:
     Raises:
         MaamError: the device is not there.
     """
+    limit_onednn(True)
     import mindspore as ms
 
     ms.set_context(mode=ms.PYNATIVE_MODE if mode == "eager" else ms.GRAPH_MODE)

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 import maam
 from maam import console
-from maam.backend import hold_signals
 from maam.config import DataConfig, EvaluateConfig, PredictConfig, TrainConfig, explain
 from maam.errors import MaamError
+from maam.signals import hold_signals
 
 BAD_INPUT, INTERRUPTED = 2, 130
 

@@ -17,10 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from maam import frameworks
-from maam.backend import check_signals
 from maam.config import DataConfig, PredictConfig
 from maam.errors import MaamError
 from maam.predictions import exit_code, printable, render, save
+from maam.signals import check_signals
 
 if TYPE_CHECKING:
     from maam.doctor import Check

@@ -86,7 +86,7 @@ class Job:
             MaamError: it is not.
         """
         if not np.isfinite(loss):
-            raise self._not_finite(epoch, f"the loss became {loss} in step {step + 1}")
+            raise self._not_finite(epoch, f"the loss became {loss} by step {step + 1}")
 
     def finish_epoch(
         self,
@@ -190,7 +190,8 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
     else:
         folder, before = resume, checkpoint.read_meta(resume)
         if len(read_history(folder)) >= config.epochs:
-            meta["environment"] = before["environment"]  # it has been trained: where, stays true
+            # It has been trained: where, stays true.
+            meta |= {key: before[key] for key in ("environment", "device") if key in before}
         if before.get("data_digests") != meta["data_digests"]:
             raise MaamError(
                 f"--resume {folder}: the images of {config.data} are not those it was trained on: "

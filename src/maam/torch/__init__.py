@@ -6,6 +6,7 @@ either framework has trained. ``maam.frameworks`` says what the other functions 
 
 from __future__ import annotations
 
+from maam.backend import limit_onednn
 from maam.torch.backend import set_device, set_seed
 from maam.torch.benchmark import count_macs, count_parameters
 from maam.torch.checkpoint import load_model
@@ -30,3 +31,5 @@ __all__ = [
     "set_device",
     "set_seed",
 ]
+
+limit_onednn(False)  # before PyTorch computes anything

@@ -1,6 +1,9 @@
-"""Everything about PyTorch as a runtime: device, layout and seed."""
+"""Everything about PyTorch as a runtime: device, layout, memory and seed."""
 
 from __future__ import annotations
+
+import ctypes
+import sys
 
 import torch
 from torch import nn
@@ -11,7 +14,10 @@ _device = torch.device("cpu")
 
 
 def set_device(device: str, mode: str = "auto") -> str:
-    """Choose a device for all that follows, where float32 means float32 (no TF32).
+    """Choose a device for all that follows.
+
+    On CUDA float32 means float32 (no TF32), and cuDNN chooses its fastest kernels, so that runs
+    repeat closely, but not to the last bit as on a CPU.
 
     Args:
         device: ``CPU``, ``CUDA``, or ``auto``: CUDA where there is one.
@@ -32,7 +38,20 @@ def set_device(device: str, mode: str = "auto") -> str:
     _device = torch.device("cuda" if found and device != "CPU" else "cpu")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
+    if _device.type == "cpu":
+        _keep_memory()
     return f"CUDA ({torch.cuda.get_device_name()})" if _device.type == "cuda" else "CPU"
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed memory: PyTorch returns every large array to the system and spends a
+    quarter of a training step on getting it back (results/framework_speed.json: default malloc).
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(-4, 0)  # M_MMAP_MAX: no array is mapped for itself
+            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap is not cut off
 
 
 def current_device() -> torch.device:

@@ -36,7 +36,9 @@ def export_onnx(net: nn.Module, image_shape: tuple[int, int, int], path: Path) -
     """
     net = copy.deepcopy(net).cpu()
     two = torch.zeros((2, *image_shape))  # of one image the exporter would make a constant
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of what is not installed
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of packages that are not installed
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about its own insides
         file = Path(folder) / "model.onnx"
@@ -53,6 +55,7 @@ def export_onnx(net: nn.Module, image_shape: tuple[int, int, int], path: Path) -
             verbose=False,
         )
         content = file.read_bytes()
+    logger.setLevel(level)
 
     def logits_of(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maam import backend
 from maam.job import Job
 from maam.state import TrainingState
 from maam.torch.backend import current_device, place
@@ -70,7 +69,6 @@ def fit(job: Job) -> list[dict[str, Any]]:
                 facts = {"loss": total.item() / seen, "accuracy": correct.item() / seen}
                 facts |= {"epoch": epoch, "step": number, "images_per_second": speed}
                 job.watch("step", facts)
-                backend.check_signals()
         totals = (total.item(), int(correct.item()), seen, time.perf_counter() - start)
         logits = compute_logits(scored, job.probe, job.preprocessing)
         job.finish_epoch(state, totals, logits, read_tensors(means), agent_weights(scored))

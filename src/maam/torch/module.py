@@ -95,7 +95,7 @@ class AgentBlock(nn.Module):
         coarse = self.layers(F.avg_pool2d(F.pad(x, padding), self.resolution) / held)
         halve = 2 if self.pool else 1
         factor = self.resolution // halve
-        large = coarse.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+        large = F.interpolate(coarse, scale_factor=factor, mode="nearest")
         return large[:, :, : height // halve, : width // halve]
 
 
@@ -124,8 +124,12 @@ class AgentFusion(nn.Module):
             self.register_buffer("alpha", zeros, persistent=False)
 
     def forward(self, agents: Tensor) -> Tensor:
-        weights = self.alpha.softmax(0).to(agents.dtype).reshape(-1, 1, 1, 1)
-        return (agents.unflatten(1, (self.num_agents, -1)) * weights).sum(1)
+        weights = self.alpha.softmax(0).to(agents.dtype)
+        first, *others = agents.chunk(self.num_agents, 1)  # a reshape would lose channels last
+        total = first * weights[0]
+        for number, maps in enumerate(others, 1):
+            total = torch.addcmul(total, maps, weights[number])
+        return total
 
 
 class Reduce(nn.Module):

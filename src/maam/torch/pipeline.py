@@ -17,7 +17,7 @@ from maam.data.mixing import draw_mix
 from maam.data.transforms import Augmentation, Preprocessing
 from maam.torch.augment import apply_mix, crop_flip, trivial_augment
 
-CHUNK = 8192  # images augmented at a time: enough to keep a GPU busy, little enough for its memory
+CHUNK = 2**23  # pixels augmented at a time: enough to keep a GPU busy, little enough for memory
 
 
 def train_batches(
@@ -48,7 +48,8 @@ def train_batches(
     to_input = input_maker(preprocessing, images.device)
     order = torch.randperm(len(labels), generator=generator).to(images.device)
     order = order[: len(order) // batch_size * batch_size]
-    for part in order.split(max(1, CHUNK // batch_size) * batch_size):
+    height, width = preprocessing.size
+    for part in order.split(max(1, CHUNK // (batch_size * height * width)) * batch_size):
         pixels = crop_flip(images[part], augmentation.kind, generator)
         if augmentation.kind == "trivial":
             pixels = trivial_augment(pixels, generator)

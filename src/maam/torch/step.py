@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from maam.config import TrainConfig
 from maam.data.base import Split
 from maam.data.transforms import Preprocessing
+from maam.errors import MaamError
 from maam.torch.pipeline import input_maker
 
 
@@ -49,7 +50,7 @@ def make_train_step(
         optimizer: updates the trainable parameters of ``net``.
         config: label smoothing, clipping, precision and mode.
     """
-    forward = torch.compile(net) if config.mode == "graph" else net
+    forward = _compiled(net) if config.mode == "graph" else net
     parameters = list(net.parameters())
     amp, smoothing = config.precision == "amp", config.label_smoothing
 
@@ -68,6 +69,28 @@ def make_train_step(
         return loss.detach(), (logits.detach().argmax(1) == answers).sum()
 
     return step
+
+
+def _compiled(net: nn.Module) -> Callable[[Tensor], Tensor]:
+    """``torch.compile``, whose failures are one line.
+
+    Raises:
+        MaamError: at the first call: it can't be compiled here.
+    """
+    compiled = torch.compile(net)
+
+    def forward(images: Tensor) -> Tensor:
+        try:
+            return compiled(images)
+        except RuntimeError as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise MaamError(
+                f"--mode graph: PyTorch can't compile here, use --mode eager ({reason})"
+            ) from None
+
+    return forward
 
 
 @torch.no_grad()
