@@ -58,12 +58,12 @@ FORMS = {
     "fused sum": Form("plain, but equation 9 is one matrix product", "fused_sum"),
     "MindSpore's fusion": Form("plain, compiled with enable_graph_kernel", "plain", {}, True, True),
     "shipped, plain operators": Form(
-        "agents merged, pooling before ReLU, one product", "shipped", {"MAAM_EPILOGUE": "0"}
+        "agents merged, pooling before ReLU, one product", "shipped", {"MAAM_NATIVE": "0"}
     ),
     "shipped, fused epilogue": Form(
-        "the same, with the C++ operator for the agents' epilogue",
+        "the same, with C++ operators for convolutions and the agents' epilogue",
         "shipped",
-        {"MAAM_EPILOGUE": "1"},
+        {"MAAM_NATIVE": "1"},
         fused=True,
     ),
 }

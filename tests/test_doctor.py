@@ -50,7 +50,7 @@ class Machine:
         monkeypatch.setattr(doctor, "MEMORY_FACTS", self.memory)
         monkeypatch.setattr(doctor, "DEVICES", self.dev)
         monkeypatch.setattr(doctor.fashion_mnist, "DEBIAN", folder / "debian")
-        monkeypatch.setattr(doctor.epilogue, "status", lambda: (True, "epilogue.so"))
+        monkeypatch.setattr(doctor.native, "status", lambda: (True, "in the cache"))
         monkeypatch.setattr(metadata, "version", self._version)
         monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
         self.computes()
@@ -117,10 +117,10 @@ def test_what_only_training_needs_is_not_required(machine: Machine) -> None:
 
 
 def test_without_a_compiler_training_is_slower(machine: Machine) -> None:
-    assert machine.check("fused operator").ok
-    reason = "no C++ compiler (c++ or g++) on the PATH"
-    machine.patch.setattr(doctor.epilogue, "status", lambda: (False, reason))
-    found = machine.check("fused operator")
+    assert machine.check("native operators").ok
+    reason = "no C++ compiler (g++ or c++) on the PATH"
+    machine.patch.setattr(doctor.native, "status", lambda: (False, reason))
+    found = machine.check("native operators")
     assert (found.ok, found.detail, found.required) == (False, reason, False)
     assert "g++" in found.fix
 

@@ -167,7 +167,7 @@ def test_plain_operators_serve_inference_and_other_precisions(rng, monkeypatch):
 
 def without_operator(monkeypatch, build):
     with monkeypatch.context() as patch:
-        patch.setenv("MAAM_EPILOGUE", "0")
+        patch.setenv("MAAM_NATIVE", "0")
         return build()
 
 
@@ -262,20 +262,20 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
 def fresh(tmp_path, monkeypatch):
     """An empty cache folder."""
     monkeypatch.setenv("MAAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("MAAM_EPILOGUE", raising=False)
+    monkeypatch.delenv("MAAM_NATIVE", raising=False)
     return tmp_path / "cache"
 
 
 def test_can_be_turned_off(fresh, monkeypatch):
-    monkeypatch.setenv("MAAM_EPILOGUE", "0")
-    assert epilogue.status() == (False, "turned off by MAAM_EPILOGUE=0")
+    monkeypatch.setenv("MAAM_NATIVE", "0")
+    assert epilogue.status() == (False, "turned off by MAAM_NATIVE=0")
     assert not NormReLU(2).fused
     assert not fresh.exists()
 
 
 def test_without_a_compiler_training_goes_on(fresh, monkeypatch, rng):
     monkeypatch.setenv("PATH", str(fresh))
-    assert epilogue.status() == (False, "no C++ compiler (c++ or g++) on the PATH")
+    assert epilogue.status() == (False, "no C++ compiler (g++ or c++) on the PATH")
     net = MAAM(3, 4).set_train(True)
     assert net(tensor(rng.random((2, 3, 4, 4)))).shape == (2, 4, 2, 2)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from maam import epilogue
+from maam import native
 from maam.data import cifar10, fashion_mnist
 from maam.data.places import cache_dir, search_places
 from maam.errors import MaamError
@@ -82,7 +82,7 @@ def checks(data_dir: Path | None = None) -> list[Check]:
         _writable("working folder", Path.cwd()),
         _writable("cache folder", cache_dir()),
         _disk(cache_dir()),
-        *([_epilogue(), _mindspore()] if _version("mindspore") else []),
+        *([_native(), _mindspore()] if _version("mindspore") else []),
     ]
 
 
@@ -97,11 +97,8 @@ def _python() -> Check:
 
 def _system() -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Check(
-        "system",
-        True,
-        f"{platform.system()} {platform.release()} {platform.machine()}, {cores} cores",
-    )
+    machine = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return Check("system", True, f"{machine}, {cores} cores")
 
 
 def _memory() -> Check:
@@ -120,9 +117,8 @@ def _numpy() -> Check:
         return Check("numpy", False, "not installed", "pip install 'numpy<2'")
     if _release(version) < (2,) or not _version("mindspore"):
         return Check("numpy", True, version)
-    return Check(
-        "numpy", False, f"{version}: MindSpore is built for NumPy 1", "pip install 'numpy<2'"
-    )
+    detail = f"{version}: MindSpore is built for NumPy 1"
+    return Check("numpy", False, detail, "pip install 'numpy<2'")
 
 
 def _package(name: str, required: bool) -> Check:
@@ -157,11 +153,11 @@ def _convolution() -> Check:
     )
 
 
-def _epilogue() -> Check:
-    """Can the fused operator be compiled, with which MindSpore trains faster on a CPU?"""
-    ok, detail = epilogue.status()
+def _native() -> Check:
+    """Can the operators be compiled with which MindSpore trains faster on a CPU?"""
+    ok, detail = native.status()
     fix = "" if ok else "install a C++ compiler, e.g. apt install g++: training is slower without"
-    return Check("fused operator", ok, detail, fix, required=False)
+    return Check("native operators", ok, detail, fix, required=False)
 
 
 def _ascend() -> Check:

@@ -11,16 +11,12 @@
 // statistics. The first of equal values in a window gets the gradient, as with MaxPool. NaN stays
 // NaN: comparisons are written so that it never loses.
 
-#include <sched.h>
-
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
-#include <system_error>
-#include <thread>
 #include <vector>
+
+#include "native.h"
 
 namespace {
 
@@ -62,28 +58,14 @@ struct Block {
   }
 };
 
-// Calls task(block) for all blocks, on as many threads as pay. The threads live no longer than the
-// call: starting one costs 30 microseconds, while waiting ones would take the cores from others.
+// Calls task(block) for all blocks, on as many threads as pay.
 template <class Task>
 void for_blocks(const Sizes &sizes, const Task &task) {
   const int64_t size = std::clamp<int64_t>(kBlock / sizes.plane(), 1, sizes.channels);
-  const int64_t blocks = (sizes.channels + size - 1) / size;
-  std::atomic<int64_t> next{0};
-  auto work = [&] {
-    for (int64_t i; (i = next++) < blocks;)
-      task(Block{sizes, i * size, std::min((i + 1) * size, sizes.channels)});
-  };
-  cpu_set_t cpus;
-  const int64_t cores = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
   const int64_t values = sizes.batch * sizes.agents * sizes.channels * sizes.plane();
-  std::vector<std::thread> helpers;
-  try {
-    for (int64_t i = 1; i < std::min({cores, blocks, values / kThreadWork}); i++)
-      helpers.emplace_back(work);
-  } catch (const std::system_error &) {  // no more threads to be had: those that run do it all
-  }
-  work();
-  for (auto &helper : helpers) helper.join();
+  parallel((sizes.channels + size - 1) / size, values / kThreadWork, [&](int64_t i) {
+    task(Block{sizes, i * size, std::min((i + 1) * size, sizes.channels)});
+  });
 }
 
 // Mean and squared deviations of a growing number of values (Chan, Golub & LeVeque 1983).
@@ -257,10 +239,6 @@ void backward(const Sizes &s, const float *x, const float *gamma, const float *b
       sum += gamma[k] * sums[k].product / norms[k].deviation + beta[k] * sums[k].plain;
     dweights[a] = sum;
   }
-}
-
-bool all_float32(int count, const char **types) {
-  return std::all_of(types, types + count, [](auto t) { return !std::strcmp(t, "float32"); });
 }
 
 Sizes sizes_of(const int64_t *x, const int64_t *weights, const int64_t *y) {

@@ -7,12 +7,12 @@
 Source: Qin et al., "MAAM: A Lightweight Multi-Agent Aggregation Module for Efficient Image
 Classification Based on the MindSpore Framework".
 
-Four rewrites make training faster and change no value: agents of one kernel size are one
+Five rewrites make training faster and change no value: agents of one kernel size are one
 convolution with ``agents`` times the outputs (grouped from the second layer on); pooling comes
 before ReLU, since the two commute and the ReLU then sees a quarter of the pixels; the weighted
-sum is one matrix product over all agents; and on a CPU with a compiler, all that follows a
-convolution in training is one operator (``epilogue.py``). ``tests/test_module.py`` compares them
-with the plain form, values and gradients.
+sum is one matrix product over all agents; and on a CPU with a compiler, convolutions have their
+own operator (``convolution.py``), and all that follows one in training is another
+(``epilogue.py``). ``tests/test_module.py`` compares them with the plain form, values and gradients.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from itertools import groupby
 from mindspore import Parameter, Tensor, float32, nn, ops
 
 from maam import epilogue
+from maam.convolution import Conv2d
 from maam.variants import POOL, READINGS
 
 
@@ -122,15 +123,7 @@ class AgentBlock(nn.Cell):
                 continue
             number += 1
             width = agents * max(1, out_channels // stage)
-            layers[f"conv{number}"] = nn.Conv2d(
-                channels,
-                width,
-                kernel_size,
-                pad_mode="pad",
-                padding=kernel_size // 2,
-                group=groups,
-                has_bias=False,
-            )
+            layers[f"conv{number}"] = Conv2d(channels, width, kernel_size, groups)
             # A coarse agent is small already: it never pools.
             pools = pool and resolution == 1 and stages[index + 1 : index + 2] == (POOL,)
             layers[f"norm{number}"] = NormReLU(width, pools)

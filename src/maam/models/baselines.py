@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
+from maam.convolution import Conv2d
+
 
 class CNN(nn.Cell):
     """Two convolution-pooling stages and a dense layer: (N, C, H, W) -> logits (N, K)."""
@@ -20,8 +22,8 @@ class CNN(nn.Cell):
         height, width = image_size
         if min(height, width) < 4:
             raise ValueError(f"images of {height}x{width} pixels are too small for this model")
-        self.conv1 = nn.Conv2d(in_channels, 32, 3, pad_mode="pad", padding=1, has_bias=True)
-        self.conv2 = nn.Conv2d(32, 64, 3, pad_mode="pad", padding=1, has_bias=True)
+        self.conv1 = Conv2d(in_channels, 32, 3, bias=True)
+        self.conv2 = Conv2d(32, 64, 3, bias=True)
         self.pool = nn.MaxPool2d(2, 2)
         self.relu = nn.ReLU()
         self.flatten = nn.Flatten()
