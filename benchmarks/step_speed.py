@@ -3,7 +3,8 @@
 Measures the training step of model `maam` (batch 64, 3x32x32, Adam) in several forms, each in a
 process of its own, one after the other, round after round, so that all share the machine's moods:
 
-- shipped: maam.MAAM in graph mode;
+- shipped: maam.MAAM in graph mode, with our native operators;
+- MindSpore's operators: the same without them (MAAM_NATIVE=0);
 - plain: PlainMAAM, Figure 1 to the letter, in graph mode;
 - plain, default mode: the same under MindSpore's default mode (a step compiled with ms.jit, as
   tutorials write it);
@@ -81,20 +82,21 @@ def main() -> None:
     from maam.files import write_atomic
 
     jobs = {
-        "shipped": (sys.executable, "shipped", "graph"),
-        "plain": (sys.executable, "plain", "graph"),
-        "plain, default mode": (sys.executable, "plain", "default"),
+        "shipped": (sys.executable, "shipped", "graph", "1"),
+        "MindSpore's operators": (sys.executable, "shipped", "graph", "0"),
+        "plain": (sys.executable, "plain", "graph", "1"),
+        "plain, default mode": (sys.executable, "plain", "default", "1"),
     }
     for entry in options.python:
         name, path = entry.split("=", 1)
-        jobs[f"shipped, MindSpore {name}"] = (path, "shipped", "graph")
+        jobs[f"shipped, MindSpore {name}"] = (path, "shipped", "graph", "1")
     rounds: dict[str, list[float]] = {name: [] for name in jobs}
     versions: dict[str, str] = {}
     source = Path(__file__).parents[1] / "src"
     for number in range(options.rounds):
-        for name, (python, form, mode) in jobs.items():
+        for name, (python, form, mode, native) in jobs.items():
             command = [python, __file__, "--measure", form, mode]
-            variables = {**os.environ, "PYTHONPATH": str(source)}
+            variables = {**os.environ, "PYTHONPATH": str(source), "MAAM_NATIVE": native}
             done = subprocess.run(
                 command, capture_output=True, text=True, check=True, env=variables
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn, ops
 
-from maam import MAAM, epilogue
+from maam import MAAM, epilogue, native
 from maam.config import TrainConfig
 from maam.models import create_model
 from maam.module import NormReLU
@@ -281,7 +282,7 @@ def test_without_a_compiler_training_goes_on(fresh, monkeypatch, rng):
 
 
 def test_a_compiler_that_fails_is_named(fresh, tmp_path, monkeypatch):
-    compiler = tmp_path / "c++"
+    compiler = tmp_path / "g++"
     compiler.write_text(
         '#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "no room on device" >&2\nexit 1\n'
     )
@@ -290,12 +291,12 @@ def test_a_compiler_that_fails_is_named(fresh, tmp_path, monkeypatch):
     ready, reason = epilogue.status()
     assert not ready
     assert "no room on device" in reason
-    assert not list(fresh.glob("*.so"))
+    assert not list(fresh.rglob("*.so"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a library"])
 def test_a_file_that_cannot_be_loaded_is_no_operator(fresh, tmp_path, monkeypatch, content):
-    compiler = tmp_path / "c++"
+    compiler = tmp_path / "g++"
     (tmp_path / "made").write_bytes(content)
     compiler.write_text(
         f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n'
@@ -306,7 +307,7 @@ def test_a_file_that_cannot_be_loaded_is_no_operator(fresh, tmp_path, monkeypatc
     assert epilogue.status()[0] is False
 
 
-@pytest.mark.skipif(not shutil.which("c++"), reason="no compiler")
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="no compiler")
 def test_two_processes_may_build_at_once(fresh):
     code = "from maam import epilogue; print(epilogue.status())"
     builders = [
@@ -315,4 +316,48 @@ def test_two_processes_may_build_at_once(fresh):
     said = {builder.communicate()[0] for builder in builders}
     assert len(said) == 1
     assert said.pop().startswith("(True")
-    assert len(list(fresh.iterdir())) == 1
+    assert len(list(fresh.rglob("*.*"))) == 1
+
+
+@needs_operator
+def test_a_spoilt_library_is_built_anew(fresh):
+    code = "from maam import epilogue; print(epilogue.status())"
+    said = [subprocess.check_output(**child(code), text=True)]
+    (library,) = fresh.rglob("*.so")
+    size = library.stat().st_size
+    library.write_bytes(b"cut off")
+    said.append(subprocess.check_output(**child(code), text=True))
+    assert said[0] == said[1] and said[0].startswith("(True")
+    assert library.stat().st_size == size
+
+
+@needs_operator
+def test_a_folder_that_others_may_write_to_is_not_trusted(fresh):
+    folder = Path(epilogue.status()[1]).parent
+    folder.chmod(0o777)
+    native._built.cache_clear()
+    ready, reason = epilogue.status()
+    assert not ready and f"chmod 700 {folder}" in reason
+
+
+def test_a_path_that_mindspore_cannot_name_is_refused(fresh, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAAM_CACHE", str(tmp_path / "a:b"))
+    ready, reason = epilogue.status()
+    assert not ready and "colon" in reason
+
+
+@needs_operator
+def test_a_network_with_operators_can_be_copied(rng):
+    net = MAAM(3, 4).set_train(True)
+    images = tensor(rng.random((2, 3, 4, 16)))
+    np.testing.assert_array_equal(copy.deepcopy(net)(images).asnumpy(), net(images).asnumpy())
+
+
+@needs_operator
+def test_frozen_statistics_stay(rng):
+    norm = NormReLU(2).set_train(True)
+    norm.use_batch_statistics = False
+    images = tensor(5 + rng.random((4, 2, 4, 4)))
+    expected = images.asnumpy() / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(norm(images).asnumpy(), expected, rtol=1e-4)
+    assert (norm.moving_mean.asnumpy() == 0).all()

@@ -82,6 +82,25 @@ def test_figures_in_the_readme_are_those_of_the_results():
     for row in result("step_speed.json")["rows"]:
         figures = f"{row['step_ms']:.0f} ms | {row['images_per_second']:.0f} "
         assert f"| {figures}| {row['times_shipped']:.2f} |" in README
+    speed = result("framework_speed.json")
+    cases = [("maam", 64), ("maam", 256), ("cnn", 64), ("cnn", 256)]
+    steps = {
+        (row["label"], row["model"], row["batch"]): row["ms"]
+        for row in speed["rows"]
+        if row["what"] == "training step"
+    }
+    for label in {label for label, _, _ in steps}:
+        times = [steps[label, *case] for case in cases]
+        cells = [f"{time:.0f}" if time >= 100 else f"{time:.1f}" for time in times]
+        assert f"| {label} | {' | '.join(cells)} |" in README
+    for verdict in speed["verdicts"]:
+        cells = [f"{verdict[key]:.2f}" for key in ("vs_torch_eager", "vs_torch_compile")]
+        case = f"`{verdict['model']}`, batch {verdict['batch']}"
+        assert f"| {case} | {' | '.join(cells)} |" in README
+    for row in result("graph_nodes.json")["rows"]:
+        if row["form"] == "shipped":
+            saved = f"{row['fewer_nodes']:.0%} of the nodes and {row['fewer_kernels']:.0%}"
+            assert saved.replace("%", " %") in " ".join(README.split())
     pipeline = result("pipeline_speed.json")
     assert f"{pipeline['pipeline_images_per_second']:,} images/s" in README
     assert f"{pipeline['ratio']:.0f}\ntimes" in README

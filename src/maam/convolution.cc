@@ -31,7 +31,7 @@ constexpr int kTileRows = 4;
 constexpr int64_t kThreadWork = 1 << 22;  // products for which one more thread is worth its start
 
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
-typedef float Anywhere __attribute__((vector_size(4 * kLanes), aligned(4)));
+typedef float Anywhere __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t Lanes __attribute__((vector_size(4 * kLanes)));
 
 inline Vector load(const float *p) { return *reinterpret_cast<const Anywhere *>(p); }
@@ -200,23 +200,26 @@ template <class Visit>
 int with_sizes(const int64_t *x, const int64_t *w, const Visit &visit) {
   const int64_t groups = x[1] / w[1];
   const Sizes sizes{x[0], groups, w[1], w[0] / groups, x[2], x[3]};
-  if (sizes.width % kLanes || w[2] != w[3]) return 2;
-  switch (w[2]) {
-    case 3: return visit(sizes, std::integral_constant<int, 3>()), 0;
-    case 5: return visit(sizes, std::integral_constant<int, 5>()), 0;
-    case 7: return visit(sizes, std::integral_constant<int, 7>()), 0;
-    default: return 2;
-  }
+  if (sizes.width % kLanes || w[2] != w[3] || sizes.batch * sizes.plane() < 1) return kBadSizes;
+  return guarded([&] {
+    switch (w[2]) {
+      case 3: return visit(sizes, std::integral_constant<int, 3>()), kDone;
+      case 5: return visit(sizes, std::integral_constant<int, 5>()), kDone;
+      case 7: return visit(sizes, std::integral_constant<int, 7>()), kDone;
+      default: return kBadSizes;
+    }
+  });
 }
 
 }  // namespace
 
-// MindSpore's interface of an ahead-of-time operator; anything but 0 is an error.
+// MindSpore's interface of an ahead-of-time operator, see native.h.
 
 // x, w -> y
 extern "C" int Convolution(int count, void **params, int *, int64_t **shapes, const char **types,
                            void *, void *) {
-  if (count != 3 || !all_float32(count, types)) return 1;
+  if (count != 3) return kBadCount;
+  if (!all_float32(count, types)) return kBadTypes;
   const auto p = reinterpret_cast<float **>(params);
   return with_sizes(shapes[0], shapes[1], [&](const Sizes &s, auto k) {
     convolve<k>(s, p[0], [&](int64_t g, int64_t o, int64_t c, int64_t tap) {
@@ -228,7 +231,8 @@ extern "C" int Convolution(int count, void **params, int *, int64_t **shapes, co
 // x (for its shape), w, dy -> dx: a convolution of dy with the weights turned around.
 extern "C" int ConvolutionGradInput(int count, void **params, int *, int64_t **shapes,
                                     const char **types, void *, void *) {
-  if (count != 4 || !all_float32(count, types)) return 1;
+  if (count != 4) return kBadCount;
+  if (!all_float32(count, types)) return kBadTypes;
   const auto p = reinterpret_cast<float **>(params);
   return with_sizes(shapes[0], shapes[1], [&](Sizes s, auto k) {
     std::swap(s.in, s.out);
@@ -241,7 +245,8 @@ extern "C" int ConvolutionGradInput(int count, void **params, int *, int64_t **s
 // x, w (for its shape), dy -> dw
 extern "C" int ConvolutionGradWeight(int count, void **params, int *, int64_t **shapes,
                                      const char **types, void *, void *) {
-  if (count != 4 || !all_float32(count, types)) return 1;
+  if (count != 4) return kBadCount;
+  if (!all_float32(count, types)) return kBadTypes;
   const auto p = reinterpret_cast<float **>(params);
   return with_sizes(shapes[0], shapes[1], [&](const Sizes &s, auto k) {
     weight_gradient<k>(s, p[0], p[2], p[3]);

@@ -68,10 +68,10 @@ def operator() -> ops.Custom:
         return w
 
     # Two operators, so that a graph can drop the gradient of the image.
-    to_x = ops.Custom(f"{library}:ConvolutionGradInput", like_x, like_x, "aot")
-    to_w = ops.Custom(f"{library}:ConvolutionGradWeight", like_w, like_w, "aot")
+    to_x = native.operator(f"{library}:ConvolutionGradInput", like_x, like_x, "aot")
+    to_w = native.operator(f"{library}:ConvolutionGradWeight", like_w, like_w, "aot")
 
     def bprop(x, w, out, dout):
         return to_x(x, w, dout), to_w(x, w, dout)
 
-    return ops.Custom(f"{library}:Convolution", shape, like_x, "aot", bprop=bprop)
+    return native.operator(f"{library}:Convolution", shape, like_x, "aot", bprop=bprop)

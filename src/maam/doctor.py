@@ -156,7 +156,7 @@ def _convolution() -> Check:
 def _native() -> Check:
     """Can the operators be compiled with which MindSpore trains faster on a CPU?"""
     ok, detail = native.status()
-    fix = "" if ok else "install a C++ compiler, e.g. apt install g++: training is slower without"
+    fix = "" if ok else "training is slower without: install g++, and leave MAAM_NATIVE unset"
     return Check("native operators", ok, detail, fix, required=False)
 
 

@@ -9,7 +9,7 @@
 // A task owns whole channels and adds up in a fixed order, so the result does not depend on the
 // number of threads, to the last bit. Odd sizes are cut off by the pooling but count in the
 // statistics. The first of equal values in a window gets the gradient, as with MaxPool. NaN stays
-// NaN: comparisons are written so that it never loses.
+// NaN: one makes the mean of its channel NaN, and with it the whole channel.
 
 #include <algorithm>
 #include <cmath>
@@ -29,6 +29,7 @@ struct Sizes {
   int64_t batch, agents, channels, height, width;
   bool pool;
 
+  bool empty() const { return batch * agents * channels * plane() < 1; }
   int64_t plane() const { return height * width; }
   int64_t rows() const { return pool ? height / 2 : 1; }  // without pooling, a plane is one row
   int64_t columns() const { return pool ? width / 2 : plane(); }
@@ -247,26 +248,34 @@ Sizes sizes_of(const int64_t *x, const int64_t *weights, const int64_t *y) {
 
 }  // namespace
 
-// MindSpore's interface of an ahead-of-time operator; anything but 0 is an error.
+// MindSpore's interface of an ahead-of-time operator, see native.h.
 
 // x (N, A*C, H, W), gamma, beta (A*C,), weights (A,) -> y (N, C, H, W) or (N, C, H/2, W/2),
 // mean, variance (A*C,), biased.
 extern "C" int Epilogue(int count, void **params, int *, int64_t **shapes, const char **types,
                         void *, void *) {
-  if (count != 7 || !all_float32(count, types)) return 1;
+  if (count != 7) return kBadCount;
+  if (!all_float32(count, types)) return kBadTypes;
   const auto p = reinterpret_cast<float **>(params);
   const Sizes sizes = sizes_of(shapes[0], shapes[3], shapes[4]);
-  (sizes.pool ? forward<true> : forward<false>)(sizes, p[0], p[1], p[2], p[3], p[4], p[5], p[6]);
-  return 0;
+  if (sizes.empty()) return kBadSizes;
+  return guarded([&] {
+    (sizes.pool ? forward<true> : forward<false>)(sizes, p[0], p[1], p[2], p[3], p[4], p[5], p[6]);
+    return kDone;
+  });
 }
 
 // x, gamma, beta, weights, mean, variance, dy -> dx, dgamma, dbeta, dweights.
 extern "C" int EpilogueGrad(int count, void **params, int *, int64_t **shapes, const char **types,
                             void *, void *) {
-  if (count != 11 || !all_float32(count, types)) return 1;
+  if (count != 11) return kBadCount;
+  if (!all_float32(count, types)) return kBadTypes;
   const auto p = reinterpret_cast<float **>(params);
   const Sizes sizes = sizes_of(shapes[0], shapes[3], shapes[6]);
-  (sizes.pool ? backward<true> : backward<false>)(sizes, p[0], p[1], p[2], p[3], p[4], p[5], p[6],
-                                                  p[7], p[8], p[9], p[10]);
-  return 0;
+  if (sizes.empty()) return kBadSizes;
+  return guarded([&] {
+    (sizes.pool ? backward<true> : backward<false>)(sizes, p[0], p[1], p[2], p[3], p[4], p[5], p[6],
+                                                    p[7], p[8], p[9], p[10]);
+    return kDone;
+  });
 }

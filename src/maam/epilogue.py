@@ -40,7 +40,6 @@ def operator(pool: bool) -> ops.Custom:
     Args:
         pool: 2x2 max pooling: y is (N, C, H // 2, W // 2).
     """
-    from mindspore import ops
 
     _, library = status()
     shrink = 2 if pool else 1
@@ -55,11 +54,11 @@ def operator(pool: bool) -> ops.Custom:
     def types(x, gamma, beta, weights):
         return x, gamma, gamma
 
-    gradient = ops.Custom(f"{library}:EpilogueGrad", like_inputs, like_inputs, "aot")
+    gradient = native.operator(f"{library}:EpilogueGrad", like_inputs, like_inputs, "aot")
 
     def bprop(x, gamma, beta, weights, out, dout):
         return gradient(x, gamma, beta, weights, out[1], out[2], dout[0])
 
-    fused = ops.Custom(f"{library}:Epilogue", shapes, types, "aot", bprop=bprop)
+    fused = native.operator(f"{library}:Epilogue", shapes, types, "aot", bprop=bprop)
     fused.add_prim_attr("pool", pool)  # MindSpore takes operators of equal attributes for the same
     return fused

@@ -47,7 +47,8 @@ class NormReLU(nn.BatchNorm2d):
             self.operator = epilogue.operator(pool)
 
     def construct(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
-        if self.fused and self.training and x.dtype == float32:
+        batch = self.use_batch_statistics is not False  # which is how MindSpore freezes norms
+        if self.fused and self.training and batch and x.dtype == float32:
             weights = self.one if weights is None else weights
             maps, mean, variance = self.operator(x, self.gamma, self.beta, weights)
             count = x.shape[0] * x.shape[2] * x.shape[3]
@@ -265,7 +266,7 @@ class MAAM(nn.Cell):
         for agent in self.agents:
             maps = (*maps, agent(x, weights[first : first + agent.agents]))
             first += agent.agents
-        total = maps[0]
+        total = maps[0]  # pyright: ignore[reportGeneralTypeIssues]
         for other in maps[1:]:
             total = total + other
         return total

@@ -7,14 +7,21 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
 
+// Those that this process may use, and no more than OMP_NUM_THREADS, if that is set.
 inline int64_t cores() {
   cpu_set_t cpus;
-  return sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
+  const int64_t found = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
+  const char *wanted = std::getenv("OMP_NUM_THREADS");
+  const int64_t most = wanted ? std::atoll(wanted) : 0;
+  return most > 0 ? std::min(found, most) : found;
 }
 
 // Calls task(i) for all i below count, on all cores, but on no more than `most` threads. They live
@@ -22,17 +29,38 @@ inline int64_t cores() {
 // cores from others.
 template <class Task>
 void parallel(int64_t count, int64_t most, const Task &task) {
+  const int64_t threads = std::max<int64_t>(std::min({cores(), count, most}), 1);
   std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
   auto work = [&] {
-    for (int64_t i; (i = next++) < count;) task(i);
+    try {
+      for (int64_t i; !failed && (i = next++) < count;) task(i);
+    } catch (const std::exception &) {  // no memory: an exception must not leave a thread
+      failed = true;
+    }
   };
   std::vector<std::thread> helpers;
+  helpers.reserve(threads);
   try {
-    for (int64_t i = std::min({cores(), count, most}); i > 1; i--) helpers.emplace_back(work);
+    for (int64_t i = 1; i < threads; i++) helpers.emplace_back(work);
   } catch (const std::system_error &) {  // no more threads to be had: those that run do it all
   }
   work();
   for (auto &helper : helpers) helper.join();
+  if (failed) throw std::bad_alloc();
+}
+
+// What an operator returns to MindSpore, which raises an error for anything but 0: the arguments'
+// number, their types, their sizes, or a lack of memory.
+enum Outcome { kDone = 0, kBadCount = 1, kBadTypes = 2, kBadSizes = 3, kNoMemory = 4 };
+
+template <class Body>
+int guarded(const Body &body) {
+  try {
+    return body();
+  } catch (const std::exception &) {
+    return kNoMemory;
+  }
 }
 
 inline bool all_float32(int count, const char **types) {

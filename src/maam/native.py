@@ -12,17 +12,24 @@ import hashlib
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 from maam.data.places import cache_dir
 from maam.errors import MaamError
 from maam.files import atomic_path
 
+if TYPE_CHECKING:
+    from mindspore import ops
+
 _HEADER = Path(__file__).with_name("native.h")
 _OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC")
 _CPU_FACTS = Path("/proc/cpuinfo")
 _SECONDS = 120
+_BUILDING = Lock()
 
 
 def status() -> tuple[bool, str]:
@@ -34,14 +41,15 @@ def status() -> tuple[bool, str]:
         ready, detail = library(source)
         if not ready:
             return False, detail
-    return True, f"in {cache_dir()}"
+    return True, f"in {_folder()}"
 
 
 def library(source: Path) -> tuple[bool, str]:
     """The compiled form of a C++ file, built unless it is there; or (False, the reason)."""
     if os.environ.get("MAAM_NATIVE") == "0":
         return False, "turned off by MAAM_NATIVE=0"
-    return _built(source, cache_dir())
+    with _BUILDING:
+        return _built(source, _folder())
 
 
 def usable(source: Path) -> bool:
@@ -51,8 +59,25 @@ def usable(source: Path) -> bool:
     return ms.get_context("device_target") == "CPU" and library(source)[0]
 
 
+def operator(*arguments: Any, **options: Any) -> ops.Custom:
+    """``ops.Custom`` that a copied network shares: it has no state, and can't be copied."""
+    from mindspore import ops
+
+    class Operator(ops.Custom):
+        def __deepcopy__(self, memo: dict) -> Operator:
+            return self
+
+    return Operator(*arguments, **options)
+
+
+def _folder() -> Path:
+    return cache_dir().absolute() / f"native-{os.getuid()}"
+
+
 @cache
 def _built(source: Path, folder: Path) -> tuple[bool, str]:
+    if ":" in str(folder):
+        return False, f"{folder} has a colon, which MindSpore can't take: set MAAM_CACHE"
     compiler = shutil.which("g++") or shutil.which("c++")
     if not compiler:
         return False, "no C++ compiler (g++ or c++) on the PATH"
@@ -63,15 +88,20 @@ def _built(source: Path, folder: Path) -> tuple[bool, str]:
         texts = [path.read_bytes() for path in (source, _HEADER)]
         key = hashlib.sha256(b"\0".join([*texts, " ".join(_OPTIONS).encode(), version, _cpu()]))
         built = folder / f"{source.stem}-{key.hexdigest()[:16]}.so"
-        if not built.exists():
-            built.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(built) as temporary:  # two processes may build at once
-                command = [compiler, *_OPTIONS, "-o", str(temporary), str(source)]
-                subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS)
-        ctypes.CDLL(str(built))  # can it be loaded?
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = folder.stat()
+        if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+            return False, f"others may write to {folder}: chmod 700 {folder}, or set MAAM_CACHE"
+        with suppress(OSError):  # not there, or spoilt
+            ctypes.CDLL(str(built))
+            return True, str(built)
+        with atomic_path(built) as temporary:  # two processes may build at once
+            command = [compiler, *_OPTIONS, "-o", str(temporary), str(source)]
+            subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS)
+        ctypes.CDLL(str(built))
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        return False, f"{compiler} failed: {said[0]}"
+        return False, f"{compiler} failed: {next((s for s in said if 'error' in s), said[0])}"
     except (OSError, subprocess.TimeoutExpired, MaamError) as error:
         return False, str(error)
     return True, str(built)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
-
 import torch
 from torch import nn
 
+from maam.backend import keep_memory
 from maam.errors import MaamError
 
 _device = torch.device("cpu")
@@ -39,19 +37,8 @@ def set_device(device: str, mode: str = "auto") -> str:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
     if _device.type == "cpu":
-        _keep_memory()
+        keep_memory()
     return f"CUDA ({torch.cuda.get_device_name()})" if _device.type == "cuda" else "CPU"
-
-
-def _keep_memory() -> None:
-    """Let glibc keep freed memory: PyTorch returns every large array to the system and spends a
-    quarter of a training step on getting it back (results/framework_speed.json: default malloc).
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(-4, 0)  # M_MMAP_MAX: no array is mapped for itself
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap is not cut off
 
 
 def current_device() -> torch.device:
