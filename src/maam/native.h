@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -15,13 +14,10 @@
 #include <thread>
 #include <vector>
 
-// Those that this process may use, and no more than OMP_NUM_THREADS, if that is set.
+// Those that this process may use. Not OMP_NUM_THREADS, which MindSpore sets for itself.
 inline int64_t cores() {
   cpu_set_t cpus;
-  const int64_t found = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
-  const char *wanted = std::getenv("OMP_NUM_THREADS");
-  const int64_t most = wanted ? std::atoll(wanted) : 0;
-  return most > 0 ? std::min(found, most) : found;
+  return sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
 }
 
 // Calls task(i) for all i below count, on all cores, but on no more than `most` threads. They live
