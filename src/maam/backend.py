@@ -87,7 +87,7 @@ def set_device(device: str, mode: str = "auto") -> str:
     """Choose a device, and graph or eager mode, for all that follows.
 
     The mode counts even for a step compiled with ``ms.jit``: under MindSpore's default, eager,
-    idle threads spin beside the compiled graph and a step takes 1.6 times as long on two cores
+    idle threads spin beside the compiled graph and a step takes 1.8 times as long on two cores
     (results/step_speed.json: plain, default mode against plain).
 
     Args:
