@@ -18,10 +18,10 @@ from maam import native
 from maam.data import cifar10, fashion_mnist
 from maam.data.places import cache_dir, search_places
 from maam.errors import MaamError
+from maam.frameworks import NEEDS
 
 PYTHON = ((3, 11), (3, 12))  # oldest and newest that maam takes
 REQUIRED = ("pillow", "onnxruntime", "safetensors", "pydantic", "cyclopts", "rich")
-TRAINING = ("mindspore", "scikit-learn", "matplotlib", "onnx")
 CPU_FACTS, MEMORY_FACTS = Path("/proc/cpuinfo"), Path("/proc/meminfo")
 DEVICES = Path("/dev")
 
@@ -73,7 +73,7 @@ def checks(data_dir: Path | None = None) -> list[Check]:
         _memory(),
         _numpy(),
         *(_package(name, required=True) for name in REQUIRED),
-        *(_package(name, required=False) for name in TRAINING),
+        *(_package(name, required=False) for name in NEEDS["mindspore"]),
         _convolution(),
         Check("device CPU", True, "always there"),
         _ascend(),

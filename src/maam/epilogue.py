@@ -40,7 +40,6 @@ def operator(pool: bool) -> ops.Custom:
     Args:
         pool: 2x2 max pooling: y is (N, C, H // 2, W // 2).
     """
-
     _, library = status()
     shrink = 2 if pool else 1
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatch
+from itertools import groupby
 from typing import Any
 
 from maam.errors import MaamError
@@ -48,6 +50,50 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mlp": ("baseline: two hidden dense layers", "baselines.MLP", {}),
     "rnn": ("baseline: an LSTM over the rows", "baselines.RNN", {}),
 }
+
+
+def check_agent(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    reading: str,
+    agents: int,
+    resolution: int,
+) -> None:
+    """Check the arguments of ``AgentBlock``.
+
+    Raises:
+        ValueError: an unknown reading, an even kernel, or a count below 1.
+    """
+    if reading not in READINGS:
+        raise ValueError(f"reading is one of {', '.join(READINGS)}, not {reading!r}")
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size is odd and at least 1, not {kernel_size}")
+    if min(in_channels, out_channels, agents, resolution) < 1:
+        raise ValueError("channels, agents and resolution are at least 1")
+    if resolution > 1 and resolution % 2:
+        raise ValueError(f"resolution is 1 or even, not {resolution}")
+
+
+def agent_runs(
+    kernel_sizes: Sequence[int], resolutions: Sequence[int] | None
+) -> list[tuple[tuple[int, int], int]]:
+    """The blocks of a MAAM: neighbours of one shape run as one.
+
+    Returns:
+        ((kernel size, resolution), number of agents) of each block.
+
+    Raises:
+        ValueError: lengths that differ.
+    """
+    resolutions = resolutions or (1,) * len(kernel_sizes)
+    if len(resolutions) != len(kernel_sizes):
+        raise ValueError(
+            f"{len(kernel_sizes)} kernel_sizes but {len(resolutions)} resolutions: "
+            "give one of each per agent"
+        )
+    pairs = zip(kernel_sizes, resolutions, strict=True)
+    return [(shape, len(list(run))) for shape, run in groupby(pairs)]
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maam.variants import POOL, READINGS
+from maam.variants import POOL, READINGS, agent_runs, check_agent
 
 
 class AgentBlock(nn.Module):
@@ -55,14 +54,7 @@ class AgentBlock(nn.Module):
         resolution: int = 1,
     ) -> None:
         super().__init__()
-        if reading not in READINGS:
-            raise ValueError(f"reading is one of {', '.join(READINGS)}, not {reading!r}")
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is odd and at least 1, not {kernel_size}")
-        if min(in_channels, out_channels, agents, resolution) < 1:
-            raise ValueError("channels, agents and resolution are at least 1")
-        if resolution > 1 and resolution % 2:
-            raise ValueError(f"resolution is 1 or even, not {resolution}")
+        check_agent(in_channels, out_channels, kernel_size, reading, agents, resolution)
         self.resolution = resolution
         self.pool = pool
         stages = READINGS[reading]
@@ -184,15 +176,7 @@ class MAAM(nn.Module):
         resolutions: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        resolutions = resolutions or (1,) * len(kernel_sizes)
-        if len(resolutions) != len(kernel_sizes):
-            raise ValueError(
-                f"{len(kernel_sizes)} kernel_sizes but {len(resolutions)} resolutions: "
-                "give one of each per agent"
-            )
-        # Neighbours of one shape run as one block.
-        pairs = zip(kernel_sizes, resolutions, strict=True)
-        shapes = [(shape, len(list(run))) for shape, run in groupby(pairs)]
+        shapes = agent_runs(kernel_sizes, resolutions)
         self.agents = nn.ModuleList(
             [
                 AgentBlock(in_channels, out_channels, kernel, reading, count, pool, resolution)
