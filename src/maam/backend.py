@@ -145,8 +145,10 @@ def environment() -> dict[str, str]:
         from maam import native
 
         facts["native operators"] = "used" if native.status()[0] else "not used"
-    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name()
+    if torch := sys.modules.get("torch"):
+        facts["torch"] = str(torch.__version__)  # with the build, such as +cpu or +cu132
+        if torch.cuda.is_available():
+            facts["gpu"] = torch.cuda.get_device_name()
     return facts
 
 
