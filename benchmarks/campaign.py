@@ -2,7 +2,8 @@
 
     PYTHONPATH=src python benchmarks/campaign.py recipes/maam-cifar10.toml:0,1,2 --budget 1700
 
-A job is RECIPE:SEED[,SEED ...]; its run folder is OUT/RECIPE-seed-SEED. Jobs run in order, each in
+A job is RECIPE:SEED[,SEED ...]; its run folder is OUT/RECIPE-seed-SEED. ``@FILE`` stands for the
+jobs in a file, one a line, as ``maam reproduce --jobs`` writes them. Jobs run in order, each in
 a process of its own, ``--parallel`` of them at a time (small models leave most of a GPU idle).
 After every epoch a run can be resumed, after every job its weights and scores lie in its folder,
 and ``OUT/campaign.json`` sums up all that lie in OUT. Killed, or out of time, the campaign goes on
@@ -17,7 +18,6 @@ and ``model.onnx`` to a finished run.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import subprocess
@@ -28,11 +28,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from maam import checkpoint
-from maam.config import CONFIG, RESUMABLE, resolve
+from maam.config import CONFIG
 from maam.errors import MaamError
-from maam.files import write_atomic
-from maam.job import prepare, write_facts
+from maam.files import locked, write_atomic
+from maam.job import check_begun, prepare, write_facts
+from maam.recipe import resolve
 from maam.report import read_history
 
 SCORES = "scores.json"  # in a run folder; a job that has it is finished
@@ -52,7 +52,8 @@ class Job(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    description = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(description=description, fromfile_prefix_chars="@")
     parser.add_argument("jobs", nargs="+", metavar="RECIPE:SEED[,SEED...]")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds in all")
     parser.add_argument("--out", type=Path, default=Path("runs/campaign"))
@@ -143,12 +144,7 @@ def run_job(job: Job, given: dict[str, Any], parent: int, until: float) -> int:
         MaamError: bad data, a folder that is not this job's or in use, or numbers that are not
             finite.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with open(job.folder.with_name(f".{job.folder.name}.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise MaamError(f"{job.folder} is being trained by another campaign") from None
+    with locked(job.folder):
         return _run_locked(job, given, parent, until)
 
 
@@ -156,17 +152,12 @@ def _run_locked(job: Job, given: dict[str, Any], parent: int, until: float) -> i
     import maam.torch as framework
 
     wanted = resolve({**given, "seed": job.seed, "out": job.folder}, job.recipe)
-    begun = (job.folder / checkpoint.META).exists()
+    begun = check_begun(job.folder, wanted)
     if begun:
         here = {key: given[key] for key in ("device", "data_dir") if key in given}
         config = resolve(here, run=job.folder)
-        for key in type(config).model_fields:
-            if key not in {*RESUMABLE, "out"} and getattr(config, key) != getattr(wanted, key):
-                raise MaamError(
-                    f"{job.folder} was begun with another {key} than {job.recipe} has now: "
-                    "name another --out, or delete the folder"
-                )
     else:
+        job.folder.mkdir(exist_ok=True)
         for name in (CONFIG, "environment.json"):  # all that a run may hold that has no facts yet
             (job.folder / name).unlink(missing_ok=True)
         config = wanted

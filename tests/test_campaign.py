@@ -137,7 +137,7 @@ def test_a_changed_recipe_does_not_go_on_with_the_old_run(recipe, bare):
     Path("runs/tiny-seed-0/scores.json").unlink()
     recipe.write_text(recipe.read_text().replace("0.02", "0.01"))
     code, output = run(bare, f"{recipe}:0", "--out", "runs")
-    assert code == 1 and "begun with another learning_rate" in output
+    assert code == 1 and "was begun with learning_rate = " in output
 
 
 def test_a_folder_is_trained_by_one_campaign_at_a_time(recipe, bare):
@@ -145,7 +145,7 @@ def test_a_folder_is_trained_by_one_campaign_at_a_time(recipe, bare):
     with open("runs/.tiny-seed-0.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, output = run(bare, f"{recipe}:0", "--out", "runs")
-    assert code == 1 and "is being trained by another campaign" in output
+    assert code == 1 and "is being trained by another process" in output
 
 
 def test_a_child_whose_campaign_is_gone_trains_nothing(recipe, bare):

@@ -14,10 +14,8 @@ from maam.config import (
     EvaluateConfig,
     TrainConfig,
     make_config,
-    read_recipe,
-    resolve,
-    to_toml,
 )
+from maam.recipe import read_recipe, resolve, to_toml
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
 

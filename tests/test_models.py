@@ -25,6 +25,12 @@ PARAMETERS = {
     "maam-k135": 8_702_669,
     "maam-k357": 9_105_101,
     "maam-multires": 8_635_597,
+    "maam-a1": 8_483_914,
+    "maam-a2": 8_559_756,
+    "maam-a4": 8_711_438,
+    "maam-a6": 8_863_120,
+    "maam-concat": 8_668_362,
+    "maam-squeeze": 8_644_909,
     "maam-no-attention": 8_635_594,
     "maam-no-reduce": 8_618_957,
     "maam-cnn": 8_467_274,
@@ -32,6 +38,8 @@ PARAMETERS = {
     "mlp": 1_707_274,
     "rnn": 117_002,
 }
+# `maam` stands for the other numbers of agents, which share every line with it.
+TRAINED = [name for name in PARAMETERS if name not in ("maam-a2", "maam-a4", "maam-a6")]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +69,17 @@ def test_macs_of_the_papers_model_by_hand():
     assert net.training  # counting leaves the network as it was
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+def test_macs_of_the_other_fusions_by_hand():
+    macs = {
+        name: count_macs(create_model(name), (3, 32, 32))
+        for name in ("maam", "maam-squeeze", "maam-concat")
+    }
+    assert macs["maam-squeeze"] - macs["maam"] == 384 * 24 + 24 * 3
+    weighted_sum, wider = 3 * 128 * 16 * 16, (384 - 128) * 128 * 16 * 16
+    assert macs["maam-concat"] - macs["maam"] == wider - weighted_sum
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_training_step_learns_and_the_export_computes_the_same(name, tmp_path, rng):
     """Odd, not square, grey, seven classes: nothing may be tied to CIFAR-10."""
     net = create_model(name, num_classes=7, in_channels=1, image_size=(9, 12))

@@ -11,6 +11,7 @@ from mindspore import Tensor, nn, ops
 from plain_maam import PlainMAAM, matching_parameters
 
 from maam import MAAM, AgentBlock, AgentFusion, Reduce
+from maam.module import AgentExcitation
 
 few = settings(max_examples=12, deadline=None)
 sizes = st.integers(2, 13)
@@ -122,6 +123,36 @@ def test_fixed_fusion_is_the_mean_and_has_no_parameter(rng):
     assert not list(fusion.get_parameters())
 
 
+@few
+@given(agents=st.integers(1, 5), channels=st.sampled_from([3, 32]), seed=st.integers(0, 99))
+def test_excitation_is_equation_2_with_weights_of_each_image(agents, channels, seed):
+    rng = np.random.default_rng(seed)
+    fusion = AgentExcitation(agents, channels)
+    randomize(fusion, rng)
+    w1, b1, w2, b2 = (p.asnumpy() for p in fusion.get_parameters())
+    assert w1.shape == (max(agents, agents * channels // 16), agents * channels)
+    maps = rng.standard_normal((2, agents, channels, 4, 5)).astype(np.float32)
+
+    means = maps.mean((3, 4)).reshape(2, -1)
+    scores = np.exp(np.maximum(means @ w1.T + b1, 0) @ w2.T + b2)
+    weights = scores / scores.sum(1, keepdims=True)
+    expected = np.einsum("na,nachw->nchw", weights, maps)
+
+    stacked = Tensor(maps.reshape(2, -1, 4, 5))
+    np.testing.assert_allclose(fusion.weights(stacked).asnumpy(), weights, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(fusion(stacked).asnumpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_concat_compresses_all_maps_side_by_side(rng):
+    net = MAAM(2, 4, (1, 3, 3), fusion="concat").set_train(False)
+    randomize(net, rng)
+    x = images(rng, 2, 2, 6, 6)
+    maps = np.concatenate([agent(x).asnumpy() for agent in net.agents], 1)
+    assert maps.shape == (2, 12, 3, 3)
+    expected = compressed(net.reduce, maps)
+    np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_fusion_scalars_learn(rng):
     """The gradient of alpha is the softmax's: it favours the agent that points downhill."""
     fusion = AgentFusion(2)
@@ -130,10 +161,8 @@ def test_fusion_scalars_learn(rng):
     np.testing.assert_allclose(gradient[0].asnumpy(), [4.5, -4.5], rtol=1e-5)
 
 
-def test_reduce_is_equation_3(rng):
-    reduce = Reduce(3, 2).set_train(False)
-    randomize(reduce, rng)
-    x = rng.standard_normal((2, 3, 4, 4)).astype(np.float32)
+def compressed(reduce, x):
+    """Equation 3 in NumPy."""
     weight = reduce.conv.weight.asnumpy()[:, :, 0, 0]
     mapped = np.einsum("oc,nchw->nohw", weight, x)
     norm = reduce.norm
@@ -141,7 +170,14 @@ def test_reduce_is_equation_3(rng):
         p.asnumpy()[:, None, None]
         for p in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
     )
-    expected = np.maximum((mapped - mean) / np.sqrt(variance + 1e-5) * gamma + beta, 0)
+    return np.maximum((mapped - mean) / np.sqrt(variance + 1e-5) * gamma + beta, 0)
+
+
+def test_reduce_is_equation_3(rng):
+    reduce = Reduce(3, 2).set_train(False)
+    randomize(reduce, rng)
+    x = rng.standard_normal((2, 3, 4, 4)).astype(np.float32)
+    expected = compressed(reduce, x)
     np.testing.assert_allclose(reduce(Tensor(x)).asnumpy(), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -157,6 +193,9 @@ def test_drops_into_another_network(rng):
     [
         ({"kernel_sizes": (2,)}, "odd"),
         ({"kernel_sizes": ()}, "at least 1"),
+        ({"kernel_sizes": (), "fusion": "concat"}, "at least 1"),
+        ({"fusion": "sum"}, "learned, fixed, concat, squeeze, not 'sum'"),
+        ({"fusion": "concat", "reduce": False}, "'concat' needs reduce=True"),
         ({"reading": "p9"}, "p1, p2, p3"),
         ({"resolutions": (1, 2)}, "one of each per agent"),
         ({"resolutions": (1, 1, 3)}, "1 or even"),

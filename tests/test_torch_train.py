@@ -98,7 +98,7 @@ def test_the_export_predicts_what_the_network_scores(finished):
     assert accuracy == pytest.approx(finished.scores["accuracy"], abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["maam-multires", "maam-k135", "rnn"])
+@pytest.mark.parametrize("name", ["maam-multires", "maam-k135", "maam-squeeze", "rnn"])
 def test_every_kind_of_model_is_exported(name, tmp_path):
     net = maam.torch.create_model(name, 4, 1, (9, 7)).eval()
     assert maam.torch.export_onnx(net, (1, 9, 7), tmp_path / "model.onnx") < 1e-5

@@ -84,7 +84,8 @@ def test_training_learns(finished):
 def test_agent_weights_start_equal_and_move(finished):
     result, _ = finished
     assert agent_weights(create_model("maam")) == [pytest.approx([1 / 3] * 3, abs=1e-6)]
-    assert agent_weights(create_model("maam-no-attention")) == []
+    for name in ("maam-no-attention", "maam-a1", "maam-concat", "maam-squeeze"):
+        assert agent_weights(create_model(name)) == []  # no learnable scalars
     for row in result.history:
         (weights,) = row["agent_weights"]
         assert sum(weights) == pytest.approx(1, abs=1e-5)

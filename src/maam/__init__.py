@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from maam.module import AgentFusion as AgentFusion
     from maam.module import Reduce as Reduce
     from maam.predict import predict as predict
+    from maam.reproduce import reproduce as reproduce
     from maam.train import train as train
     from maam.variants import list_models as list_models
 
@@ -45,6 +46,7 @@ _HOME = {
     "train": "train",
     "evaluate": "evaluate",
     "predict": "predict",
+    "reproduce": "reproduce",
 }
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -23,7 +23,7 @@ def count_macs(net: nn.Cell, image_shape: tuple[int, int, int]) -> int:
     import mindspore as ms
     from mindspore import nn
 
-    from maam.module import AgentFusion
+    from maam.module import AgentExcitation, AgentFusion
 
     total = 0
 
@@ -35,10 +35,10 @@ def count_macs(net: nn.Cell, image_shape: tuple[int, int, int]) -> int:
             total += cell.weight.size
         elif isinstance(cell, nn.LSTMCell):
             total += cell.weight_ih.size + cell.weight_hh.size
-        elif isinstance(cell, AgentFusion):
+        elif isinstance(cell, (AgentFusion, AgentExcitation)):
             total += math.prod(inputs[0].shape[1:])
 
-    counted = (nn.Conv2d, nn.Dense, nn.LSTMCell, AgentFusion)
+    counted = (nn.Conv2d, nn.Dense, nn.LSTMCell, AgentFusion, AgentExcitation)
     hooks = [
         cell.register_forward_hook(add)
         for _, cell in net.cells_and_names()

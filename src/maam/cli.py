@@ -13,9 +13,18 @@ from pydantic import BaseModel, ValidationError
 
 import maam
 from maam import console
-from maam.config import DataConfig, EvaluateConfig, PredictConfig, TrainConfig, explain
+from maam.config import (
+    DataConfig,
+    EvaluateConfig,
+    PredictConfig,
+    ReproduceConfig,
+    TrainConfig,
+    explain,
+)
+from maam.display import Display
 from maam.errors import MaamError
-from maam.signals import hold_signals
+from maam.files import write_atomic
+from maam.signals import exit_on_termination, hold_signals
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -72,6 +81,10 @@ def _given(config: BaseModel | None) -> dict[str, Any]:
     return {name: getattr(config, name) for name in config.model_fields_set}
 
 
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomic(path, json.dumps(content, indent=1) + "\n")
+
+
 @app.command
 def train(
     *,
@@ -96,7 +109,7 @@ def train(
     resume
         A run folder to go on with, exactly where its last finished epoch ended.
     """
-    with hold_signals(), console.Display() as display:
+    with hold_signals(), Display() as display:
         result = maam.train(recipe=recipe, resume=resume, watch=display, **_given(config))
     console.scores(result.scores, f"{result.run}")
     console.saved(result.run)
@@ -127,9 +140,7 @@ def evaluate(
     """
     scores = maam.evaluate(run, **_given(config))
     if json_ is not None:
-        from maam.files import write_atomic
-
-        write_atomic(json_, json.dumps(scores, indent=1) + "\n")
+        _write_json(json_, scores)
     console.scores(scores, f"{run}, {scores['split']} split", per_class=True)
     return 0
 
@@ -208,8 +219,57 @@ def data(
     json_
         Write the description to this file too.
     """
-    console.description(source, config or DataConfig(), json_)
+    with Display() as display:
+        found = maam.describe(source, **_given(config), progress=display.download)
+    if json_ is not None:
+        _write_json(json_, found.to_dict())
+    console.description(found)
     return 0
+
+
+@app.command
+def reproduce(
+    *,
+    quick: Annotated[bool, Parameter(negative="")] = False,
+    full: Annotated[bool, Parameter(negative="")] = False,
+    jobs: Path | None = None,
+    config: Annotated[ReproduceConfig | None, Flags] = None,
+) -> int:
+    """Regenerate the paper's tables and figure, with the paper's numbers beside ours.
+
+    Goes on where it stopped: finished trainings are kept, begun ones resumed. Exit code 1 says
+    that some trainings failed; each is named.
+
+    **Examples**
+
+        maam reproduce --quick
+        maam reproduce --full
+        maam reproduce --full --framework torch --epochs 30 --seeds 3 --jobs jobs
+
+    Parameters
+    ----------
+    quick
+        A few minutes: Tables 1 and 2 on 2,000 images, to see that all works.
+    full
+        The whole protocol: hours on a CPU.
+    jobs
+        Train nothing: write the recipes of what PyTorch trains to this folder, and jobs.txt for
+        benchmarks/campaign.py.
+    """
+    if quick == full:
+        raise MaamError("maam reproduce: give either --quick or --full")
+    scope = "quick" if quick else "full"
+    if jobs is not None:
+        from maam.reproduce import write_jobs
+
+        path = write_jobs(scope, jobs, **_given(config))
+        console.out.print(f"{console.escape(str(path))} lists what PyTorch trains. Next:")
+        runs = (config or ReproduceConfig()).runs
+        console.out.print(f"  python benchmarks/campaign.py @{path} --out {runs}")
+        return 0
+    with exit_on_termination():
+        report, page = maam.reproduce(scope, watch=console.reproduction_event, **_given(config))
+    return console.reproduction(report, page)
 
 
 @app.command

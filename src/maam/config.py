@@ -6,8 +6,6 @@ argument (``maam.train(learning_rate=...)``), with this type, default and help t
 
 from __future__ import annotations
 
-import os
-import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -107,6 +105,10 @@ class TrainConfig(DataConfig):
     clip_norm: float = Field(default=0.0, ge=0)
     """Largest global norm of the gradient; 0: off."""
 
+    freeze: str = ""
+    """Parameters not to train: shell patterns of names, comma-separated. Norms so named use their
+    stored statistics."""
+
     early_stopping: int = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation accuracy; 0: off."""
 
@@ -164,6 +166,34 @@ class PredictConfig(_Schema):
     """Images at a time; does not change the result."""
 
 
+class ReproduceConfig(_Schema):
+    """How to reproduce the paper."""
+
+    data_dir: Path | None = None
+    """Where cifar10 lies; else MAAM_DATA, else the cache, else a download."""
+
+    framework: Literal["mindspore", "torch"] = "mindspore"
+    """What trains; `cnn` is trained in the other one too, to compare the two."""
+
+    device: Device = "auto"
+    """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
+
+    epochs: int = Field(default=15, ge=1, le=1000)
+    """Of Tables 1 and 2 and Figure 2, with --full."""
+
+    seeds: int | None = Field(default=None, ge=1, le=100)
+    """Trainings of each model there; 3 of the cheap ones and 1 of each MAAM when not given."""
+
+    runs: Path = Path("runs/reproduce")
+    """Where the run folders lie. What is finished there is not trained again."""
+
+    results: Path = Path("results")
+    """Where reproduce.json goes, and where framework_speed.json and graph_nodes.json lie."""
+
+    docs: Path = Path("docs")
+    """Where reproduction.md and reproduction.html go."""
+
+
 Config = TypeVar("Config", bound=_Schema)
 
 
@@ -198,83 +228,3 @@ def explain(
         hint = f"did you mean {near[0]!r}?" if near else "see `maam train --help`"
         return f"{where}unknown option {key!r}: {hint}"
     return f"{where}{key}: {first['msg']} (got {first['input']!r})"
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The options in a TOML recipe, checked; only those that the file sets.
-
-    Raises:
-        MaamError: no such file, no TOML, unknown key, value out of range.
-    """
-    try:
-        options = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MaamError(f"cannot read the recipe {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise MaamError(f"{path} is not TOML: {error}") from None
-    for key, value in options.items():
-        if isinstance(value, bool):  # which pydantic would take for 0 or 1
-            raise MaamError(f"{path}: {key}: no option is true or false")
-    make_config(TrainConfig, options, source=str(path))
-    return options
-
-
-def resolve(
-    options: dict[str, Any], recipe: Path | str | None = None, run: Path | None = None
-) -> TrainConfig:
-    """The options of a training: defaults, then the recipe's or the resumed run's, then given ones.
-
-    Args:
-        options: the given ones.
-        recipe: a TOML file.
-        run: the run folder to go on with; only ``RESUMABLE`` options may differ from its own.
-
-    Raises:
-        MaamError: unknown option, value out of range, unreadable file, or a change that a resumed
-            run can't make.
-    """
-    if run is None:
-        base = read_recipe(Path(recipe)) if recipe is not None else {}
-        return make_config(TrainConfig, absolute({**base, **options}))
-    if recipe is not None:
-        raise MaamError("--resume goes on with the run's own options: leave --recipe out")
-    if not (run / CONFIG).is_file():
-        raise MaamError(f"--resume {run} is not a run folder: it has no {CONFIG}")
-    base = read_recipe(run / CONFIG)
-    wanted = make_config(TrainConfig, absolute({**base, **options}))
-    before = make_config(TrainConfig, base)
-    for key in options:
-        if key == "out":
-            raise MaamError(f"--resume goes on in {run}: leave --out out")
-        if key not in RESUMABLE and getattr(wanted, key) != getattr(before, key):
-            raise MaamError(
-                f"--resume can't change {key}: only {', '.join(sorted(RESUMABLE))} may differ"
-            )
-    return wanted
-
-
-def absolute(options: dict[str, Any]) -> dict[str, Any]:
-    """The options with absolute paths to images, so that they hold in any working directory."""
-    found = dict(options)
-    if (data := options.get("data")) and data not in SOURCES:
-        found["data"] = os.path.abspath(os.path.expanduser(data))
-    if data_dir := options.get("data_dir"):
-        found["data_dir"] = os.path.abspath(os.path.expanduser(data_dir))
-    return found
-
-
-def to_toml(config: BaseModel) -> str:
-    """The set options of a config as TOML; ``read_recipe`` gives the same back."""
-    lines = []
-    for key, value in config.model_dump(mode="json", exclude_none=True).items():
-        text = _toml_string(value) if isinstance(value, str) else repr(value)
-        lines.append(f"{key} = {text}")
-    return "\n".join(lines) + "\n"
-
-
-def _toml_string(text: str) -> str:
-    escaped = "".join(
-        f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\U{ord(char):08x}"
-        for char in text
-    )
-    return f'"{escaped}"'

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich import markup
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from maam import frameworks
-from maam.config import DataConfig, PredictConfig
+from maam.config import PredictConfig
 from maam.errors import MaamError
 from maam.predictions import exit_code, printable, render, save
-from maam.signals import check_signals
 
 if TYPE_CHECKING:
+    from maam.data.describe import Description
     from maam.doctor import Check
 
 
@@ -47,112 +44,6 @@ def escape(text: str) -> str:
 def error(text: str) -> None:
     """One line on standard error."""
     err.print(f"[bold red]maam:[/] {escape(' '.join(text.split()))}")
-
-
-class Display:
-    """Told of a training's events: a progress bar on a terminal, plain lines elsewhere."""
-
-    def __init__(self) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(),
-        )
-        # On the console of the epoch lines, which Rich then prints above the bar.
-        self.bar = Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
-        self.task = self.bar.add_task("", total=None, facts="", visible=False)
-        self.plan: dict[str, Any] = {}
-        self.downloading = False
-
-    def __enter__(self) -> Display:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
-
-    def __call__(self, kind: str, facts: dict[str, Any]) -> None:
-        {
-            "plan": self._plan,
-            "step": self._step,
-            "epoch": self._epoch,
-            "download": lambda facts: self.download(**facts),
-            "note": self._note,
-        }[kind](facts)
-
-    def _plan(self, facts: dict[str, Any]) -> None:
-        self.plan, config, images = facts, facts["config"], facts["images"]
-        height, width = facts["preprocessing"]["size"]
-        channels = facts["preprocessing"]["channels"]
-        rows = {
-            "data": f"{facts['data_source']}: {len(facts['classes'])} classes, "
-            f"{images['train']:,} train, {images['val']:,} val, {images['test']:,} test, "
-            f"{channels}x{height}x{width}, augmentation {facts['augment']}",
-            "model": f"{facts['model']}: {facts['parameters']:,} parameters, "
-            f"{facts['macs'] / 1e6:,.1f} M multiply-accumulates an image",
-            "training": f"{config['epochs']} epochs of {facts['steps']:,} steps, batch "
-            f"{facts['batch_size']}, {config['optimizer']} {config['learning_rate']:g} "
-            f"{config['schedule']}, seed {config['seed']}",
-            "computes": f"{frameworks.NAMES[config['framework']]} "
-            f"{facts['environment'][config['framework']]} on {facts['device']}, "
-            f"{config['precision']}, mode {config['mode']}",
-            "run": str(facts["run"]),
-        }
-        for name, text in rows.items():
-            out.print(f"[bold]{name:9}[/] {escape(text)}")
-        for name, reason in facts["skipped"]:
-            err.print(f"[yellow]skipped[/]   {escape(name)}: {escape(reason)}")
-
-    def _step(self, facts: dict[str, Any]) -> None:
-        check_signals()
-        steps, epochs = self.plan["steps"], self.plan["config"]["epochs"]
-        self.bar.update(
-            self.task,
-            visible=True,
-            description=f"epoch {facts['epoch'] + 1}/{epochs}",
-            total=epochs * steps,
-            completed=facts["epoch"] * steps + facts["step"] + 1,
-            facts=f"loss {facts['loss']:.3f}  accuracy {facts['accuracy']:.1%}  "
-            f"{facts['images_per_second']:,.0f} images/s",
-        )
-
-    def _epoch(self, row: dict[str, Any]) -> None:
-        text = (
-            f"epoch {row['epoch']:3}/{self.plan['config']['epochs']}  "
-            f"loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.2%}  "
-        )
-        if row["val_accuracy"] is not None:
-            text += f"val loss {row['val_loss']:.4f}  val accuracy {row['val_accuracy']:.2%}  "
-        left = (self.plan["config"]["epochs"] - row["epoch"]) * row["seconds"]
-        text += f"{row['images_per_second']:,.0f} images/s  {_duration(left)} left"
-        out.print(text)
-
-    def download(self, done: int, total: int | None) -> None:
-        """Told of a download: bytes so far, and in all."""
-        if not self.downloading and not out.is_terminal:
-            out.print(f"downloading {'' if total is None else f'{total / 1e6:.0f} MB'}")
-        self.downloading = True
-        self.bar.update(
-            self.task,
-            visible=done != total,
-            description="download",
-            total=total,
-            completed=done,
-            facts=f"{done / 1e6:.0f} MB",
-        )
-
-    def _note(self, facts: dict[str, Any]) -> None:
-        out.print(escape(facts["text"]))
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def saved(run: Path) -> None:
@@ -232,15 +123,8 @@ def models(pattern: str, channels: int, size: int) -> None:
     out.print(table)
 
 
-def description(data: str, config: DataConfig, path: Path | None) -> None:
+def description(found: Description) -> None:
     """What is in a data set, and what to mend before training."""
-    from maam.data.describe import describe
-    from maam.files import write_atomic
-
-    with Display() as display:
-        found = describe(data, **config.model_dump(), progress=display.download)
-    if path is not None:
-        write_atomic(path, json.dumps(found.to_dict(), indent=1) + "\n")
     out.print(f"[bold]{escape(found.name)}[/]: {escape(found.source)}")
     table = Table("class")
     for split in found.counts:
@@ -289,3 +173,24 @@ def checks(found: Sequence[Check]) -> int:
         if not check.ok and check.fix:
             out.print(f"{'':26} {escape(check.fix)}")
     return 1 if any(check.required and not check.ok for check in found) else 0
+
+
+def reproduction_event(kind: str, text: str) -> None:
+    """What a reproduction does: a job, a line that it prints, or what went wrong."""
+    styles = {"job": "[bold]{}[/]", "skip": "[yellow]left out[/]  {}", "note": "{}"}
+    out.print(styles.get(kind, "  {}").format(escape(text)))
+
+
+def reproduction(report: dict[str, Any], page: Path) -> int:
+    """The verdicts of a reproduction; 1 if trainings are missing."""
+    table = Table("the paper claims", title="The paper, reproduced", title_justify="left")
+    for name in ("paper", "measured", "difference", "verdict"):
+        table.add_column(name, justify="right")
+    for claim in report["claims"]:
+        keys = ("claim", "paper", "measured", "difference", "verdict")
+        table.add_row(*(escape(claim[key]) for key in keys))
+    out.print(table)
+    trainings = report["trainings"]
+    out.print(f"{trainings['finished']} of {trainings['planned']} trainings are finished")
+    out.print(f"{escape(str(page))} tells the whole story")
+    return 1 if trainings["finished"] < trainings["planned"] else 0

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from maam import checkpoint, frameworks
-from maam.config import SOURCES, EvaluateConfig, TrainConfig, absolute, make_config
+from maam.config import SOURCES, EvaluateConfig, TrainConfig, make_config
 from maam.data import Dataset, load_dataset
 from maam.data.transforms import Preprocessing
 from maam.errors import MaamError
+from maam.recipe import absolute
 
 CALIBRATION_BINS = 15
 

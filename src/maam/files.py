@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -42,3 +43,36 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     data = content.encode("utf-8") if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        MaamError: it can't be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MaamError(f"cannot make the folder {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder, or one that is to be, against other processes that hold it so.
+
+    Raises:
+        MaamError: another process holds it, or the folder above it can't be made or written to.
+    """
+    path = folder.with_name(f".{folder.name}.lock")
+    make_folder(path.parent)
+    try:
+        lock = path.open("w")
+    except OSError as error:
+        raise MaamError(f"cannot write {path}: {error.strerror or error}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MaamError(f"{folder} is being trained by another process") from None
+        yield

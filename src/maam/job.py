@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from maam import backend, checkpoint
-from maam.config import CONFIG, TrainConfig, to_toml
+from maam.config import CONFIG, RESUMABLE, TrainConfig
 from maam.data import Dataset, Split, load_dataset
 from maam.data.transforms import Augmentation, Preprocessing
 from maam.errors import MaamError
 from maam.evaluate import loss_and_accuracy
 from maam.files import write_atomic
+from maam.recipe import resolve, to_toml
 from maam.report import read_history, write_history
 from maam.schedule import learning_rates
 from maam.state import TrainingState
@@ -37,7 +38,8 @@ class Job:
         augmentation: how training images vary.
         batch_size: images in a step; not more than there are.
         rates: the learning rate of every step, float32 (epochs * steps,).
-        net: the freshly initialised network, an ``nn.Cell`` or ``nn.Module``.
+        net: the freshly initialised network, an ``nn.Cell`` or ``nn.Module``; frozen in part if
+            so configured.
         meta: the facts for ``meta.json``.
         watch: told of the plan, of steps and of epochs.
     """
@@ -150,6 +152,26 @@ class Job:
         )
 
 
+def check_begun(folder: Path, wanted: TrainConfig) -> bool:
+    """Whether a training was begun in ``folder``, with the wanted options.
+
+    Raises:
+        MaamError: it was begun with others than where and how fast to compute.
+    """
+    if not (folder / checkpoint.META).exists():
+        return False
+    before = resolve({}, run=folder)
+    for key in type(wanted).model_fields:
+        if key in {*RESUMABLE - {"epochs"}, "out"}:
+            continue
+        if getattr(before, key) != getattr(wanted, key):
+            raise MaamError(
+                f"{folder} was begun with {key} = {getattr(before, key)}, not "
+                f"{getattr(wanted, key)}: use another folder, or delete this one"
+            )
+    return True
+
+
 def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Watch) -> Job:
     """Set device and seed, load the data, build the network, and make or check the run folder.
 
@@ -185,6 +207,7 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
         "config": config.model_dump(mode="json", exclude_none=True, exclude={"out"}),
         "environment": backend.environment(),
     }
+    framework.freeze(net, config.freeze)  # only now: a frozen parameter counts for the size too
     if resume is None:
         folder = checkpoint.new_run_folder(config.out, config.data, config.model)
     else:

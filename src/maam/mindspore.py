@@ -8,7 +8,7 @@ from maam.checkpoint import load_model
 from maam.export import export_onnx
 from maam.loop import fit
 from maam.models import create_model
-from maam.step import compute_logits
+from maam.step import compute_logits, freeze
 
 __all__ = [
     "compute_logits",
@@ -17,6 +17,7 @@ __all__ = [
     "create_model",
     "export_onnx",
     "fit",
+    "freeze",
     "load_model",
     "set_device",
     "set_seed",

@@ -24,7 +24,7 @@ from mindspore import Parameter, Tensor, float32, nn, ops
 
 from maam import epilogue
 from maam.convolution import Conv2d
-from maam.variants import POOL, READINGS, agent_runs, check_agent
+from maam.variants import POOL, READINGS, agent_runs, check_agent, check_fusion, squeezed_width
 
 
 class NormReLU(nn.BatchNorm2d):
@@ -60,12 +60,12 @@ class NormReLU(nn.BatchNorm2d):
 
 
 def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
-    """Equation 2: (N, A * C, H, W), agent after agent, and weights (A,) -> (N, C, H, W)."""
+    """Equation 2: (N, A * C, H, W), agent after agent, weights (A,) or (N, A) -> (N, C, H, W)."""
     _, channels, height, width = maps.shape
-    agents = weights.shape[0]
+    agents = weights.shape[-1]
     channels = channels // agents
     stacked = maps.reshape(-1, agents, channels * height * width)
-    weights = weights.reshape(1, 1, agents).astype(maps.dtype)
+    weights = weights.reshape(-1, 1, agents).astype(maps.dtype)
     return ops.matmul(weights, stacked).reshape(-1, channels, height, width)
 
 
@@ -170,6 +170,36 @@ class AgentFusion(nn.Cell):
         return weighted_sum(agents, self.weights())
 
 
+class AgentExcitation(nn.Cell):
+    """The weighted sum of equation 2, its weights computed from the image (squeeze-and-excitation).
+
+        w = softmax(W2 ReLU(W1 mean(A) + b1) + b2),   mean over height and width
+
+    Source: Hu et al. 2018, arXiv 1709.01507; but one weight an agent instead of one a channel,
+    and equation 2's softmax instead of their sigmoid.
+
+    Shapes: (N, num_agents * channels, H, W), agent after agent -> (N, channels, H, W).
+
+    Args:
+        num_agents: how many agents, at least 1.
+        channels: channels of each agent.
+    """
+
+    def __init__(self, num_agents: int, channels: int) -> None:
+        super().__init__()
+        width = squeezed_width(num_agents, channels)
+        self.squeeze = nn.Dense(num_agents * channels, width)
+        self.relu = nn.ReLU()
+        self.excite = nn.Dense(width, num_agents)
+
+    def weights(self, agents: Tensor) -> Tensor:
+        """The weights of each image, shape (N, num_agents), which sum to 1."""
+        return ops.softmax(self.excite(self.relu(self.squeeze(agents.mean((2, 3))))), -1)
+
+    def construct(self, agents: Tensor) -> Tensor:
+        return weighted_sum(agents, self.weights(agents))
+
+
 class Reduce(nn.Cell):
     """Feature compression (equation 3): 1x1 convolution, BatchNorm, ReLU.
 
@@ -186,7 +216,7 @@ class Reduce(nn.Cell):
 
 
 class MAAM(nn.Cell):
-    """Parallel agents, softmax-weighted sum, 1x1 compression: a layer for any network.
+    """Parallel agents, their fusion, 1x1 compression: a layer for any network.
 
     Shapes: (N, in_channels, H, W) -> (N, out_channels, H // 2, W // 2), or H x W when ``pool`` is
     false. H and W are at least 2 with pooling; odd sizes are rounded down by it.
@@ -197,12 +227,15 @@ class MAAM(nn.Cell):
         kernel_sizes: one odd kernel size per agent; its length is the number of agents.
         reading: the agents' layers, a row of ``READINGS``.
         pool: halve the height and the width, as in the paper.
-        learned: learnable fusion scalars; false fixes them at 1 / agents.
-        reduce: the 1x1 compression; false leaves it out.
+        fusion: how the agents' maps become one: "learned" (equation 2), "fixed" (every weight
+            is 1 / agents), "squeeze" (``AgentExcitation``), or "concat" (no sum: the compression
+            gets all maps side by side).
+        reduce: the 1x1 compression; false leaves it out, which "concat" can't.
         resolutions: one shrink factor per agent (1 = full resolution), or None for all 1.
 
     Raises:
-        ValueError: no agents, lengths that differ, or an argument ``AgentBlock`` refuses.
+        ValueError: no agents, lengths that differ, an unknown fusion, "concat" without
+            compression, or an argument ``AgentBlock`` refuses.
 
     Example:
         >>> layer = MAAM(16, 32)
@@ -217,22 +250,23 @@ class MAAM(nn.Cell):
         kernel_sizes: Sequence[int] = (3, 3, 3),
         reading: str = "p2",
         pool: bool = True,
-        learned: bool = True,
+        fusion: str = "learned",
         reduce: bool = True,
         resolutions: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         shapes = agent_runs(kernel_sizes, resolutions)
+        check_fusion(fusion, reduce)
         self.agents = nn.CellList(
             [
                 AgentBlock(in_channels, out_channels, kernel, reading, count, pool, resolution)
                 for (kernel, resolution), count in shapes
             ]
         )
-        alone = len(kernel_sizes) == 1 and not learned  # nothing to fuse
-        self.fusion = nn.Identity() if alone else AgentFusion(len(kernel_sizes), learned)
-        self.fused = not alone and epilogue.usable()
-        self.reduce = Reduce(out_channels, out_channels) if reduce else nn.Identity()
+        self.fusion = _fusion(fusion, len(kernel_sizes), out_channels)
+        self.fused = isinstance(self.fusion, AgentFusion) and epilogue.usable()
+        width = out_channels * (len(kernel_sizes) if fusion == "concat" else 1)
+        self.reduce = Reduce(width, out_channels) if reduce else nn.Identity()
 
     def construct(self, x: Tensor) -> Tensor:
         if self.fused and self.training:
@@ -254,3 +288,12 @@ class MAAM(nn.Cell):
         for other in maps[1:]:
             total = total + other
         return total
+
+
+def _fusion(fusion: str, agents: int, channels: int) -> nn.Cell:
+    """What becomes of ``agents`` maps of ``channels`` side by side, see ``MAAM``."""
+    if fusion == "squeeze":
+        return AgentExcitation(agents, channels)
+    if fusion == "concat" or (fusion == "fixed" and agents == 1):
+        return nn.Identity()
+    return AgentFusion(agents, learned=fusion == "learned")

@@ -57,15 +57,17 @@ def curves(history: History, path: Path) -> None:
         training = scale * _column(history, f"train_{key}")
         validation = scale * _column(history, f"val_{key}")
         only = np.isnan(validation).all()
-        _line(axes, 0, epochs, training, "training (no validation images)" if only else "training")
+        draw_line(
+            axes, 0, epochs, training, "training (no validation images)" if only else "training"
+        )
         if not only:
             top = best(validation)
             label = f"validation (best {validation[top]:.4g}{unit} at epoch {epochs[top]})"
-            _line(axes, 1, epochs, validation, label)
+            draw_line(axes, 1, epochs, validation, label)
         axes.set(title=key.capitalize(), ylabel=axis)
-        _epoch_axis(axes, epochs)
+        epoch_axis(axes, epochs)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)  # hides no point
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def agent_weights(history: History, path: Path) -> bool:
@@ -88,14 +90,14 @@ def agent_weights(history: History, path: Path) -> bool:
         axes = figure.add_subplot(rows, columns, module + 1)
         weights = np.array([row["agent_weights"][module] for row in history])  # (epochs, agents)
         for agent, line in enumerate(weights.T):
-            _line(axes, agent, epochs, line, f"agent {agent + 1}")
+            draw_line(axes, agent, epochs, line, f"agent {agent + 1}")
         axes.axhline(1 / weights.shape[1], color="0.4", linestyle="--", label="equal weights")
         axes.set(title=f"MAAM module {module + 1}", ylabel="softmax weight (share of 1)")
         axes.set_ylim(0, 1)
-        _epoch_axis(axes, epochs)
+        epoch_axis(axes, epochs)
         key |= {line.get_label(): line for line in axes.lines}
     figure.legend(handles=list(key.values()), loc="outside lower center", ncols=6)
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -139,7 +141,7 @@ def confusion(
                 axes.text(
                     column, row, number, ha="center", va="center", color=colour, fontsize=small
                 )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def batch(
@@ -231,10 +233,10 @@ def _gallery(
             picture = pictures[index] if colour else pictures[index, :, :, 0]
             axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation=how)
             axes.set_title(titles[index], fontsize=TITLE_SIZE)
-    _save(figure, path, title_width=cell - 0.1)
+    save_figure(figure, path, title_width=cell - 0.1)
 
 
-def _line(axes: Axes, number: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
+def draw_line(axes: Axes, number: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
     """One line; its number picks the colour and the marker, for 49 different pairs."""
     colour = COLOURS[number % len(COLOURS)]
     marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
@@ -242,7 +244,7 @@ def _line(axes: Axes, number: int, x: np.ndarray, y: np.ndarray, label: str) -> 
     axes.plot(x, y, color=colour, marker=marker, markevery=every, label=label, clip_on=False)
 
 
-def _epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
+def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
     """Whole epochs from the first to the last, with room for the markers at both ends."""
     room = max(0.5, 0.02 * (epochs[-1] - epochs[0]))
     axes.set_xlim(epochs[0] - room, epochs[-1] + room)
@@ -277,7 +279,7 @@ def _fonts() -> list[str]:
     return ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)]
 
 
-def _save(figure: Figure, path: Path, title_width: float = math.inf) -> None:
+def save_figure(figure: Figure, path: Path, title_width: float = math.inf) -> None:
     """Write the figure as a PNG, whole or not at all; shrink titles to ``title_width`` inches."""
     figure.dpi = DPI
     for text in figure.findobj(Text):

@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from maam.files import write_atomic
 
 UNKNOWN = "not recorded"
+
+_NUMBER = re.compile(rf"[+-]?\d|-?$|{UNKNOWN}")  # how the cells of such a column begin
 
 # The plots of a run folder, in the order of the model card.
 PLOTS = {
@@ -71,7 +74,7 @@ def scores_table(scores: Mapping[str, Any]) -> str:
         rows.append((name, _percent(scores.get(key))))
     loss = scores.get("loss")
     rows.append(("Cross-entropy loss (nats)", UNKNOWN if loss is None else f"{loss:.4f}"))
-    return _table(("Score", "Value"), rows)
+    return markdown_table(("Score", "Value"), rows)
 
 
 def model_card(
@@ -127,7 +130,7 @@ def _facts(meta: Mapping[str, Any]) -> str:
         ("Source of the data", _text(meta.get("data_source"))),
         *((f"Images, {split}", _count(images.get(split))) for split in ("train", "val", "test")),
     ]
-    return _table(("Fact", "Value"), rows)
+    return markdown_table(("Fact", "Value"), rows)
 
 
 def _scored(meta: Mapping[str, Any]) -> tuple[str, str]:
@@ -151,7 +154,7 @@ def _results(meta: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
         )
         for row in scores.get("per_class", ())
     )
-    by_class = _table(("Class", "Images", "Precision", "Recall", "F1"), rows)
+    by_class = markdown_table(("Class", "Images", "Precision", "Recall", "F1"), rows)
     return f"{_scored(meta)[1]}\n\n{scores_table(scores)}\n\n{by_class}"
 
 
@@ -189,9 +192,9 @@ def _training(meta: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
     )
     return "\n\n".join(
         (
-            _table(("Training", "Value"), rows),
-            _table(("Option", "Value"), options),
-            _table(("Environment", "Value"), versions),
+            markdown_table(("Training", "Value"), rows),
+            markdown_table(("Option", "Value"), options),
+            markdown_table(("Environment", "Value"), versions),
         )
     )
 
@@ -243,11 +246,14 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown table, just the header if there are no rows; all but the first column to the right
-    when there are several, because they are numbers then."""
-    rule = ("---", "---") if len(header) == 2 else ("---", *("---:" for _ in header[1:]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown table, just the header if there are no rows; columns of numbers to the right."""
+    lines = [list(row) for row in rows]
+    rule = [
+        "---:" if lines and all(map(_NUMBER.match, column)) else "---"
+        for column in zip(*lines, strict=True)
+    ] or ["---"] * len(header)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))
 
 
 def _code(language: str, text: str) -> str:

@@ -35,3 +35,20 @@ def check_signals() -> None:
         raise KeyboardInterrupt
     if pending:
         raise SystemExit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def exit_on_termination() -> Iterator[None]:
+    """Turn a termination into SystemExit, code 143, so that what must be cleaned up is.
+
+    For work that other processes do; where MindSpore computes, ``hold_signals`` is needed.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

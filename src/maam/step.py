@@ -12,6 +12,7 @@ from maam.config import TrainConfig
 from maam.data.base import Split
 from maam.data.pipeline import eval_batches
 from maam.data.transforms import Preprocessing
+from maam.freeze import frozen_names
 
 LOSS_SCALE = 1024.0  # keeps small float16 gradients above zero
 
@@ -19,6 +20,20 @@ LOSS_SCALE = 1024.0  # keeps small float16 gradients above zero
 def decays(parameter: Parameter) -> bool:
     """Whether weight decay applies: to weights, not to biases, norms and fusion scalars."""
     return parameter.ndim > 1
+
+
+def freeze(net: nn.Cell, patterns: str) -> None:
+    """Take parameters out of training; a norm whose gamma is frozen uses its stored statistics.
+
+    Raises:
+        MaamError: as ``frozen_names``.
+    """
+    parameters = {parameter.name: parameter for parameter in net.trainable_params()}
+    for name in frozen_names(patterns, list(parameters)):
+        parameters[name].requires_grad = False
+    for _, cell in net.cells_and_names():
+        if isinstance(cell, nn.BatchNorm2d) and not cell.gamma.requires_grad:
+            cell.use_batch_statistics = False
 
 
 def make_optimizer(net: nn.Cell, config: TrainConfig, rates: np.ndarray) -> nn.Optimizer:
@@ -86,7 +101,8 @@ def make_train_step(
             count = optimizer.global_step.astype(ms.float32)
             decay = ops.minimum(Tensor(ema, ms.float32), (1 + count) / (10 + count))
             for parameter, mean in zip(live, averages):  # noqa: B905 - graphs know no strict
-                ops.assign(mean, mean * decay + parameter * (1 - decay))
+                # This form leaves the average of a frozen parameter as it is, to the last bit.
+                ops.assign(mean, mean + (parameter - mean) * (1 - decay))
         answers = labels.argmax(1) if labels.ndim > 1 else labels
         correct = (logits.argmax(1) == answers).sum()
         return loss, correct

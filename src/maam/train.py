@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from maam import frameworks
-from maam.config import resolve
 from maam.job import Watch, prepare, write_facts
+from maam.recipe import resolve
 
 
 @dataclass(frozen=True)

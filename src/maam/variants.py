@@ -21,6 +21,8 @@ READINGS: dict[str, tuple[int | str, ...]] = {
     "p3": (4, 1, POOL),
 }
 
+FUSIONS = ("learned", "fixed", "concat", "squeeze")
+
 CHANNELS = 128  # C' of equation 4
 HIDDEN = 256  # d of equation 8
 
@@ -32,11 +34,23 @@ MAAM_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "maam-k135": ("agents of kernel sizes 1, 3, 5", {"kernel_sizes": (1, 3, 5)}),
     "maam-k357": ("agents of kernel sizes 3, 5, 7", {"kernel_sizes": (3, 5, 7)}),
     "maam-multires": ("agents at 1/1, 1/2, 1/4 resolution", {"resolutions": (1, 2, 4)}),
-    "maam-no-attention": ("ablation o/Agent Attention: fixed weights 1/3", {"learned": False}),
+    "maam-a1": (
+        "one agent, no fusion, with compression",
+        {"kernel_sizes": (3,), "fusion": "fixed"},
+    ),
+    "maam-a2": ("two agents of kernel size 3", {"kernel_sizes": (3,) * 2}),
+    "maam-a4": ("four agents of kernel size 3", {"kernel_sizes": (3,) * 4}),
+    "maam-a6": ("six agents of kernel size 3", {"kernel_sizes": (3,) * 6}),
+    "maam-concat": ("no weighted sum: the compression gets all maps", {"fusion": "concat"}),
+    "maam-squeeze": (
+        "fusion weights from the image, by squeeze-and-excitation",
+        {"fusion": "squeeze"},
+    ),
+    "maam-no-attention": ("ablation o/Agent Attention: fixed weights 1/3", {"fusion": "fixed"}),
     "maam-no-reduce": ("ablation o/Reduce Layer: no 1x1 compression", {"reduce": False}),
     "maam-cnn": (
         "ablation t/CNN: one plain branch, no fusion, no compression",
-        {"kernel_sizes": (3,), "learned": False, "reduce": False},
+        {"kernel_sizes": (3,), "fusion": "fixed", "reduce": False},
     ),
 }
 
@@ -75,6 +89,25 @@ def check_agent(
         raise ValueError(f"resolution is 1 or even, not {resolution}")
 
 
+def check_fusion(fusion: str, reduce: bool) -> None:
+    """Check the arguments of ``MAAM`` that say how its agents become one.
+
+    Raises:
+        ValueError: an unknown fusion, or "concat" without compression.
+    """
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion is one of {', '.join(FUSIONS)}, not {fusion!r}")
+    if fusion == "concat" and not reduce:
+        raise ValueError("fusion 'concat' needs reduce=True: only the compression joins the agents")
+
+
+def squeezed_width(agents: int, channels: int) -> int:
+    """The hidden width of ``AgentExcitation``: a 16th of its input, their reduction ratio,
+    but no less than the number of agents.
+    """
+    return max(agents, agents * channels // 16)
+
+
 def agent_runs(
     kernel_sizes: Sequence[int], resolutions: Sequence[int] | None
 ) -> list[tuple[tuple[int, int], int]]:
@@ -84,8 +117,10 @@ def agent_runs(
         ((kernel size, resolution), number of agents) of each block.
 
     Raises:
-        ValueError: lengths that differ.
+        ValueError: no agents, or lengths that differ.
     """
+    if not kernel_sizes:
+        raise ValueError("kernel_sizes is empty, and there is at least 1 agent")
     resolutions = resolutions or (1,) * len(kernel_sizes)
     if len(resolutions) != len(kernel_sizes):
         raise ValueError(

@@ -14,7 +14,7 @@ from maam.torch.export import export_onnx
 from maam.torch.loop import fit
 from maam.torch.models import create_model
 from maam.torch.module import MAAM, AgentBlock, AgentFusion, Reduce
-from maam.torch.step import compute_logits
+from maam.torch.step import compute_logits, freeze
 
 __all__ = [
     "MAAM",
@@ -27,6 +27,7 @@ __all__ = [
     "create_model",
     "export_onnx",
     "fit",
+    "freeze",
     "load_model",
     "set_device",
     "set_seed",

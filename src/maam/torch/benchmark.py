@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from maam.torch.module import AgentFusion
+from maam.torch.module import AgentExcitation, AgentFusion
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -29,7 +29,7 @@ def count_macs(net: nn.Module, image_shape: tuple[int, int, int]) -> int:
             total += module.weight.numel()
         elif isinstance(module, nn.LSTMCell):
             total += module.weight_ih.numel() + module.weight_hh.numel()
-        elif isinstance(module, AgentFusion):
+        elif isinstance(module, (AgentFusion, AgentExcitation)):
             total += math.prod(inputs[0].shape[1:])
 
     hooks = [module.register_forward_hook(add) for module in net.modules()]

@@ -16,7 +16,13 @@ from maam.torch.checkpoint import assign_tensors, named_tensors, read_tensors
 from maam.torch.models import create_model
 from maam.torch.module import AgentFusion
 from maam.torch.pipeline import train_batches
-from maam.torch.step import compute_logits, make_optimizer, make_train_step, update_average
+from maam.torch.step import (
+    compute_logits,
+    make_optimizer,
+    make_train_step,
+    set_training,
+    update_average,
+)
 
 REPORT = 20  # steps between looks at the loss: each look waits for the device
 
@@ -46,7 +52,7 @@ def fit(job: Job) -> list[dict[str, Any]]:
     train_step = make_train_step(net, optimizer, config)
     while state.epoch < config.epochs and not job.stalled(state):
         epoch = state.epoch
-        net.train()
+        set_training(net)
         key = (config.seed, epoch)
         batches = train_batches(
             images, labels, job.preprocessing, job.batch_size, job.augmentation, key
@@ -93,7 +99,7 @@ def _slots(net: nn.Module, optimizer: torch.optim.Optimizer) -> Mapping[str, Ten
     """The optimiser's tensors by name, made as its first step would make them."""
     named, found = named_tensors(net), {}
     for name, tensor in named.items():
-        if not isinstance(tensor, nn.Parameter):
+        if not tensor.requires_grad:  # frozen, or a norm's statistics
             continue
         state = optimizer.state[tensor]
         if isinstance(optimizer, torch.optim.SGD):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maam.variants import POOL, READINGS, agent_runs, check_agent
+from maam.variants import POOL, READINGS, agent_runs, check_agent, check_fusion, squeezed_width
 
 
 class AgentBlock(nn.Module):
@@ -116,12 +116,50 @@ class AgentFusion(nn.Module):
             self.register_buffer("alpha", zeros, persistent=False)
 
     def forward(self, agents: Tensor) -> Tensor:
-        weights = self.alpha.softmax(0).to(agents.dtype)
-        first, *others = agents.chunk(self.num_agents, 1)  # a reshape would lose channels last
-        total = first * weights[0]
-        for number, maps in enumerate(others, 1):
-            total = torch.addcmul(total, maps, weights[number])
-        return total
+        return weighted_sum(agents, self.alpha.softmax(0))
+
+
+class AgentExcitation(nn.Module):
+    """The weighted sum of equation 2, its weights computed from the image (squeeze-and-excitation).
+
+        w = softmax(W2 ReLU(W1 mean(A) + b1) + b2),   mean over height and width
+
+    Source: Hu et al. 2018, arXiv 1709.01507; but one weight an agent instead of one a channel,
+    and equation 2's softmax instead of their sigmoid.
+
+    Shapes: (N, num_agents * channels, H, W), agent after agent -> (N, channels, H, W).
+
+    Args:
+        num_agents: how many agents, at least 1.
+        channels: channels of each agent.
+    """
+
+    def __init__(self, num_agents: int, channels: int) -> None:
+        super().__init__()
+        width = squeezed_width(num_agents, channels)
+        self.squeeze = nn.Linear(num_agents * channels, width)
+        self.relu = nn.ReLU()
+        self.excite = nn.Linear(width, num_agents)
+
+    def weights(self, agents: Tensor) -> Tensor:
+        """The weights of each image, shape (N, num_agents), which sum to 1."""
+        return self.excite(self.relu(self.squeeze(agents.mean((2, 3))))).softmax(-1)
+
+    def forward(self, agents: Tensor) -> Tensor:
+        return weighted_sum(agents, self.weights(agents)[:, None, None, None])
+
+
+def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
+    """Equation 2: (N, A * C, H, W), agent after agent, and weights -> (N, C, H, W).
+
+    The weights are (A,) for all images, or (N, 1, 1, 1, A) for each its own.
+    """
+    weights = weights.to(maps.dtype)
+    first, *others = maps.chunk(weights.shape[-1], 1)  # a reshape would lose channels last
+    total = first * weights[..., 0]
+    for number, other in enumerate(others, 1):
+        total = torch.addcmul(total, other, weights[..., number])
+    return total
 
 
 class Reduce(nn.Module):
@@ -141,7 +179,7 @@ class Reduce(nn.Module):
 
 
 class MAAM(nn.Module):
-    """Parallel agents, softmax-weighted sum, 1x1 compression: a layer for any network.
+    """Parallel agents, their fusion, 1x1 compression: a layer for any network.
 
     Shapes: (N, in_channels, H, W) -> (N, out_channels, H // 2, W // 2), or H x W when ``pool`` is
     false. H and W are at least 2 with pooling; odd sizes are rounded down by it.
@@ -152,12 +190,15 @@ class MAAM(nn.Module):
         kernel_sizes: one odd kernel size per agent; its length is the number of agents.
         reading: the agents' layers, a row of ``READINGS``.
         pool: halve the height and the width, as in the paper.
-        learned: learnable fusion scalars; false fixes them at 1 / agents.
-        reduce: the 1x1 compression; false leaves it out.
+        fusion: how the agents' maps become one: "learned" (equation 2), "fixed" (every weight
+            is 1 / agents), "squeeze" (``AgentExcitation``), or "concat" (no sum: the compression
+            gets all maps side by side).
+        reduce: the 1x1 compression; false leaves it out, which "concat" can't.
         resolutions: one shrink factor per agent (1 = full resolution), or None for all 1.
 
     Raises:
-        ValueError: no agents, lengths that differ, or an argument ``AgentBlock`` refuses.
+        ValueError: no agents, lengths that differ, an unknown fusion, "concat" without
+            compression, or an argument ``AgentBlock`` refuses.
 
     Example:
         >>> MAAM(16, 32)(torch.ones(1, 16, 9, 9)).shape
@@ -171,23 +212,33 @@ class MAAM(nn.Module):
         kernel_sizes: Sequence[int] = (3, 3, 3),
         reading: str = "p2",
         pool: bool = True,
-        learned: bool = True,
+        fusion: str = "learned",
         reduce: bool = True,
         resolutions: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         shapes = agent_runs(kernel_sizes, resolutions)
+        check_fusion(fusion, reduce)
         self.agents = nn.ModuleList(
             [
                 AgentBlock(in_channels, out_channels, kernel, reading, count, pool, resolution)
                 for (kernel, resolution), count in shapes
             ]
         )
-        alone = len(kernel_sizes) == 1 and not learned  # nothing to fuse
-        self.fusion = nn.Identity() if alone else AgentFusion(len(kernel_sizes), learned)
-        self.reduce = Reduce(out_channels, out_channels) if reduce else nn.Identity()
+        self.fusion = _fusion(fusion, len(kernel_sizes), out_channels)
+        width = out_channels * (len(kernel_sizes) if fusion == "concat" else 1)
+        self.reduce = Reduce(width, out_channels) if reduce else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [agent(x) for agent in self.agents]
         stacked = maps[0] if len(maps) == 1 else torch.cat(maps, 1)
         return self.reduce(self.fusion(stacked))
+
+
+def _fusion(fusion: str, agents: int, channels: int) -> nn.Module:
+    """What becomes of ``agents`` maps of ``channels`` side by side, see ``MAAM``."""
+    if fusion == "squeeze":
+        return AgentExcitation(agents, channels)
+    if fusion == "concat" or (fusion == "fixed" and agents == 1):
+        return nn.Identity()
+    return AgentFusion(agents, learned=fusion == "learned")

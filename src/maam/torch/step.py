@@ -13,6 +13,8 @@ from maam.config import TrainConfig
 from maam.data.base import Split
 from maam.data.transforms import Preprocessing
 from maam.errors import MaamError
+from maam.freeze import frozen_names
+from maam.torch.checkpoint import named_tensors
 from maam.torch.pipeline import input_maker
 
 
@@ -21,9 +23,28 @@ def decays(parameter: Tensor) -> bool:
     return parameter.ndim > 1
 
 
+def freeze(net: nn.Module, patterns: str) -> None:
+    """Take parameters out of training; ``set_training`` does the rest for norms.
+
+    Raises:
+        MaamError: as ``frozen_names``.
+    """
+    parameters = {name: p for name, p in named_tensors(net).items() if p.requires_grad}
+    for name in frozen_names(patterns, list(parameters)):
+        parameters[name].requires_grad_(False)
+
+
+def set_training(net: nn.Module) -> None:
+    """Training mode, but a norm whose gamma is frozen uses its stored statistics."""
+    net.train()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+            module.eval()
+
+
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The configured optimiser over all trainable parameters of ``net``."""
-    parameters = list(net.parameters())
+    parameters = [p for p in net.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if decays(p)], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if not decays(p)], "weight_decay": 0.0},

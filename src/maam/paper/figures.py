@@ -1,0 +1,53 @@
+"""The plots of a reproduction: Figure 2, and the weights that the agents get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from maam.paper.claims import NAMES, Report, tables_of
+from maam.paper.plan import TABLE_1
+from maam.plots import agent_weights, draw_line, epoch_axis, save_figure
+
+
+def losses(report: Report, path: Path) -> bool:
+    """Figure 2, redrawn: training loss against epoch; a band where there are several runs.
+
+    Returns:
+        False, and nothing is written, if no model of the figure was trained.
+    """
+    trained = [model for model in ("rnn", "mlp", "cnn", "maam") if tables_of(report, model)]
+    if not trained:
+        return False
+    assert set(trained) <= set(TABLE_1)
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    figure.suptitle("Training loss of different models (the paper's Figure 2, measured)")
+    axes = figure.subplots()
+    longest = np.arange(1)
+    for number, model in enumerate(trained):
+        curves = np.array([run["loss"] for run in tables_of(report, model)])  # (runs, epochs)
+        epochs = np.arange(1, curves.shape[1] + 1)
+        runs = "1 run" if len(curves) == 1 else f"mean of {len(curves)} runs"
+        draw_line(axes, number, epochs, curves.mean(0), f"{NAMES[model]}, {runs}")
+        axes.fill_between(epochs, curves.min(0), curves.max(0), alpha=0.25, linewidth=0)
+        longest = max(longest, epochs, key=len)
+    axes.set_ylabel("training loss (nats)")
+    axes.set_ylim(bottom=0)
+    epoch_axis(axes, longest)
+    axes.legend()
+    save_figure(figure, path)
+    return True
+
+
+def scalars(report: Report, path: Path) -> bool:
+    """The agents' softmaxed weights in the first run of the paper's model.
+
+    Returns:
+        False, and nothing is written, if it was not trained.
+    """
+    for run in tables_of(report, "maam"):
+        weights = enumerate(run["agent_weights"], start=1)
+        return agent_weights([{"epoch": e, "agent_weights": w} for e, w in weights], path)
+    return False

@@ -1,0 +1,73 @@
+"""Latency and memory of exported models in ONNX Runtime, one image at a time on one thread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+ROUNDS, WARM_UP, TIMED = 5, 20, 200
+
+
+def measure(
+    models: Mapping[str, Path], progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, dict[str, Any]]:
+    """Measure models in turns, round after round, each time in a new process.
+
+    Args:
+        models: name -> an ONNX file whose input ``image`` is (N, C, H, W).
+        progress: called with how many measurements are done, of how many.
+
+    Returns:
+        By name: ``size_mib`` of the file; ``latency_ms`` of an image, the median of the rounds'
+        medians, and ``latency_quartiles_ms``; ``memory_mib``, by which loading and running the
+        model raises the process's peak memory, the median of the rounds.
+    """
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit a framework's memory
+    for number in range(ROUNDS):
+        for place, (name, path) in enumerate(models.items()):
+            with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+                samples[name].append(pool.submit(_measure_one, path).result())
+            progress(number * len(models) + place + 1, ROUNDS * len(models))
+    return {name: _summary(models[name], found) for name, found in samples.items()}
+
+
+def _summary(path: Path, found: list[tuple[float, float]]) -> dict[str, Any]:
+    latencies, memory = zip(*found, strict=True)
+    low, middle, high = np.percentile(latencies, [25, 50, 75]).round(4).tolist()
+    return {
+        "size_mib": round(path.stat().st_size / 2**20, 3),
+        "latency_ms": middle,
+        "latency_quartiles_ms": [low, high],
+        "memory_mib": round(median(memory), 2),
+    }
+
+
+def _measure_one(path: Path) -> tuple[float, float]:
+    """Milliseconds an image, and MiB by which the peak memory has risen."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    before = _peak_mib()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    shape = [1, *session.get_inputs()[0].shape[1:]]
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    times = []
+    for _ in range(WARM_UP + TIMED):
+        start = time.perf_counter()
+        session.run(None, {"image": image})
+        times.append(time.perf_counter() - start)
+    return 1000 * median(times[WARM_UP:]), _peak_mib() - before
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

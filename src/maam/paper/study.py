@@ -1,0 +1,73 @@
+"""What each part of MAAM is worth, by runs of short and equal budgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+from maam.paper.claims import Report
+from maam.paper.collect import Run, Spread, seed_noise, select, spread
+from maam.paper.plan import STUDY
+
+BASE = "maam"
+
+# What is asked of each pair: does the first do better than the second?
+QUESTIONS = (
+    ("three agents instead of one", BASE, "maam-a1"),
+    ("learned weights instead of fixed ones", BASE, "maam-no-attention"),
+    ("a weighted sum instead of concatenation", BASE, "maam-concat"),
+    ("one weight for all images instead of squeeze-and-excitation", BASE, "maam-squeeze"),
+    ("the 1x1 compression", BASE, "maam-no-reduce"),
+    ("the whole module instead of one plain branch", BASE, "maam-cnn"),
+    ("equal kernels instead of 1, 3, 5", BASE, "maam-k135"),
+    ("equal kernels instead of 3, 5, 7", BASE, "maam-k357"),
+    ("equal resolutions instead of 1/1, 1/2, 1/4", BASE, "maam-multires"),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether the first of two models does better.
+
+    Attributes:
+        question: what the first has that the second lacks.
+        gain: by how much its mean accuracy is higher.
+        error: the standard error of that, from the noise between seeds pooled over all models.
+        verdict: ``helps``, ``harms``, or ``no difference seen`` within two standard errors.
+    """
+
+    question: str
+    gain: float
+    error: float
+    verdict: str
+
+
+def runs_of(report: Report, model: str) -> list[Run]:
+    """The study's runs of a model."""
+    return select(report["runs"], part="study", model=model)
+
+
+def accuracies(report: Report) -> dict[str, Spread]:
+    """Validation accuracy after the last epoch, of each model that was trained."""
+    found = {model: [run["val_accuracy"] for run in runs_of(report, model)] for model in STUDY}
+    return {model: spread(values) for model, values in found.items() if values}
+
+
+def noise(report: Report) -> float | None:
+    """The standard deviation between seeds, pooled over the models; None of one seed each."""
+    return seed_noise([run["val_accuracy"] for run in runs_of(report, model)] for model in STUDY)
+
+
+def answers(report: Report) -> list[Answer]:
+    """One answer a question whose two models were trained; none, where seeds show no noise."""
+    found, deviation, answered = accuracies(report), noise(report), []
+    for question, first, second in QUESTIONS:
+        if deviation is None or first not in found or second not in found:
+            continue
+        gain = found[first].mean - found[second].mean
+        error = deviation * sqrt(1 / found[first].count + 1 / found[second].count)
+        verdict = "no difference seen"
+        if abs(gain) > 2 * error:
+            verdict = "helps" if gain > 0 else "harms"
+        answered.append(Answer(question, gain, error, verdict))
+    return answered
