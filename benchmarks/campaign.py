@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from maam.config import CONFIG
+from maam import checkpoint
 from maam.errors import MaamError
 from maam.files import locked, write_atomic
 from maam.job import check_begun, prepare, write_facts
@@ -156,10 +156,11 @@ def _run_locked(job: Job, given: dict[str, Any], parent: int, until: float) -> i
     if begun:
         here = {key: given[key] for key in ("device", "data_dir") if key in given}
         config = resolve(here, run=job.folder)
+        known = checkpoint.read_meta(job.folder)
+        if "metrics" in known:  # `maam train` has finished it
+            write_scores(job, known, known["metrics"]["accuracy"])
+            return 0
     else:
-        job.folder.mkdir(exist_ok=True)
-        for name in (CONFIG, "environment.json"):  # all that a run may hold that has no facts yet
-            (job.folder / name).unlink(missing_ok=True)
         config = wanted
     name, last_event = job.folder.name, time.time()
 
@@ -187,7 +188,7 @@ def _run_locked(job: Job, given: dict[str, Any], parent: int, until: float) -> i
         unfinished = len(before) < config.epochs
         if before and unfinished and time.time() + before[-1]["seconds"] + REST > until:
             raise _OutOfTime
-        history = framework.fit(training)
+        framework.fit(training)
     except _OutOfTime:
         print(f"{name} stops here: out of time", flush=True)
         return 0
@@ -195,21 +196,27 @@ def _run_locked(job: Job, given: dict[str, Any], parent: int, until: float) -> i
     dataset = training.dataset
     split = dataset.test if len(dataset.test) else dataset.val
     logits = framework.compute_logits(net, split, training.preprocessing)
+    write_scores(job, training.meta, float((logits.argmax(1) == split.labels).mean()))
+    return 0
+
+
+def write_scores(job: Job, meta: dict[str, Any], accuracy: float) -> None:
+    """Write the file that says that a job is finished."""
+    history = read_history(job.folder)
     scores = {
         "recipe": job.recipe.stem,
         "seed": job.seed,
-        "model": config.model,
-        "parameters": training.meta["parameters"],
-        "macs": training.meta["macs"],
-        "accuracy": float((logits.argmax(1) == split.labels).mean()),
+        "model": meta["model"],
+        "parameters": meta["parameters"],
+        "macs": meta["macs"],
+        "accuracy": accuracy,
         "epochs": len(history),
         "train_seconds": round(sum(row["seconds"] for row in history), 1),
-        "data": dataset.source,
-        "device": training.meta["device"],
+        "data": meta["data_source"],
+        "device": meta["device"],
     }
     write_atomic(job.folder / SCORES, json.dumps(scores, indent=1) + "\n")
-    print(f"{name} accuracy {scores['accuracy']:.4f}", flush=True)
-    return 0
+    print(f"{job.folder.name} accuracy {accuracy:.4f}", flush=True)
 
 
 def summarise(out: Path) -> None:

@@ -46,6 +46,11 @@ TORCH_EAGER = ("torch-nchw", "torch-nhwc")
 TORCH_COMPILED = ("torch-compile-nchw", "torch-compile-nhwc")
 FORMS = {
     SHIPPED: Form("MindSpore, as shipped", "mindspore"),
+    "mindspore-operators": Form(
+        "MindSpore, its own operators",
+        "mindspore",
+        environment={**KEEP_MEMORY, "MAAM_NATIVE": "0"},
+    ),
     "mindspore-naive": Form(
         "MindSpore, naive",
         "mindspore",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
+from maam.config import CONFIG
 from maam.errors import MaamError
 from maam.files import write_atomic
 from maam.schema import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mindspore import Parameter, nn
 
 META, BEST, LAST = "meta.json", "best.safetensors", "last.safetensors"
+ENVIRONMENT = "environment.json"
 FORMAT = 1
 
 
@@ -209,7 +211,8 @@ def new_run_folder(wanted: Path | None, data: str, model: str) -> Path:
     """Make the folder for a new run.
 
     Args:
-        wanted: the folder asked for, which must be absent or empty; None numbers one.
+        wanted: the folder asked for, which must be absent, or hold nothing of a run that a new
+            one would not write first; None numbers one.
         data, model: name a numbered one.
 
     Raises:
@@ -229,7 +232,8 @@ def new_run_folder(wanted: Path | None, data: str, model: str) -> Path:
             raise MaamError(f"--out {folder} is a file: name a folder") from None
         except OSError as error:
             raise MaamError(f"cannot make the run folder {folder}: {error}") from None
-        if any(folder.iterdir()):
+        # A run that was stopped before it had its facts leaves no more than these.
+        if {path.name for path in folder.iterdir()} - {CONFIG, ENVIRONMENT}:
             raise MaamError(
                 f"--out {folder} is not empty: name another folder, or --resume {folder}"
             )

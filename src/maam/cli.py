@@ -27,6 +27,10 @@ from maam.files import write_atomic
 from maam.signals import exit_on_termination, hold_signals
 
 BAD_INPUT, INTERRUPTED = 2, 130
+INTERRUPTION = (
+    "interrupted; a training goes on with `maam train --resume RUN`, a reproduction with the same "
+    "command"
+)
 
 app = App(
     name="maam",
@@ -67,7 +71,7 @@ def run(arguments: list[str]) -> int:
     except MaamError as error:
         console.error(str(error))
     except KeyboardInterrupt:
-        console.error("interrupted; a training goes on with `maam train --resume RUN`")
+        console.error(INTERRUPTION)
         return INTERRUPTED
     except OSError as error:
         console.error(f"{error.filename or 'output'}: {error.strerror or error}")
@@ -232,6 +236,7 @@ def reproduce(
     *,
     quick: Annotated[bool, Parameter(negative="")] = False,
     full: Annotated[bool, Parameter(negative="")] = False,
+    report: Annotated[bool, Parameter(negative="")] = False,
     jobs: Path | None = None,
     config: Annotated[ReproduceConfig | None, Flags] = None,
 ) -> int:
@@ -252,6 +257,8 @@ def reproduce(
         A few minutes: Tables 1 and 2 on 2,000 images, to see that all works.
     full
         The whole protocol: hours on a CPU.
+    report
+        Train nothing: report on the trainings that are finished.
     jobs
         Train nothing: write the recipes of what PyTorch trains to this folder, and jobs.txt for
         benchmarks/campaign.py.
@@ -268,8 +275,10 @@ def reproduce(
         console.out.print(f"  python benchmarks/campaign.py @{path} --out {runs}")
         return 0
     with exit_on_termination():
-        report, page = maam.reproduce(scope, watch=console.reproduction_event, **_given(config))
-    return console.reproduction(report, page)
+        found = maam.reproduce(
+            scope, train=not report, watch=console.reproduction_event, **_given(config)
+        )
+    return console.reproduction(*found)
 
 
 @app.command

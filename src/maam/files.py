@@ -58,8 +58,10 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[int]:
     """Hold a run folder, or one that is to be, against other processes that hold it so.
+
+    Gives the lock's file descriptor: a child that inherits it holds the folder as long as it lives.
 
     Raises:
         MaamError: another process holds it, or the folder above it can't be made or written to.
@@ -75,4 +77,4 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise MaamError(f"{folder} is being trained by another process") from None
-        yield
+        yield lock.fileno()

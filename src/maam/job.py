@@ -238,7 +238,7 @@ def write_facts(job: Job) -> None:
     """Write what is known before the first step: options, machine, and what the weights need."""
     write_atomic(job.folder / CONFIG, to_toml(job.config.model_copy(update={"out": None})))
     environment = json.dumps(job.meta["environment"], indent=1) + "\n"
-    write_atomic(job.folder / "environment.json", environment)
+    write_atomic(job.folder / checkpoint.ENVIRONMENT, environment)
     checkpoint.write_meta(job.folder, job.meta)
     plan = {
         "run": job.folder,

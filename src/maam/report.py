@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from maam.files import write_atomic
+from maam.markdown import UNKNOWN, code, markdown_table, plain
 
-UNKNOWN = "not recorded"
-
-_NUMBER = re.compile(rf"[+-]?\d|-?$|{UNKNOWN}")  # how the cells of such a column begin
+HISTORY = "metrics.jsonl"
 
 # The plots of a run folder, in the order of the model card.
 PLOTS = {
@@ -39,7 +36,7 @@ _FRACTIONS = {
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
     """The rows that ``write_history`` wrote; none, if no epoch was finished."""
-    path = folder / "metrics.jsonl"
+    path = folder / HISTORY
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines()]
 
@@ -54,7 +51,7 @@ def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
         MaamError: a file cannot be written.
     """
     lines = (json.dumps(row) + "\n" for row in history)
-    write_atomic(folder / "metrics.jsonl", "".join(lines))
+    write_atomic(folder / HISTORY, "".join(lines))
     rows = [_flat(row) for row in history]
     columns = dict.fromkeys(key for row in rows for key in row)
     text = io.StringIO()
@@ -95,7 +92,7 @@ def model_card(
 
     Anything missing is written as "not recorded"; nothing raises.
     """
-    model, data = _text(meta.get("model")), _text(meta.get("data"))
+    model, data = plain(meta.get("model")), plain(meta.get("data"))
     sections = [
         f"# {model} trained on {data}",
         "An image classifier made with `maam`.",
@@ -106,7 +103,7 @@ def model_card(
         "## How it was trained",
         _training(meta, history),
         "This command, given in this folder, repeats the run:",
-        _code("sh", command),
+        code("sh", command),
         "## How to use it",
         _usage(meta),
         "## Limits",
@@ -117,17 +114,17 @@ def model_card(
 
 def _facts(meta: Mapping[str, Any]) -> str:
     classes = meta.get("classes") or []
-    names = ", ".join(_text(name) for name in classes[:100]) or UNKNOWN
+    names = ", ".join(plain(name) for name in classes[:100]) or UNKNOWN
     rest = f" and {len(classes) - 100} more, in `meta.json`" if len(classes) > 100 else ""
     images = meta.get("images") or {}
     rows = [
-        ("Model", _text(meta.get("model"))),
+        ("Model", plain(meta.get("model"))),
         ("Parameters", _count(meta.get("parameters"))),
         ("Multiply-accumulates per image", _count(meta.get("macs"))),
         ("Input", _size(meta)),
         (f"Classes ({len(classes)})", names + rest),
-        ("Data", _text(meta.get("data"))),
-        ("Source of the data", _text(meta.get("data_source"))),
+        ("Data", plain(meta.get("data"))),
+        ("Source of the data", plain(meta.get("data_source"))),
         *((f"Images, {split}", _count(images.get(split))) for split in ("train", "val", "test")),
     ]
     return markdown_table(("Fact", "Value"), rows)
@@ -148,7 +145,7 @@ def _results(meta: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
         return "No image was held out, so nothing is known about unseen images."
     rows = (
         (
-            _text(row.get("class")),
+            plain(row.get("class")),
             _count(row.get("images")),
             *(_percent(row.get(key)) for key in ("precision", "recall", "f1")),
         )
@@ -174,21 +171,21 @@ def _training(meta: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
     measured = [row for row in history if row.get("val_accuracy") is not None]
     best = max(measured, key=lambda row: row["val_accuracy"], default=None)
     rows = [
-        ("Epochs trained", _text(history[-1].get("epoch")) if history else UNKNOWN),
+        ("Epochs trained", plain(history[-1].get("epoch")) if history else UNKNOWN),
         (
             "Best validation accuracy",
-            f"{_percent(best['val_accuracy'])} at epoch {_text(best.get('epoch'))}"
+            f"{_percent(best['val_accuracy'])} at epoch {plain(best.get('epoch'))}"
             if best
             else "no validation images were held out",
         ),
         ("Time spent in training", _duration(meta.get("seconds"))),
     ]
     options = (
-        (f"`{key}`", "not set" if value is None else _text(value))
+        (f"`{key}`", "not set" if value is None else plain(value))
         for key, value in (meta.get("config") or {}).items()
     )
     versions = (
-        (_text(key), _text(value)) for key, value in (meta.get("environment") or {}).items()
+        (plain(key), plain(value)) for key, value in (meta.get("environment") or {}).items()
     )
     return "\n\n".join(
         (
@@ -200,8 +197,8 @@ def _training(meta: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
 
 
 def _usage(meta: Mapping[str, Any]) -> str:
-    command = _code("sh", "maam predict RUN photo.jpg")
-    snippet = _code(
+    command = code("sh", "maam predict RUN photo.jpg")
+    snippet = code(
         "python",
         'import maam\n\nfor prediction in maam.predict("RUN", ["photo.jpg"], top_k=3):\n'
         "    print(prediction.file, prediction.classes, prediction.probabilities)",
@@ -226,7 +223,7 @@ def _preprocessing(meta: Mapping[str, Any]) -> str:
 
 def _limits(meta: Mapping[str, Any]) -> str:
     return (
-        f"- It was trained on {_text(meta.get('data'))} only, and knows no other classes than "
+        f"- It was trained on {plain(meta.get('data'))} only, and knows no other classes than "
         "those above.\n"
         "- It answers every image with one of these classes, often confidently, even if the "
         "image shows something else.\n"
@@ -244,30 +241,6 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
         for agent, weight in enumerate(weights, start=1):
             flat[f"agent_weight_{module}_{agent}"] = weight
     return flat
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown table, just the header if there are no rows; columns of numbers to the right."""
-    lines = [list(row) for row in rows]
-    rule = [
-        "---:" if lines and all(map(_NUMBER.match, column)) else "---"
-        for column in zip(*lines, strict=True)
-    ] or ["---"] * len(header)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))
-
-
-def _code(language: str, text: str) -> str:
-    return f"```{language}\n{text}\n```"
-
-
-def _text(value: object) -> str:
-    """``value`` as Markdown that shows it literally, in a table cell too."""
-    if value is None or value == "":
-        return UNKNOWN
-    line = html.escape(" ".join(str(value).split()), quote=False)
-    for mark in "\\`*_[]|~$":
-        line = line.replace(mark, f"\\{mark}")
-    return line
 
 
 def _count(value: int | None) -> str:

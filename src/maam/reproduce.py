@@ -7,19 +7,32 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from maam import frameworks
 from maam.backend import environment
 from maam.config import ReproduceConfig, TrainConfig, make_config
+from maam.data import load_dataset
 from maam.errors import MaamError
 from maam.files import locked, make_folder, write_atomic
 from maam.job import check_begun
-from maam.paper import claims, inference, page
-from maam.paper.collect import is_finished, read_run
+from maam.paper import inference, page
+from maam.paper.collect import Report, Run, is_finished, read_run, select
+from maam.paper.cost_claims import cost_claims
 from maam.paper.plan import Row, plan, write_recipe
+from maam.paper.training_claims import training_claims
 from maam.predict import MODEL
+from maam.recipe import absolute
+
+# Forms of benchmarks/framework_speed.py: MindSpore without and with our operators, PyTorch.
+_FORMS = {
+    "plain": ("mindspore-operators", "mindspore-naive"),
+    "shipped": ("mindspore",),
+    "torch": ("torch-nchw", "torch-nhwc"),
+    "compiled": ("torch-compile-nchw", "torch-compile-nhwc"),
+}
 
 # Told of what happens: a kind (job, line, skip, fail, note) and a text.
 Watch = Callable[[str, str], None]
@@ -28,13 +41,14 @@ Watch = Callable[[str, str], None]
 class Reproduction(NamedTuple):
     """What ``reproduce`` returns: the report and where its page is."""
 
-    report: claims.Report
+    report: Report
     page: Path
 
 
 def reproduce(
     scope: Literal["quick", "full"],
     *,
+    train: bool = True,
     watch: Watch = lambda kind, text: None,
     **options: Any,
 ) -> Reproduction:
@@ -48,6 +62,7 @@ def reproduce(
 
     Args:
         scope: ``quick``, a few minutes on a part of the data, or ``full``.
+        train: false reports on what is finished, and trains nothing.
         watch: told of jobs, of their lines of output, and of what was left out.
         options: fields of ``ReproduceConfig``.
 
@@ -58,18 +73,27 @@ def reproduce(
         MaamError: bad options, a run folder begun with other options, or a file that can't be
             read or written.
     """
-    config = make_config(ReproduceConfig, options)
+    config = make_config(ReproduceConfig, absolute(options))
     rows = plan(scope, config)
-    frameworks.require(config.framework)
-    problems = {}
+    if train:
+        _check_needs(rows, config)
+    problems: dict[str, str] = {}
+    runs: list[Run] = []
     for row in rows:
         for seed in row.seeds:
-            name = row.folder(Path(), seed).name
-            problem = _train(row, seed, config, watch)
-            if problem:
-                problems[name] = problem
-                watch("skip", f"{name}: {problem}")
-    report = _report(scope, config, rows, problems, watch)
+            folder = row.folder(config.runs, seed)
+            try:
+                if train:
+                    _train(row, seed, config, watch)
+                elif not is_finished(folder):
+                    raise MaamError("not trained yet")
+                runs.append(_comparable(read_run(folder, row, seed), runs))
+            except MaamError as error:
+                problems[folder.name] = str(error)
+                watch("skip", f"{folder.name}: {error}")
+    if not runs:
+        raise MaamError(f"no training is finished; the first: {next(iter(problems.values()))}")
+    report = _report(scope, config, runs, problems, watch)
     return Reproduction(report, _write(report, config))
 
 
@@ -77,118 +101,173 @@ def write_jobs(scope: Literal["quick", "full"], folder: Path, **options: Any) ->
     """Write the recipes of what PyTorch trains, and ``jobs.txt`` for ``benchmarks/campaign.py``.
 
     Raises:
-        MaamError: bad options, or a file that can't be written.
+        MaamError: bad options, nothing that PyTorch trains, or a file that can't be written.
     """
     rows = plan(scope, make_config(ReproduceConfig, options))
     rows = [row for row in rows if row.options["framework"] == "torch"]  # all that it trains in
+    if not rows:
+        raise MaamError("--jobs: PyTorch trains none of this: add --framework torch")
     jobs = [f"{write_recipe(row, folder)}:{','.join(map(str, row.seeds))}" for row in rows]
     path = folder / "jobs.txt"
     write_atomic(path, "\n".join(jobs) + "\n")
     return path
 
 
-def _train(row: Row, seed: int, config: ReproduceConfig, watch: Watch) -> str:
-    """Train one job in a process of its own, unless it is finished; what went wrong, or ""."""
+def _check_needs(rows: list[Row], config: ReproduceConfig) -> None:
+    """Say once what would stop every training: a missing framework, or missing data.
+
+    Raises:
+        MaamError: it is missing.
+    """
+    frameworks.require(config.framework)
+    if not all((row.folder(config.runs, s) / MODEL).exists() for row in rows for s in row.seeds):
+        for data in {row.options["data"] for row in rows}:
+            load_dataset(data, config.data_dir)
+
+
+def _train(row: Row, seed: int, config: ReproduceConfig, watch: Watch) -> None:
+    """Train one job in a process of its own, unless it is finished.
+
+    Raises:
+        MaamError: it failed, can't be trained here, was begun with other options, or another
+            process is at it.
+    """
     folder = row.folder(config.runs, seed)
     recipe = write_recipe(row, config.runs / "recipes")
     begun = check_begun(folder, make_config(TrainConfig, {**row.options, "seed": seed}))
     if is_finished(folder):
-        return ""
-    try:
-        frameworks.require(row.options["framework"])
-    except MaamError as error:
-        return str(error)
-    try:
-        with locked(folder):
-            if begun:
-                what = ["--resume", str(folder)]
-            else:
-                what = ["--recipe", str(recipe), "--seed", str(seed), "--out", str(folder)]
-            where = ["--device", config.device]
-            where += ["--data-dir", str(config.data_dir)] if config.data_dir else []
-            watch("job", folder.name)
-            return _run([sys.executable, "-m", "maam", "train", *what, *where], watch)
-    except MaamError as error:
-        return str(error)
+        return
+    framework = row.options["framework"]
+    frameworks.require(framework)
+    with locked(folder) as lock:
+        if begun:
+            what = ["--resume", str(folder)]
+        else:
+            what = ["--recipe", str(recipe), "--seed", str(seed), "--out", str(folder)]
+        device = config.device if framework == config.framework else "auto"
+        where = ["--device", device]
+        where += ["--data-dir", str(config.data_dir)] if config.data_dir else []
+        watch("job", folder.name)
+        _run([sys.executable, "-m", "maam", "train", *what, *where], lock, watch)
 
 
-def _run(command: list[str], watch: Watch) -> str:
-    """Run a command, line by line; its last line if it fails."""
+def _run(command: list[str], lock: int, watch: Watch) -> None:
+    """Run a command, which holds the lock as long as it lives, line by line.
+
+    Raises:
+        MaamError: it failed; its last line says how.
+    """
     line = ""
-    unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
+    child = subprocess.Popen(
         command,
-        env=unbuffered,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        pass_fds=[lock],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    ) as child:
-        assert child.stdout is not None
-        try:
-            for text in child.stdout:
-                line = text.strip() or line
-                watch("line", text.rstrip())
-        except BaseException:
-            child.terminate()  # it stops at the end of a step, and goes on when it is resumed
-            raise
-    return f"exit code {child.returncode}: {line}" if child.returncode else ""
+    )
+    assert child.stdout is not None
+    try:
+        for text in child.stdout:
+            line = text.strip() or line
+            watch("line", text.rstrip())
+    except BaseException:
+        child.terminate()  # it stops at the end of a step, and goes on when it is resumed
+        raise
+    finally:
+        child.wait()
+        child.stdout.close()
+    if child.returncode:
+        raise MaamError(f"exit code {child.returncode}: {line}")
+
+
+def _comparable(run: Run, others: list[Run]) -> Run:
+    """The run, if it was tested on the same images as the others.
+
+    Raises:
+        MaamError: it was not.
+    """
+    if others and run["digest"] != others[0]["digest"]:
+        raise MaamError(
+            f"it was tested on other images than {others[0]['folder']} ({run['data']}, "
+            f"{others[0]['data']}): delete it, or use another --runs"
+        )
+    return run
 
 
 def _report(
-    scope: str, config: ReproduceConfig, rows: list[Row], problems: dict[str, str], watch: Watch
-) -> claims.Report:
+    scope: str,
+    config: ReproduceConfig,
+    runs: list[Run],
+    problems: dict[str, str],
+    watch: Watch,
+) -> Report:
     """All numbers, and what they say of the paper's claims."""
-    jobs = [(row, seed, row.folder(config.runs, seed)) for row in rows for seed in row.seeds]
-    runs = [read_run(folder, row, seed) for row, seed, folder in jobs if is_finished(folder)]
-    if not runs:
-        raise MaamError(
-            f"none of the {len(jobs)} trainings succeeded: {next(iter(problems.values()))}"
-        )
-    models = {
-        row.options["model"]: row.folder(config.runs, 0) / MODEL
-        for row in rows
-        if row.part == "tables" and is_finished(row.folder(config.runs, 0))
-    }
+    models: dict[str, Path] = {}
+    for run in select(runs, part="tables"):
+        models.setdefault(run["model"], config.runs / run["folder"] / MODEL)
     watch("note", f"latency and memory of {len(models)} models: leave the machine alone")
+    asked = {"framework", "device", "epochs", "seeds"}
+    given = config.model_dump(exclude_defaults=True, include=asked)
+    flags = [f"--{scope}", *(f"--{name} {value}" for name, value in given.items())]
     report = {
         "what": "the paper's Tables 1 and 2, Figure 2 and claims, beside what we measure",
-        "command": f"maam reproduce --{scope}",
+        "command": " ".join(["maam reproduce", *flags]),
         "scope": scope,
         "data": ", ".join(dict.fromkeys(run["data"] for run in runs)),
-        "trainings": {"planned": len(jobs), "finished": len(runs), "problems": problems},
+        "trainings": {"planned": len(runs) + len(problems), "finished": len(runs)},
+        "problems": problems,
         "environment": environment(),
         "inference": inference.measure(models),
         "speed": _speed(config.results / "framework_speed.json"),
         "nodes": _nodes(config.results / "graph_nodes.json"),
         "runs": runs,
     }
-    return {**report, "claims": claims.judge(report)}
+    judged = [asdict(claim) for claim in (*training_claims(report), *cost_claims(report))]
+    return {**report, "claims": judged}
 
 
 def _speed(path: Path) -> dict[str, Any] | None:
-    """What ``benchmarks/framework_speed.py`` measured of a training step."""
-    found = _read_json(path)
-    if found is None:
+    """What ``benchmarks/framework_speed.py`` measured of a training step of `maam`, batch 64.
+
+    Speeds are times PyTorch's, eager, in float32 and its faster layout. None, if the file or a
+    form is missing.
+    """
+    found = _read_json(path) or {"rows": []}
+    rows = {
+        row["form"]: row
+        for row in found["rows"]
+        if (row["what"], row["model"], row["batch"]) == ("training step", "maam", 64)
+        and "ms" in row
+    }
+    groups = [[rows[form] for form in forms if form in rows] for forms in _FORMS.values()]
+    if not all(groups):
         return None
-    rows = [row for row in found["rows"] if row["what"] == "training step"]
-    ours = [row for row in rows if (row["model"], row["batch"]) == ("maam", 64)]
+    fastest = (min(group, key=lambda row: row["ms"]) for group in groups)
+    best = dict(zip(_FORMS, fastest, strict=True))
+    eager = best["torch"]["ms"]
     return {
         "command": found["command"],
         "cpu": found["environment"]["cpu"],
         "threads": found["threads"],
-        "verdicts": found["verdicts"],
-        "forms": {row["form"]: {"label": row["label"], "ms": row["ms"]} for row in ours},
+        "torch_label": best["torch"]["label"],
+        "plain_label": best["plain"]["label"],
+        **{name: round(eager / best[name]["ms"], 3) for name in ("plain", "shipped")},
+        "compiled": round(best["compiled"]["ms"] / best["shipped"]["ms"], 3),
     }
 
 
 def _nodes(path: Path) -> dict[str, Any] | None:
-    """What ``benchmarks/graph_nodes.py`` counted in the training graph."""
+    """What ``benchmarks/graph_nodes.py`` counted: graph -> form -> shares saved."""
     found = _read_json(path)
     if found is None:
         return None
-    rows = [row for row in found["rows"] if row["graph"] == "training step"]
-    return {"command": found["command"], "forms": {row["form"]: row for row in rows}}
+    graphs: dict[str, Any] = {}
+    for row in found["rows"]:
+        saved = {key: row[key] for key in ("fewer_nodes", "fewer_kernels")}
+        graphs.setdefault(row["graph"], {})[row["form"]] = saved
+    return graphs
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -200,7 +279,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         raise MaamError(f"{path} is damaged, write it again or delete it: {error}") from None
 
 
-def _write(report: claims.Report, config: ReproduceConfig) -> Path:
+def _write(report: Report, config: ReproduceConfig) -> Path:
     """``reproduce.json``, and the pages that show it."""
     tail = "-quick" if report["scope"] == "quick" else ""
     text = json.dumps(report, indent=1) + "\n"

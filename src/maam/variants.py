@@ -60,9 +60,9 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         name: (description, "maam.MAAMClassifier", {"options": options})
         for name, (description, options) in MAAM_VARIANTS.items()
     },
-    "cnn": ("baseline: two convolution-pooling stages and a dense layer", "baselines.CNN", {}),
-    "mlp": ("baseline: two hidden dense layers", "baselines.MLP", {}),
-    "rnn": ("baseline: an LSTM over the rows", "baselines.RNN", {}),
+    "cnn": ("baseline: conv3-32, pool, conv3-64, pool, dense 128", "baselines.CNN", {}),
+    "mlp": ("baseline: dense 512, dense 256", "baselines.MLP", {}),
+    "rnn": ("baseline: an LSTM of 128 units over the rows", "baselines.RNN", {}),
 }
 
 

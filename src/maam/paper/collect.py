@@ -9,14 +9,17 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from maam import checkpoint
+from maam.errors import MaamError
 from maam.frameworks import NAMES
 from maam.paper.plan import Row
-from maam.report import read_history
+from maam.predict import MODEL
+from maam.report import HISTORY, read_history
 
 METRICS = {"accuracy": "accuracy", "f1": "f1_macro"}
 METRICS |= {"precision": "precision_macro", "recall": "recall_macro"}
 
 Run = dict[str, Any]
+Report = dict[str, Any]
 
 
 class Spread(NamedTuple):
@@ -28,27 +31,43 @@ class Spread(NamedTuple):
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run was trained and scored."""
-    return (folder / checkpoint.META).exists() and "metrics" in checkpoint.read_meta(folder)
+    """Whether a run was trained, scored and exported.
+
+    Raises:
+        MaamError: its ``meta.json`` is damaged.
+    """
+    needed = (checkpoint.META, HISTORY, MODEL)
+    if not all((folder / name).exists() for name in needed):
+        return False
+    return bool(checkpoint.read_meta(folder).get("metrics"))
 
 
 def read_run(folder: Path, row: Row, seed: int) -> Run:
     """The numbers of a finished run.
 
     Returns:
-        What was trained where (``part``, ``setting``, ``model``, ``framework``, ``machine``,
-        ``epochs``, ``seed``, ``images``, ``data``), ``parameters``, ``macs``, ``seconds``, the
-        test scores of ``METRICS`` from 0 to 1, ``val_accuracy`` after the last epoch or None, and
-        by epoch ``loss`` (training, nats) and ``agent_weights`` (by module).
+        What was trained where (``folder``, ``part``, ``setting``, ``model``, ``framework``,
+        ``machine``, ``epochs``, ``seed``, ``images``, ``data``, and ``digest`` of the test
+        images), ``parameters``, ``macs``, ``seconds``, the test scores of ``METRICS`` from 0 to 1,
+        ``val_accuracy`` after the last epoch or None, and by epoch ``loss`` (training, nats) and
+        ``agent_weights`` (by module).
 
     Raises:
-        MaamError: the folder's files are missing or damaged.
+        MaamError: the folder's files are damaged.
     """
+    try:
+        return _read_run(folder, row, seed)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise MaamError(f"{folder} is damaged, delete it: {error!r}") from None
+
+
+def _read_run(folder: Path, row: Row, seed: int) -> Run:
     meta, history = checkpoint.read_meta(folder), read_history(folder)
     facts, framework = meta["environment"], meta["config"]["framework"]
     processor = facts.get("gpu") if meta["device"] == "CUDA" else facts["cpu"]
     machine = f"{NAMES[framework]} {facts[framework]} on {meta['device']} ({processor})"
     return {
+        "folder": folder.name,
         "part": row.part,
         "setting": row.setting,
         "model": meta["model"],
@@ -58,6 +77,7 @@ def read_run(folder: Path, row: Row, seed: int) -> Run:
         "seed": seed,
         "images": meta["images"]["train"],
         "data": meta["data_source"],
+        "digest": meta["data_digests"]["test"],
         "parameters": meta["parameters"],
         "macs": meta["macs"],
         "seconds": meta["seconds"],
@@ -85,3 +105,13 @@ def seed_noise(groups: Iterable[Sequence[float]]) -> float | None:
     if not freedom:
         return None
     return sqrt(sum(stdev(group) ** 2 * (len(group) - 1) for group in groups) / freedom)
+
+
+def tables_of(report: Report, model: str) -> list[Run]:
+    """The runs of one model for Tables 1 and 2."""
+    return select(report["runs"], part="tables", model=model)
+
+
+def accuracy_of(report: Report, model: str) -> Spread:
+    """The test accuracy of a model that was trained for the tables."""
+    return spread([run["accuracy"] for run in tables_of(report, model)])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -16,14 +16,11 @@ import numpy as np
 ROUNDS, WARM_UP, TIMED = 5, 20, 200
 
 
-def measure(
-    models: Mapping[str, Path], progress: Callable[[int, int], None] = lambda done, total: None
-) -> dict[str, dict[str, Any]]:
+def measure(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """Measure models in turns, round after round, each time in a new process.
 
     Args:
         models: name -> an ONNX file whose input ``image`` is (N, C, H, W).
-        progress: called with how many measurements are done, of how many.
 
     Returns:
         By name: ``size_mib`` of the file; ``latency_ms`` of an image, the median of the rounds'
@@ -32,11 +29,10 @@ def measure(
     """
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit a framework's memory
-    for number in range(ROUNDS):
-        for place, (name, path) in enumerate(models.items()):
+    for _ in range(ROUNDS):
+        for name, path in models.items():
             with ProcessPoolExecutor(1, mp_context=spawn) as pool:
                 samples[name].append(pool.submit(_measure_one, path).result())
-            progress(number * len(models) + place + 1, ROUNDS * len(models))
     return {name: _summary(models[name], found) for name, found in samples.items()}
 
 
@@ -70,4 +66,7 @@ def _measure_one(path: Path) -> tuple[float, float]:
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The peak memory of this process; ``ru_maxrss`` would begin with that of its parent."""
+    found = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1024

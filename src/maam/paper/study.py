@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
-from maam.paper.claims import Report
-from maam.paper.collect import Run, Spread, seed_noise, select, spread
+from maam.paper.collect import Report, Run, Spread, seed_noise, select, spread
 from maam.paper.plan import STUDY
 
 BASE = "maam"
@@ -14,14 +13,19 @@ BASE = "maam"
 # What is asked of each pair: does the first do better than the second?
 QUESTIONS = (
     ("three agents instead of one", BASE, "maam-a1"),
+    ("three agents instead of two", BASE, "maam-a2"),
+    ("four agents instead of three", "maam-a4", BASE),
+    ("six agents instead of three", "maam-a6", BASE),
     ("learned weights instead of fixed ones", BASE, "maam-no-attention"),
     ("a weighted sum instead of concatenation", BASE, "maam-concat"),
-    ("one weight for all images instead of squeeze-and-excitation", BASE, "maam-squeeze"),
+    ("squeeze-and-excitation instead of one weight for all images", "maam-squeeze", BASE),
     ("the 1x1 compression", BASE, "maam-no-reduce"),
     ("the whole module instead of one plain branch", BASE, "maam-cnn"),
-    ("equal kernels instead of 1, 3, 5", BASE, "maam-k135"),
-    ("equal kernels instead of 3, 5, 7", BASE, "maam-k357"),
-    ("equal resolutions instead of 1/1, 1/2, 1/4", BASE, "maam-multires"),
+    ("kernels 1, 3, 5 instead of 3, 3, 3", "maam-k135", BASE),
+    ("kernels 3, 5, 7 instead of 3, 3, 3", "maam-k357", BASE),
+    ("resolutions 1/1, 1/2, 1/4 instead of equal ones", "maam-multires", BASE),
+    ("reading p1 instead of p2", "maam-p1", BASE),
+    ("reading p3 instead of p2", "maam-p3", BASE),
 )
 
 
