@@ -37,10 +37,12 @@ from maam.report import read_history
 
 SCORES = "scores.json"  # in a run folder; a job that has it is finished
 REST = 5.0  # seconds of the budget that no epoch is begun in
+OUT_OF_TIME = 3  # exit code of a child
+STEPS = 40  # after so many an epoch's time is foreseen
 
 
 class _OutOfTime(Exception):
-    """No time for another epoch."""
+    """No time to end this epoch, or for another one."""
 
 
 class Job(NamedTuple):
@@ -54,9 +56,11 @@ class Job(NamedTuple):
 def main() -> None:
     description = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(description=description, fromfile_prefix_chars="@")
-    parser.add_argument("jobs", nargs="+", metavar="RECIPE:SEED[,SEED...]")
+    jobs = "trainings, or @FILE that holds them, one a line"
+    parser.add_argument("jobs", nargs="+", metavar="RECIPE:SEED[,SEED...]", help=jobs)
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds in all")
-    parser.add_argument("--out", type=Path, default=Path("runs/campaign"))
+    out = "where the run folders go (%(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("runs/campaign"), help=out)
     parser.add_argument("--parallel", type=int, default=1, help="jobs at a time")
     parser.add_argument("--data-dir", help="where cifar10 or fashion-mnist lies")
     parser.add_argument("--device", choices=["auto", "CPU", "CUDA"], default="auto")
@@ -127,7 +131,9 @@ def run_all(options: argparse.Namespace, until: float) -> int:
         time.sleep(0.1)
         for child, job in [pair for pair in running if pair[0].poll() is not None]:
             running.remove((child, job))
-            if child.returncode:
+            if child.returncode == OUT_OF_TIME:
+                waiting.clear()
+            elif child.returncode:
                 failed = True
                 print(f"{job.folder} failed: exit {child.returncode}", flush=True)
             summarise(options.out)
@@ -168,6 +174,11 @@ def _run_locked(job: Job, given: dict[str, Any], parent: int, until: float) -> i
         nonlocal last_event
         if os.getppid() != parent:
             sys.exit(f"{name}: the campaign was killed")
+        if kind == "step":
+            done, now = facts["step"] + 1, time.time()
+            left = (now - last_event) / done * (training.steps - done)
+            if now + (left if done >= STEPS else 0) > until:
+                raise _OutOfTime
         if kind != "epoch":
             return
         accuracy = facts["val_accuracy"]
@@ -191,7 +202,7 @@ def _run_locked(job: Job, given: dict[str, Any], parent: int, until: float) -> i
         framework.fit(training)
     except _OutOfTime:
         print(f"{name} stops here: out of time", flush=True)
-        return 0
+        return OUT_OF_TIME
     net, _ = framework.load_model(job.folder)
     dataset = training.dataset
     split = dataset.test if len(dataset.test) else dataset.val

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maam import MaamError
+from maam import MaamError, frameworks
 from maam.config import (
     CONFIG,
     EvaluateConfig,
@@ -112,3 +112,14 @@ def test_paths_to_images_hold_in_any_working_directory(tmp_path):
 def test_every_option_has_help():
     for name, field in TrainConfig.model_fields.items():
         assert field.description, name
+
+
+@pytest.mark.parametrize(("missing", "used"), [("mindspore", "torch"), ("torch", "mindspore")])
+def test_what_is_installed_computes(missing, used, monkeypatch, tmp_path):
+    installed = frameworks._installed
+    monkeypatch.setattr(frameworks, "_installed", lambda name: name != missing and installed(name))
+    config = resolve({"data": "digits"})
+    assert config.framework == used
+    (tmp_path / CONFIG).write_text(to_toml(config))
+    monkeypatch.undo()
+    assert resolve({}, run=tmp_path).framework == used  # a run keeps what it began with

@@ -359,7 +359,7 @@ def test_a_training_that_fails_is_named(one_row, capsys):
     row.options["learning_rate"] = 1e30
     assert run(["reproduce", "--quick", *flags(options)]) == 2
     error = capsys.readouterr().err
-    assert "no training is finished" in error and "--learning-rate" in error
+    assert "exit code 2" in error and "--learning-rate" in error
     assert len(error.strip().splitlines()) == 1
     assert not options["results"].exists()
 
@@ -426,6 +426,7 @@ def test_other_images_are_not_mixed_in(options, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--quick", "--jobs", "jobs"], "--framework torch"),
+        (["--quick", "--epochs", "2"], "for --full"),
         (["--full", "--epochs", "0"], "--epochs"),
     ],
 )

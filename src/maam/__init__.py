@@ -69,11 +69,13 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
+    if name == "torch":
+        return importlib.import_module("maam.torch")
     if name not in _HOME:
         raise AttributeError(f"module 'maam' has no attribute {name!r}")
     home, _, attribute = _HOME[name].partition(":")
     if home in ("module", "models") or name == "load_model":
-        importlib.import_module("maam.frameworks").require("mindspore")
+        importlib.import_module("maam.frameworks").require("mindspore", f"maam.torch.{name}")
     value = getattr(importlib.import_module(f"maam.{home}"), attribute or name)
     globals()[name] = value
     return value

@@ -73,6 +73,9 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         console.error(INTERRUPTION)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader, e.g. `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         console.error(f"{error.filename or 'output'}: {error.strerror or error}")
     return BAD_INPUT
@@ -163,7 +166,7 @@ def predict(
     **Examples**
 
         maam predict runs/digits-maam photo.jpg
-        maam predict runs/digits-maam photos/ "more/**/*.png" --format csv --output answers.csv
+        maam predict runs/digits-maam photos/ "more/**/*.png" --format csv
         find . -name "*.jpg" | maam predict runs/digits-maam - --format jsonl
 
     Parameters

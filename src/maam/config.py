@@ -112,8 +112,9 @@ class TrainConfig(DataConfig):
     early_stopping: int = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation accuracy; 0: off."""
 
-    framework: Literal["mindspore", "torch"] = "mindspore"
-    """What computes. Weights, recipes and run folders are the same."""
+    framework: Literal["auto", "mindspore", "torch"] = "auto"
+    """What computes; auto: MindSpore, or PyTorch where only that is installed. Weights, recipes and
+    run folders are the same."""
 
     device: Device = "auto"
     """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
@@ -172,8 +173,8 @@ class ReproduceConfig(_Schema):
     data_dir: Path | None = None
     """Where cifar10 lies; else MAAM_DATA, else the cache, else a download."""
 
-    framework: Literal["mindspore", "torch"] = "mindspore"
-    """What trains; `cnn` is trained in the other one too, to compare the two."""
+    framework: Literal["auto", "mindspore", "torch"] = "auto"
+    """What trains, auto: as `maam train`; `cnn` is trained in the other one too, to compare."""
 
     device: Device = "auto"
     """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""

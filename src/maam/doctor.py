@@ -184,7 +184,7 @@ def _ascend() -> Check:
 
 def _torch() -> Check:
     version, cards = _version("torch"), sorted(DEVICES.glob("nvidia[0-9]*"))
-    detail = f"{version or 'not installed'}, {len(cards) or 'no'} NVIDIA cards here"
+    detail = f"{version or 'not installed'}, needed for NVIDIA cards: {len(cards) or 'none'} here"
     if cards and (version is None or "+cpu" in version):
         fix = "pip install 'maam[torch]', a build for CUDA, and train with --framework torch"
         return Check("PyTorch", False, detail, fix, required=False)

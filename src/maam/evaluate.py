@@ -175,7 +175,7 @@ def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
     """
     config = make_config(EvaluateConfig, absolute(options))
     meta = checkpoint.read_meta(Path(run))
-    trained_with = make_config(TrainConfig, meta["config"]).framework
+    trained_with = meta["config"].get("framework", "mindspore")
     framework = frameworks.use(frameworks.choose(config.framework, trained_with))
     framework.set_device(config.device)
     net, meta = framework.load_model(run)

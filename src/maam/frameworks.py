@@ -23,8 +23,12 @@ EXTRAS = {"mindspore": "train", "torch": "torch"}
 NAMES = {"mindspore": "MindSpore", "torch": "PyTorch"}
 
 
-def require(framework: str) -> None:
+def require(framework: str, instead: str = "") -> None:
     """Check that all that training with a framework needs is installed.
+
+    Args:
+        framework: ``mindspore`` or ``torch``.
+        instead: what does the same with the other one; else the option ``--framework``.
 
     Raises:
         MaamError: a package is missing, or NumPy is too new for MindSpore's wheels.
@@ -33,10 +37,15 @@ def require(framework: str) -> None:
     for package in NEEDS[framework]:
         if not _installed(package):
             other = "torch" if framework == "mindspore" else "mindspore"
-            hint = f", or --framework {other}" if _installed(other) else ""
+            if package == framework and _installed(other):
+                raise MaamError(
+                    f"{package} is not installed, but {other} is: use "
+                    f"{instead or f'--framework {other}'}, or "
+                    f"pip install 'maam[{extra}]'"
+                )
             raise MaamError(
                 f"{package} is not installed: training and evaluation need the extra [{extra}], "
-                f"e.g. pip install 'maam[{extra}]', on Python 3.11 or 3.12{hint}"
+                f"e.g. pip install 'maam[{extra}]', on Python 3.11 or 3.12"
             )
     numpy = metadata.version("numpy")
     if framework == "mindspore" and int(numpy.split(".")[0]) >= 2:

@@ -9,6 +9,7 @@ from typing import Any
 
 from maam.config import CONFIG, RESUMABLE, SOURCES, TrainConfig, make_config
 from maam.errors import MaamError
+from maam.frameworks import choose
 from maam.schema import BaseModel
 
 
@@ -47,14 +48,14 @@ def resolve(
     """
     if run is None:
         base = read_recipe(Path(recipe)) if recipe is not None else {}
-        return make_config(TrainConfig, absolute({**base, **options}))
+        return _with_framework(make_config(TrainConfig, absolute({**base, **options})))
     if recipe is not None:
         raise MaamError("--resume goes on with the run's own options: leave --recipe out")
     if not (run / CONFIG).is_file():
         raise MaamError(f"--resume {run} is not a run folder: it has no {CONFIG}")
     base = read_recipe(run / CONFIG)
-    wanted = make_config(TrainConfig, absolute({**base, **options}))
-    before = make_config(TrainConfig, base)
+    wanted = _with_framework(make_config(TrainConfig, absolute({**base, **options})))
+    before = _with_framework(make_config(TrainConfig, base))
     for key in options:
         if key == "out":
             raise MaamError(f"--resume goes on in {run}: leave --out out")
@@ -63,6 +64,11 @@ def resolve(
                 f"--resume can't change {key}: only {', '.join(sorted(RESUMABLE))} may differ"
             )
     return wanted
+
+
+def _with_framework(config: TrainConfig) -> TrainConfig:
+    """The options with the framework that ``auto`` stands for on this machine."""
+    return config.model_copy(update={"framework": choose(config.framework)})
 
 
 def absolute(options: dict[str, Any]) -> dict[str, Any]:

@@ -181,11 +181,12 @@ def _training(meta: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
         ("Time spent in training", _duration(meta.get("seconds"))),
     ]
     options = (
-        (f"`{key}`", "not set" if value is None else plain(value))
+        (f"`{key}`", "not set" if value in (None, "") else plain(value))
         for key, value in (meta.get("config") or {}).items()
     )
     versions = (
-        (plain(key), plain(value)) for key, value in (meta.get("environment") or {}).items()
+        (plain(key), plain(value) if value != "" else "not set")
+        for key, value in (meta.get("environment") or {}).items()
     )
     return "\n\n".join(
         (

@@ -38,6 +38,10 @@ _FORMS = {
 Watch = Callable[[str, str], None]
 
 
+class _TrainingFailed(MaamError):
+    """A training ended with an error."""
+
+
 class Reproduction(NamedTuple):
     """What ``reproduce`` returns: the report and where its page is."""
 
@@ -70,10 +74,11 @@ def reproduce(
         The report, as in ``reproduce.json``, and the path of the Markdown page.
 
     Raises:
-        MaamError: bad options, a run folder begun with other options, or a file that can't be
-            read or written.
+        MaamError: bad options or data, the first training failed or no training is finished, or a
+            file can't be read or written.
     """
     config = make_config(ReproduceConfig, absolute(options))
+    config = config.model_copy(update={"framework": frameworks.choose(config.framework)})
     rows = plan(scope, config)
     if train:
         _check_needs(rows, config)
@@ -89,6 +94,8 @@ def reproduce(
                     raise MaamError("not trained yet")
                 runs.append(_comparable(read_run(folder, row, seed), runs))
             except MaamError as error:
+                if isinstance(error, _TrainingFailed) and not runs:
+                    raise  # what stops the first training, such as a bad device, stops them all
                 problems[folder.name] = str(error)
                 watch("skip", f"{folder.name}: {error}")
     if not runs:
@@ -179,7 +186,7 @@ def _run(command: list[str], lock: int, watch: Watch) -> None:
         child.wait()
         child.stdout.close()
     if child.returncode:
-        raise MaamError(f"exit code {child.returncode}: {line}")
+        raise _TrainingFailed(f"exit code {child.returncode}: {line}")
 
 
 def _comparable(run: Run, others: list[Run]) -> Run:
@@ -210,6 +217,8 @@ def _report(
     watch("note", f"latency and memory of {len(models)} models: leave the machine alone")
     asked = {"framework", "device", "epochs", "seeds"}
     given = config.model_dump(exclude_defaults=True, include=asked)
+    if given["framework"] == "mindspore":  # which `auto` prefers
+        del given["framework"]
     flags = [f"--{scope}", *(f"--{name} {value}" for name, value in given.items())]
     report = {
         "what": "the paper's Tables 1 and 2, Figure 2 and claims, beside what we measure",

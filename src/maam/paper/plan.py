@@ -9,6 +9,7 @@ from typing import Any
 from maam.config import ReproduceConfig, TrainConfig, make_config
 from maam.errors import MaamError
 from maam.files import make_folder, write_atomic
+from maam.frameworks import choose
 from maam.recipe import to_toml
 
 TABLE_1 = ("maam", "cnn", "mlp", "rnn")
@@ -82,7 +83,10 @@ def plan(scope: str, config: ReproduceConfig) -> list[Row]:
     """
     if scope not in ("quick", "full"):
         raise MaamError(f"a reproduction is quick or full, not {scope!r}")
-    framework, other = config.framework, _other(config.framework)
+    if scope == "quick" and (config.epochs or config.seeds):
+        raise MaamError("--epochs and --seeds are for --full: a quick reproduction has its own")
+    framework = choose(config.framework)
+    other = "torch" if framework == "mindspore" else "mindspore"
 
     def row(part: str, model: str, options: dict[str, Any], seeds: int, setting: str = "") -> Row:
         options = {**PROTOCOL, "model": model, "framework": framework, **options}
@@ -123,7 +127,3 @@ def write_recipe(row: Row, folder: Path) -> Path:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_atomic(path, text)
     return path
-
-
-def _other(framework: str) -> str:
-    return "torch" if framework == "mindspore" else "mindspore"
