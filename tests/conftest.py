@@ -21,6 +21,21 @@ def _in_default_mode():
         ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
+@pytest.fixture(autouse=True)
+def _without_galleries(request, monkeypatch):
+    """Drawing pictures takes most of a small training's time. ``test_plots`` draws them, and so do
+    the trainings of fixtures that serve a whole file, and those in processes of their own.
+    """
+    if "maam.plots" in sys.modules and request.module.__name__ != "test_plots":
+        from maam import plots
+        from maam.files import write_atomic
+
+        def blank(pictures, titles, heading, path, columns, cell):
+            write_atomic(path, b"")
+
+        monkeypatch.setattr(plots, "_gallery", blank)
+
+
 @pytest.fixture
 def rng():
     import numpy as np

@@ -134,7 +134,7 @@ def test_an_nvidia_card_wants_a_pytorch_that_can_use_it(machine: Machine) -> Non
         found = machine.check("PyTorch")
         assert not found.ok and not found.required and "maam[torch]" in found.fix
     machine.versions["torch"] = "2.11.0+cu130"
-    assert machine.check("PyTorch").detail == "2.11.0+cu130, 1 NVIDIA cards here"
+    assert machine.check("PyTorch").detail == "2.11.0+cu130, needed for NVIDIA cards: 1 here"
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,13 @@ HOSTILE = ["$x^$", "two\nlines", "\u65e5\u672c", "W" * 60, "", "\udcff"]
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that have been written, for a look at what is on them."""
     figures: list[Figure] = []
-    save = plots._save
+    save = plots.save_figure
 
     def keep(figure: Figure, *args: Any, **options: Any) -> None:
         save(figure, *args, **options)
         figures.append(figure)
 
-    monkeypatch.setattr(plots, "_save", keep)
+    monkeypatch.setattr(plots, "save_figure", keep)
     return figures
 
 

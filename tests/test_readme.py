@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from maam.cli import app, run
+from maam.paper import page
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -108,3 +109,13 @@ def test_figures_in_the_readme_are_those_of_the_results():
         meta = result(f"{folder}/meta.json")
         assert f"{meta['metrics']['accuracy']:.2%}".replace("%", " %") in README
         assert f"{meta['parameters']:,}" in README
+
+
+def test_the_reproduction_is_the_one_in_the_results():
+    report = result("reproduce.json")
+    assert page.outcome(report) in README
+    text = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
+    assert text == page.markdown(report)
+    for name in re.findall(r"\]\((reproduction/[\w.]+)\)", text):
+        assert (ROOT / "docs" / name).exists(), name
+    assert report["command"] in README

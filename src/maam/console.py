@@ -184,11 +184,10 @@ def reproduction_event(kind: str, text: str) -> None:
 def reproduction(report: dict[str, Any], page: Path) -> int:
     """The verdicts of a reproduction; 1 if trainings are missing."""
     table = Table("the paper claims", title="The paper, reproduced", title_justify="left")
-    for name in ("paper", "measured", "difference", "verdict"):
-        table.add_column(name, justify="right")
+    table.add_column("measured", justify="right")
+    table.add_column("verdict")
     for claim in report["claims"]:
-        keys = ("claim", "paper", "measured", "difference", "verdict")
-        table.add_row(*(escape(claim[key]) for key in keys))
+        table.add_row(*(escape(claim[key]) for key in ("claim", "measured", "verdict")))
     out.print(table)
     trainings = report["trainings"]
     out.print(f"{trainings['finished']} of {trainings['planned']} trainings are finished")
