@@ -163,13 +163,13 @@ def collapse(report: Report) -> Iterator[str]:
     )
     yield (
         f"Trained as the whole model is, the ablations do not collapse: {trained}. Of "
-        f"{sum(model != 'maam' for _, model in cells)} trainings of an ablation for one epoch, "
+        f"{sum(model != 'maam' for _, model in cells)} short trainings of an ablation, "
         f"most with a setting that harms, {len(hits) or 'none'} end at {span}"
         f"{f', namely {listed}' if hits else ''}; the whole model survives the same setting in "
         f"{len(alone) or 'none'} of these."
     )
     yield markdown_table(
-        ("One epoch with", *(f"{NAMES[model]} %" for model in TABLE_2)),
+        ("One epoch, with", *(f"{NAMES[model]} %" for model in TABLE_2)),
         (
             (
                 setting,
