@@ -216,9 +216,7 @@ def _torch_net(form: Form, model: str, batch: int, device: str) -> tuple[Any, An
     from maam.torch.backend import set_device
     from maam.torch.models import create_model
 
-    if (
-        device == "cuda"
-    ):  # on a CPU it would make malloc keep its memory, which is the form's choice
+    if device == "cuda":  # on a CPU, how malloc keeps its memory is the form's choice
         set_device("CUDA")
     layout = torch.channels_last if form.channels_last else torch.contiguous_format
     images, labels = (torch.from_numpy(array).to(device) for array in _arrays(batch))

@@ -273,9 +273,7 @@ def reproduce(
         from maam.reproduce import write_jobs
 
         path = write_jobs(scope, jobs, **_given(config))
-        console.out.print(f"{console.escape(str(path))} lists what PyTorch trains. Next:")
-        runs = (config or ReproduceConfig()).runs
-        console.out.print(f"  python benchmarks/campaign.py @{path} --out {runs}")
+        console.jobs(path, (config or ReproduceConfig()).runs)
         return 0
     with exit_on_termination():
         found = maam.reproduce(

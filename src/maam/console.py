@@ -175,6 +175,13 @@ def checks(found: Sequence[Check]) -> int:
     return 1 if any(check.required and not check.ok for check in found) else 0
 
 
+def jobs(path: Path, runs: Path) -> None:
+    """Where the jobs for the campaign runner are, and how it trains them."""
+    name, folder = (escape(shlex.quote(text)) for text in (f"@{path}", str(runs)))
+    out.print(f"{escape(str(path))} lists what PyTorch trains. Next:")
+    out.print(f"  python benchmarks/campaign.py {name} --out {folder}")
+
+
 def reproduction_event(kind: str, text: str) -> None:
     """What a reproduction does: a job, a line that it prints, or what went wrong."""
     styles = {"job": "[bold]{}[/]", "skip": "[yellow]left out[/]  {}", "note": "{}"}

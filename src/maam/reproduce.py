@@ -34,7 +34,7 @@ _FORMS = {
     "compiled": ("torch-compile-nchw", "torch-compile-nhwc"),
 }
 
-# Told of what happens: a kind (job, line, skip, fail, note) and a text.
+# Told of what happens: a kind (job, line, skip, note) and a text.
 Watch = Callable[[str, str], None]
 
 

@@ -12,15 +12,14 @@ from maam.paper.published import NAMES
 from maam.plots import agent_weights, draw_line, epoch_axis, save_figure
 
 
-def losses(report: Report, path: Path) -> bool:
+def losses(report: Report, path: Path) -> None:
     """Figure 2, redrawn: training loss against epoch; a band where there are several runs.
 
-    Returns:
-        False, and nothing is written, if no model of the figure was trained.
+    Nothing is written if no model of the figure was trained.
     """
     trained = [model for model in ("rnn", "mlp", "cnn", "maam") if tables_of(report, model)]
     if not trained:
-        return False
+        return
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     figure.suptitle("Training loss of different models (the paper's Figure 2, measured)")
     axes = figure.subplots()
@@ -37,16 +36,10 @@ def losses(report: Report, path: Path) -> bool:
     epoch_axis(axes, longest)
     axes.legend()
     save_figure(figure, path)
-    return True
 
 
-def scalars(report: Report, path: Path) -> bool:
-    """The agents' softmaxed weights in the first run of the paper's model.
-
-    Returns:
-        False, and nothing is written, if it was not trained.
-    """
-    for run in tables_of(report, "maam"):
+def scalars(report: Report, path: Path) -> None:
+    """The agents' softmaxed weights in the first run of the paper's model, if it was trained."""
+    for run in tables_of(report, "maam")[:1]:
         weights = enumerate(run["agent_weights"], start=1)
-        return agent_weights([{"epoch": e, "agent_weights": w} for e, w in weights], path)
-    return False
+        agent_weights([{"epoch": e, "agent_weights": w} for e, w in weights], path)

@@ -29,7 +29,6 @@ NAMES = {
 PARAMETERS = 2_300_000  # section 3.3: "only 2.3M parameters"
 SPEED = 1.3  # section 3.3: "30% faster training speed than traditional frameworks"
 FEWER = 0.2  # section 3.3: "reducing computational graph nodes by 20%"
-TRAINING_IMAGES, TEST_IMAGES = 50_000, 10_000  # section 4.1
 
 
 def accuracy(model: str) -> float:
