@@ -174,7 +174,7 @@ class ReproduceConfig(_Schema):
     """Where cifar10 lies; else MAAM_DATA, else the cache, else a download."""
 
     framework: Literal["auto", "mindspore", "torch"] = "auto"
-    """What trains, auto: as `maam train`; `cnn` is trained in the other one too, to compare."""
+    """What trains, auto: as `maam train`; `cnn` and `mlp` are trained in the other one too."""
 
     device: Device = "auto"
     """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""

@@ -2,57 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from maam.markdown import markdown_table
 from maam.paper import published, study
 from maam.paper.collect import Report, accuracy_of, select, spread, tables_of
-from maam.paper.plan import COLLAPSE, TABLE_2
+from maam.paper.plan import AGREEING, COLLAPSE, TABLE_2
 from maam.paper.published import NAMES
 from maam.paper.words import circumstances, counted, machines, percent, plus_minus, printed
 from maam.variants import describe_model
 
 # Table 2's ablations end at 25.5 to 32.0 %; chance is 10 %.
 COLLAPSED = (0.2, 0.35)
-AGREEING = 0.02  # two frameworks agree when the interval of their difference is within this
+CLOSE = 0.02  # two frameworks agree when the interval of their difference is within this
 
 
 def frameworks(report: Report) -> Iterator[str]:
     """Whether MindSpore and PyTorch reach the same accuracy."""
-    from scipy.stats import ttest_ind
-
-    theirs = select(report["runs"], part="twin")
-    ours = tables_of(report, theirs[0]["model"]) if theirs else []
-    if not ours:
+    twins = {
+        model: (tables_of(report, model), select(report["runs"], part="twin", model=model))
+        for model in AGREEING
+    }
+    both = {model: pair for model, pair in twins.items() if all(pair)}
+    if not both:
         yield "Not trained in both frameworks yet."
         return
-    samples = [[run["accuracy"] for run in runs] for runs in (ours, theirs)]
     yield markdown_table(
         ("Model", "Accuracy %", "Loss after the last epoch", "Trained"),
         (
             (
-                f"`{runs[0]['model']}`",
-                plus_minus(spread(accuracies)),
+                f"`{model}`",
+                plus_minus(spread([run["accuracy"] for run in runs])),
                 f"{spread([run['loss'][-1] for run in runs]).mean:.4f}",
                 circumstances(runs),
             )
-            for runs, accuracies in zip((ours, theirs), samples, strict=True)
+            for model, pair in both.items()
+            for runs in pair
         ),
     )
-    if min(map(len, samples)) < 2:
-        yield "One seed shows no noise between seeds to compare with."
-        return
-    gap = spread(samples[0]).mean - spread(samples[1]).mean
-    low, high = ttest_ind(*samples, equal_var=False).confidence_interval(0.95)
-    agree = low <= 0 <= high and max(-low, high) <= AGREEING
-    verdict = (
-        f"the two **agree**: the interval holds 0 and stays within {printed(AGREEING)} points"
-        if agree
-        else "that they agree is **not shown**"
-    )
-    yield (
-        f"The means differ by {percent(gap, signed=True)} points, with a 95 % interval of "
-        f"{percent(low, signed=True)} to {percent(high, signed=True)} (Welch's t-test): {verdict}."
+    for model, (ours, theirs) in both.items():
+        yield _agreement(model, *([run["accuracy"] for run in runs] for runs in (ours, theirs)))
+
+
+def _agreement(model: str, ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """Whether the accuracies over seeds come from one distribution, as far as they can tell."""
+    from scipy.stats import ttest_ind
+
+    if min(len(ours), len(theirs)) < 2:
+        return f"`{model}`: one seed shows no noise between seeds to compare with."
+    gap = spread(ours).mean - spread(theirs).mean
+    low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    verdict = "the two **differ** by more than the noise between seeds"
+    if low <= 0 <= high:
+        verdict = "seeds differ so much that agreement is **not shown**"
+        if max(-low, high) <= CLOSE:
+            verdict = (
+                f"the two **agree**: the interval holds 0 and stays within {printed(CLOSE)} points"
+            )
+    return (
+        f"`{model}`: the means differ by {percent(gap, signed=True)} points, with a 95 % interval "
+        f"of {percent(low, signed=True)} to {percent(high, signed=True)} (Welch's t-test): "
+        f"{verdict}."
     )
 
 
