@@ -40,8 +40,8 @@ def frameworks(report: Report) -> Iterator[str]:
             for runs in pair
         ),
     )
-    for model, (ours, theirs) in both.items():
-        yield _agreement(model, *([run["accuracy"] for run in runs] for runs in (ours, theirs)))
+    for model, pair in both.items():
+        yield _agreement(model, *([run["accuracy"] for run in runs] for runs in pair))
 
 
 def _agreement(model: str, ours: Sequence[float], theirs: Sequence[float]) -> str:
@@ -52,13 +52,14 @@ def _agreement(model: str, ours: Sequence[float], theirs: Sequence[float]) -> st
         return f"`{model}`: one seed shows no noise between seeds to compare with."
     gap = spread(ours).mean - spread(theirs).mean
     low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-    verdict = "the two **differ** by more than the noise between seeds"
-    if low <= 0 <= high:
+    if not low <= 0 <= high:
+        verdict = "the two **differ** by more than the noise between seeds"
+    elif max(-low, high) <= CLOSE:
+        verdict = (
+            f"the two **agree**: the interval holds 0 and stays within {printed(CLOSE)} points"
+        )
+    else:
         verdict = "seeds differ so much that agreement is **not shown**"
-        if max(-low, high) <= CLOSE:
-            verdict = (
-                f"the two **agree**: the interval holds 0 and stays within {printed(CLOSE)} points"
-            )
     return (
         f"`{model}`: the means differ by {percent(gap, signed=True)} points, with a 95 % interval "
         f"of {percent(low, signed=True)} to {percent(high, signed=True)} (Welch's t-test): "
