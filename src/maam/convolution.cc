@@ -1,5 +1,6 @@
 // Convolution in training, with both gradients: stride 1, odd square kernels, zero padding that
-// keeps the size, groups, no bias, NCHW, float32, widths that are whole vectors.
+// keeps the size, groups, no bias, NCHW, float32, widths that are whole vectors. A 1x1 kernel does not
+// care where rows end: there, whole maps are whole vectors.
 //
 //     y[n, o, i, j] = sum over c, a, b of w[o, c, a, b] * x[n, c, i + a - k / 2, j + b - k / 2]
 //
@@ -168,7 +169,7 @@ inline void correlate(const Sizes &s, const float *x, int64_t stride, const floa
 
 template <int K>
 void weight_gradient(const Sizes &s, const float *x, const float *dy, float *dw) {
-  constexpr int rows = K == 3 ? 3 : 1, width = kPieces * kLanes;
+  constexpr int rows = K == 3 ? 3 : 1, width = kPieces * kLanes, side = 8;
   const int64_t taps = s.in * K * K, plane = s.plane(), blocks = ratio_up(s.out, width);
   const int64_t parts = std::min(ratio_up(2 * cores(), s.groups), blocks);
   parallel(s.groups * parts, s.threads(K * K), [&](int64_t t) {
@@ -182,7 +183,12 @@ void weight_gradient(const Sizes &s, const float *x, const float *dy, float *dw)
         for (int64_t o = b * width; o < std::min((b + 1) * width, s.out); o += kLanes)
           transpose(dy + ((n * s.groups + g) * s.out + o) * plane, s.out - o, plane,
                     &turned[o - b * width], width);
-        for (int64_t c = 0; c < s.in; c++)
+        int64_t c = 0;
+        if constexpr (K == 1)  // several channels at once; they lie as rows of a kernel do
+          for (const Sizes line{1, 1, 1, 1, 1, plane}; c + side <= s.in; c += side)
+            correlate<1, side>(line, &padded.values[c * padded.channel], padded.channel,
+                               turned.data(), &sums[((b - first) * taps + c) * width]);
+        for (; c < s.in; c++)
           for (int64_t a = 0; a < K; a += rows)
             correlate<K, rows>(s, &padded.values[c * padded.channel + a * padded.stride],
                                padded.stride, turned.data(),
@@ -199,10 +205,13 @@ void weight_gradient(const Sizes &s, const float *x, const float *dy, float *dw)
 template <class Visit>
 int with_sizes(const int64_t *x, const int64_t *w, const Visit &visit) {
   const int64_t groups = x[1] / w[1];
-  const Sizes sizes{x[0], groups, w[1], w[0] / groups, x[2], x[3]};
+  Sizes sizes{x[0], groups, w[1], w[0] / groups, x[2], x[3]};
+  if (w[2] == 1 && sizes.plane() % kLanes == 0)
+    sizes.height = sizes.plane() / kLanes, sizes.width = kLanes;
   if (sizes.width % kLanes || w[2] != w[3] || sizes.batch * sizes.plane() < 1) return kBadSizes;
   return guarded([&] {
     switch (w[2]) {
+      case 1: return visit(sizes, std::integral_constant<int, 1>()), kDone;
       case 3: return visit(sizes, std::integral_constant<int, 3>()), kDone;
       case 5: return visit(sizes, std::integral_constant<int, 5>()), kDone;
       case 7: return visit(sizes, std::integral_constant<int, 7>()), kDone;

@@ -9,8 +9,8 @@ from mindspore import Tensor, float32, nn, ops
 from maam import native
 
 _SOURCE = Path(__file__).with_name("convolution.cc")
-_KERNELS = (3, 5, 7)
-_WIDTH = 16  # of a map: rows are whole vectors
+KERNELS = (1, 3, 5, 7)  # that it can
+VECTOR = 16  # numbers; a row of a map is whole vectors, for a 1x1 kernel a map is
 
 
 class Conv2d(nn.Conv2d):
@@ -40,21 +40,28 @@ class Conv2d(nn.Conv2d):
         super().__init__(
             in_channels, out_channels, kernel_size, group=groups, has_bias=bias, **same
         )
-        self.native = kernel_size in _KERNELS and native.usable(_SOURCE)
+        self.native = kernel_size in KERNELS and usable()
         if self.native:
             self.operator = operator()
 
     def construct(self, x: Tensor) -> Tensor:
-        if self.native and self.training and x.dtype == float32 and x.shape[3] % _WIDTH == 0:
+        line = x.shape[3] * (x.shape[2] if self.kernel_size == (1, 1) else 1)
+        if self.native and self.training and x.dtype == float32 and line % VECTOR == 0:
             maps = self.operator(x, self.weight)
             return self.bias_add(maps, self.bias) if self.has_bias else maps
         return super().construct(x)
 
 
+def usable() -> bool:
+    """Whether the operator is there and MindSpore computes on the CPU."""
+    return native.usable(_SOURCE)
+
+
 def operator() -> ops.Custom:
     """The operator: x (N, C, H, W), w (O, C / groups, k, k) -> (N, O, H, W), with gradients.
 
-    Both float32; W is a multiple of 16, k is 3, 5 or 7. Only where it is usable.
+    Both float32; k is 3, 5 or 7 and W a multiple of 16, or k is 1 and H * W is. Only where it is
+    usable.
     """
     _, library = native.library(_SOURCE)
 

@@ -37,7 +37,7 @@ def status() -> tuple[bool, str]:
 
     Builds them if need be, once, in seconds. Imports no framework.
     """
-    for source in sorted(Path(__file__).parent.glob("*.cc")):
+    for source in sorted(Path(__file__).parent.rglob("*.cc")):
         ready, detail = library(source)
         if not ready:
             return False, detail
