@@ -23,6 +23,7 @@ def count_macs(net: nn.Cell, image_shape: tuple[int, int, int]) -> int:
     import mindspore as ms
     from mindspore import nn
 
+    from maam.models.maamnet import LinearAgents
     from maam.module import AgentExcitation, AgentFusion
 
     total = 0
@@ -35,10 +36,12 @@ def count_macs(net: nn.Cell, image_shape: tuple[int, int, int]) -> int:
             total += cell.weight.size
         elif isinstance(cell, nn.LSTMCell):
             total += cell.weight_ih.size + cell.weight_hh.size
+        elif isinstance(cell, LinearAgents):
+            total += math.prod(cell.kernel().shape[1:]) * math.prod(output.shape[1:])
         elif isinstance(cell, (AgentFusion, AgentExcitation)):
             total += math.prod(inputs[0].shape[1:])
 
-    counted = (nn.Conv2d, nn.Dense, nn.LSTMCell, AgentFusion, AgentExcitation)
+    counted = (nn.Conv2d, nn.Dense, nn.LSTMCell, LinearAgents, AgentFusion, AgentExcitation)
     hooks = [
         cell.register_forward_hook(add)
         for _, cell in net.cells_and_names()

@@ -24,49 +24,8 @@ from mindspore import Parameter, Tensor, float32, nn, ops
 
 from maam import epilogue
 from maam.convolution import Conv2d
-from maam.variants import POOL, READINGS, agent_runs, check_agent, check_fusion, squeezed_width
-
-
-class NormReLU(nn.BatchNorm2d):
-    """BatchNorm, 2x2 max pooling if ``pool``, ReLU, and the weighted sum over agents if asked for.
-
-    Training in float32 uses the fused operator where there is one, all else the plain ones.
-
-    Shapes: (N, channels, H, W) -> the same, or (N, channels, H // 2, W // 2) with pooling; given
-    weights (A,), channels / A come out, see ``weighted_sum``.
-    """
-
-    def __init__(self, channels: int, pool: bool = False) -> None:
-        super().__init__(channels)
-        self.pool = nn.MaxPool2d(2, 2) if pool else nn.Identity()
-        self.relu = nn.ReLU()
-        self.one = Tensor([1.0], float32)
-        self.fused = epilogue.usable()
-        if self.fused:
-            self.operator = epilogue.operator(pool)
-
-    def construct(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
-        batch = self.use_batch_statistics is not False  # which is how MindSpore freezes norms
-        if self.fused and self.training and batch and x.dtype == float32:
-            weights = self.one if weights is None else weights
-            maps, mean, variance = self.operator(x, self.gamma, self.beta, weights)
-            count = x.shape[0] * x.shape[2] * x.shape[3]
-            variance = variance * (count / max(count - 1, 1))  # unbiased, as BatchNorm keeps it
-            ops.assign_sub(self.moving_mean, self.momentum * (self.moving_mean - mean))
-            ops.assign_sub(self.moving_variance, self.momentum * (self.moving_variance - variance))
-            return maps
-        maps = self.relu(self.pool(super().construct(x)))
-        return maps if weights is None else weighted_sum(maps, weights)
-
-
-def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
-    """Equation 2: (N, A * C, H, W), agent after agent, weights (A,) or (N, A) -> (N, C, H, W)."""
-    _, channels, height, width = maps.shape
-    agents = weights.shape[-1]
-    channels = channels // agents
-    stacked = maps.reshape(-1, agents, channels * height * width)
-    weights = weights.reshape(-1, 1, agents).astype(maps.dtype)
-    return ops.matmul(weights, stacked).reshape(-1, channels, height, width)
+from maam.layers import ConvNorm, NormReLU, weighted_sum
+from maam.variants import agent_layers, agent_runs, check_agent, check_fusion, squeezed_width
 
 
 class AgentBlock(nn.Cell):
@@ -108,19 +67,12 @@ class AgentBlock(nn.Cell):
         self.resolution = resolution
         self.pool = pool
         self.shrink = nn.AvgPool2d(resolution, resolution, pad_mode="same")
-        stages = READINGS[reading]
+        pool = pool and resolution == 1  # a coarse agent is small already: it never pools
         layers: OrderedDict[str, nn.Cell] = OrderedDict()
-        channels, groups, number = in_channels, 1, 0  # all agents read the same input
-        for index, stage in enumerate(stages):
-            if not isinstance(stage, int):
-                continue
-            number += 1
-            width = agents * max(1, out_channels // stage)
+        plan = agent_layers(in_channels, out_channels, reading, agents, pool)
+        for number, (channels, width, groups, pools) in enumerate(plan, 1):
             layers[f"conv{number}"] = Conv2d(channels, width, kernel_size, groups)
-            # A coarse agent is small already: it never pools.
-            pools = pool and resolution == 1 and stages[index + 1 : index + 2] == (POOL,)
             layers[f"norm{number}"] = NormReLU(width, pools)
-            channels, groups = width, agents
         self.layers = nn.SequentialCell(layers)
 
     def construct(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -131,14 +83,18 @@ class AgentBlock(nn.Cell):
         maps = layers[-1](maps, weights)
         if self.resolution == 1:
             return maps
-        _, channels, height, width = maps.shape
         halve = 2 if self.pool else 1
-        factor = self.resolution // halve
-        # Nearest enlargement as a tile, which every exporter knows; the last window may jut out.
-        pixels = maps.reshape(-1, channels, height, 1, width, 1)
-        large = ops.tile(pixels, (1, 1, 1, factor, 1, factor))
-        large = large.reshape(-1, channels, height * factor, width * factor)
-        return large[:, :, : x.shape[2] // halve, : x.shape[3] // halve]
+        return enlarge(maps, self.resolution // halve, x.shape[2] // halve, x.shape[3] // halve)
+
+
+def enlarge(maps: Tensor, factor: int, height: int, width: int) -> Tensor:
+    """Repeat each pixel ``factor`` x ``factor`` times, then cut to (N, C, height, width)."""
+    _, channels, rows, columns = maps.shape
+    # A tile, which every exporter knows.
+    pixels = maps.reshape(-1, channels, rows, 1, columns, 1)
+    large = ops.tile(pixels, (1, 1, 1, factor, 1, factor))
+    large = large.reshape(-1, channels, rows * factor, columns * factor)
+    return large[:, :, :height, :width]
 
 
 class AgentFusion(nn.Cell):
@@ -200,19 +156,14 @@ class AgentExcitation(nn.Cell):
         return weighted_sum(agents, self.weights(agents))
 
 
-class Reduce(nn.Cell):
+class Reduce(ConvNorm):
     """Feature compression (equation 3): 1x1 convolution, BatchNorm, ReLU.
 
     Shapes: (N, in_channels, H, W) -> (N, out_channels, H, W).
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, pad_mode="valid", has_bias=False)
-        self.norm = NormReLU(out_channels)
-
-    def construct(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        super().__init__(in_channels, out_channels, 1)
 
 
 class MAAM(nn.Cell):
@@ -257,6 +208,8 @@ class MAAM(nn.Cell):
         super().__init__()
         shapes = agent_runs(kernel_sizes, resolutions)
         check_fusion(fusion, reduce)
+        kernels, widths = tuple(kernel_sizes), (in_channels, out_channels)
+        self.arguments = (*widths, kernels, reading, pool, fusion, reduce, resolutions)
         self.agents = nn.CellList(
             [
                 AgentBlock(in_channels, out_channels, kernel, reading, count, pool, resolution)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from maam.errors import MaamError
 
@@ -21,7 +21,8 @@ READINGS: dict[str, tuple[int | str, ...]] = {
     "p3": (4, 1, POOL),
 }
 
-FUSIONS = ("learned", "fixed", "concat", "squeeze")
+SUMS = ("learned", "fixed")  # fusions that sum the agents with weights not of the image
+FUSIONS = (*SUMS, "concat", "squeeze")
 
 CHANNELS = 128  # C' of equation 4
 HIDDEN = 256  # d of equation 8
@@ -54,6 +55,10 @@ MAAM_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+# MAAMNet's agents, depthwise and dense: (rows, columns, dilation) of each
+AGENTS = ((3, 3, 1), (5, 5, 1), (3, 3, 2), (1, 1, 1))
+DENSE_AGENTS = ((3, 3, 1), (1, 3, 1), (3, 1, 1), (1, 1, 1))
+
 # Every model: name -> (description, file and class of its architecture, the class's own arguments)
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{
@@ -63,7 +68,75 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cnn": ("baseline: conv3-32, pool, conv3-64, pool, dense 128", "baselines.CNN", {}),
     "mlp": ("baseline: dense 512, dense 256", "baselines.MLP", {}),
     "rnn": ("baseline: an LSTM of 128 units over the rows", "baselines.RNN", {}),
+    "maamnet-nano": (
+        "MAAMNet with 80 thousand parameters",
+        "maamnet.MAAMNet",
+        {"stages": ((32, 2), (64, 3), (128, 3)), "agents": AGENTS},
+    ),
+    "maamnet-base": (
+        "MAAMNet with 2 million parameters",
+        "maamnet.MAAMNet",
+        {"stages": ((32, 0), (64, 2), (256, 2), (256, 2)), "agents": DENSE_AGENTS, "dense": True},
+    ),
+    "resnet8": (
+        "peer: ResNet-8 of MLPerf Tiny",
+        "peers.ResNet",
+        {"blocks": 1, "tiny": True},
+    ),
+    "resnet20": ("peer: ResNet-20 for CIFAR", "peers.ResNet", {"blocks": 3}),
+    "mobilenetv2-x0.5": (
+        "peer: MobileNetV2 for CIFAR, half as wide",
+        "peers.MobileNetV2",
+        {"width": 0.5},
+    ),
+    "mobilenetv2": ("peer: MobileNetV2 for CIFAR", "peers.MobileNetV2", {"width": 1}),
+    "shufflenetv2-x0.5": (
+        "peer: ShuffleNetV2 x0.5 for CIFAR",
+        "peers.ShuffleNetV2",
+        {"widths": (48, 96, 192)},
+    ),
 }
+
+# MobileNetV2's stages for CIFAR: expansion, channels, blocks, stride of the first block
+_MOBILENETV2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 1),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+class Layer(NamedTuple):
+    """A convolution of an agent block; 2x2 max pooling follows where ``pool`` says so."""
+
+    in_channels: int
+    out_channels: int
+    groups: int
+    pool: bool
+
+
+def agent_layers(
+    in_channels: int, out_channels: int, reading: str, agents: int, pool: bool
+) -> list[Layer]:
+    """The layers of ``agents`` agents side by side: they share the input and nothing else.
+
+    Args:
+        in_channels, out_channels, reading, agents: as ``AgentBlock`` has them.
+        pool: false leaves all pooling out.
+    """
+    layers: list[Layer] = []
+    stages = READINGS[reading]
+    channels, groups = in_channels, 1
+    for index, stage in enumerate(stages):
+        if isinstance(stage, int):
+            width = agents * max(1, out_channels // stage)
+            pools = pool and stages[index + 1 : index + 2] == (POOL,)
+            layers.append(Layer(channels, width, groups, pools))
+            channels, groups = width, agents
+    return layers
 
 
 def check_agent(
@@ -131,6 +204,34 @@ def agent_runs(
     return [(shape, len(list(run))) for shape, run in groupby(pairs)]
 
 
+def mobilenetv2_blocks(width: float) -> list[tuple[int, int, int, int]]:
+    """(in, hidden and out channels, stride) of each inverted residual of MobileNetV2.
+
+    The first block's input is the stem's output.
+
+    Args:
+        width: multiplies the channels, which are then rounded to multiples of 8.
+    """
+    channels, blocks = _of_eight(32 * width), []
+    for expansion, wide, count, stride in _MOBILENETV2:
+        out = _of_eight(wide * width)
+        for number in range(count):
+            blocks.append((channels, channels * expansion, out, stride if number == 0 else 1))
+            channels = out
+    return blocks
+
+
+def check_size(image_size: tuple[int, int], smallest: int) -> None:
+    """Check that an image has ``smallest`` pixels a side.
+
+    Raises:
+        ValueError: it has fewer.
+    """
+    height, width = image_size
+    if min(height, width) < smallest:
+        raise ValueError(f"images of {height}x{width} pixels are too small for this model")
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models that match a shell pattern, in the order of the table."""
     return [name for name in MODELS if fnmatch(name, pattern)]
@@ -166,6 +267,12 @@ def build_model(
         return build(num_classes, in_channels, image_size, **arguments)
     except ValueError as error:
         raise MaamError(f"--model {name}: {error}") from None
+
+
+def _of_eight(channels: float) -> int:
+    """The nearest multiple of 8, but at least 8, and no less than 90 % of ``channels``."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
 def _known(name: str) -> str:

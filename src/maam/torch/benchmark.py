@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from maam.torch.models.maamnet import LinearAgents
 from maam.torch.module import AgentExcitation, AgentFusion
 
 
@@ -29,6 +30,8 @@ def count_macs(net: nn.Module, image_shape: tuple[int, int, int]) -> int:
             total += module.weight.numel()
         elif isinstance(module, nn.LSTMCell):
             total += module.weight_ih.numel() + module.weight_hh.numel()
+        elif isinstance(module, LinearAgents):
+            total += math.prod(module.kernel().shape[1:]) * math.prod(output.shape[1:])
         elif isinstance(module, (AgentFusion, AgentExcitation)):
             total += math.prod(inputs[0].shape[1:])
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maam.variants import POOL, READINGS, agent_runs, check_agent, check_fusion, squeezed_width
+from maam.torch.layers import ConvNorm
+from maam.variants import agent_layers, agent_runs, check_agent, check_fusion, squeezed_width
 
 
 class AgentBlock(nn.Module):
@@ -57,38 +58,40 @@ class AgentBlock(nn.Module):
         check_agent(in_channels, out_channels, kernel_size, reading, agents, resolution)
         self.resolution = resolution
         self.pool = pool
-        stages = READINGS[reading]
+        pool = pool and resolution == 1  # a coarse agent is small already: it never pools
+        same = {"padding": kernel_size // 2, "bias": False}
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        channels, groups, number = in_channels, 1, 0  # all agents read the same input
-        for index, stage in enumerate(stages):
-            if not isinstance(stage, int):
-                continue
-            number += 1
-            width = agents * max(1, out_channels // stage)
-            layers[f"conv{number}"] = nn.Conv2d(
-                channels, width, kernel_size, padding=kernel_size // 2, groups=groups, bias=False
-            )
+        plan = agent_layers(in_channels, out_channels, reading, agents, pool)
+        for number, (channels, width, groups, pools) in enumerate(plan, 1):
+            layers[f"conv{number}"] = nn.Conv2d(channels, width, kernel_size, groups=groups, **same)
             layers[f"norm{number}"] = nn.BatchNorm2d(width)
-            # A coarse agent is small already: it never pools.
-            if pool and resolution == 1 and stages[index + 1 : index + 2] == (POOL,):
+            if pools:
                 layers[f"pool{number}"] = nn.MaxPool2d(2, 2)
             layers[f"relu{number}"] = nn.ReLU()
-            channels, groups = width, agents
         self.layers = nn.Sequential(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.resolution == 1:
             return self.layers(x)
-        # MindSpore's "same" pooling: windows that jut out, centred, average what they hold.
-        height, width = x.shape[2:]
-        down, right = -height % self.resolution, -width % self.resolution
-        padding = (right // 2, right - right // 2, down // 2, down - down // 2)
-        held = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), padding), self.resolution)
-        coarse = self.layers(F.avg_pool2d(F.pad(x, padding), self.resolution) / held)
+        coarse = self.layers(shrink(x, self.resolution))
         halve = 2 if self.pool else 1
-        factor = self.resolution // halve
-        large = F.interpolate(coarse, scale_factor=factor, mode="nearest")
-        return large[:, :, : height // halve, : width // halve]
+        return enlarge(coarse, self.resolution // halve, x.shape[2] // halve, x.shape[3] // halve)
+
+
+def shrink(x: Tensor, resolution: int) -> Tensor:
+    """Means of ``resolution`` x ``resolution`` windows, as MindSpore's "same" pooling takes them:
+    windows that jut out, centred, average what they hold.
+    """
+    height, width = x.shape[2:]
+    down, right = -height % resolution, -width % resolution
+    padding = (right // 2, right - right // 2, down // 2, down - down // 2)
+    held = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), padding), resolution)
+    return F.avg_pool2d(F.pad(x, padding), resolution) / held
+
+
+def enlarge(maps: Tensor, factor: int, height: int, width: int) -> Tensor:
+    """Repeat each pixel ``factor`` x ``factor`` times, then cut to (N, C, height, width)."""
+    return F.interpolate(maps, scale_factor=factor, mode="nearest")[:, :, :height, :width]
 
 
 class AgentFusion(nn.Module):
@@ -115,8 +118,12 @@ class AgentFusion(nn.Module):
         else:
             self.register_buffer("alpha", zeros, persistent=False)
 
+    def weights(self) -> Tensor:
+        """The weights, shape (num_agents,), which sum to 1."""
+        return self.alpha.softmax(-1)
+
     def forward(self, agents: Tensor) -> Tensor:
-        return weighted_sum(agents, self.alpha.softmax(0))
+        return weighted_sum(agents, self.weights())
 
 
 class AgentExcitation(nn.Module):
@@ -162,20 +169,14 @@ def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
     return total
 
 
-class Reduce(nn.Module):
+class Reduce(ConvNorm):
     """Feature compression (equation 3): 1x1 convolution, BatchNorm, ReLU.
 
     Shapes: (N, in_channels, H, W) -> (N, out_channels, H, W).
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.norm(self.conv(x)))
+        super().__init__(in_channels, out_channels, 1)
 
 
 class MAAM(nn.Module):
@@ -219,6 +220,8 @@ class MAAM(nn.Module):
         super().__init__()
         shapes = agent_runs(kernel_sizes, resolutions)
         check_fusion(fusion, reduce)
+        kernels, widths = tuple(kernel_sizes), (in_channels, out_channels)
+        self.arguments = (*widths, kernels, reading, pool, fusion, reduce, resolutions)
         self.agents = nn.ModuleList(
             [
                 AgentBlock(in_channels, out_channels, kernel, reading, count, pool, resolution)
