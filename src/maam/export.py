@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4  # largest difference of a logit, relative to the largest logit
 
 
-def export_onnx(net: nn.Cell, image_shape: tuple[int, int, int], path: Path) -> float:
+def export_onnx(
+    net: nn.Cell, image_shape: tuple[int, int, int], path: Path, reference: nn.Cell | None = None
+) -> float:
     """Write a network in inference mode as ONNX, opset 11, for any batch size.
 
     The input is ``image``, float32 (N, C, H, W); the output is ``logits``, float32 (N, K).
@@ -27,10 +29,12 @@ def export_onnx(net: nn.Cell, image_shape: tuple[int, int, int], path: Path) -> 
         net: a network for which ``set_train(False)`` holds.
         image_shape: (C, H, W).
         path: the file to write.
+        reference: what the file must compute; the network itself when None. Of a folded network,
+            the one before folding.
 
     Returns:
-        The largest difference between a logit of ONNX Runtime and one of MindSpore on random
-        images, relative to the largest logit.
+        The largest difference between a logit of ONNX Runtime and one of the reference in MindSpore
+        on random images, relative to the largest logit.
 
     Raises:
         MaamError: the exported file does not compute the same; nothing has been written then.
@@ -61,7 +65,7 @@ def export_onnx(net: nn.Cell, image_shape: tuple[int, int, int], path: Path) -> 
     onnx.checker.check_model(model)
 
     def logits_of(images: np.ndarray) -> np.ndarray:
-        return net(ms.Tensor(images)).asnumpy()
+        return (reference or net)(ms.Tensor(images)).asnumpy()
 
     return write_verified(model.SerializeToString(), logits_of, image_shape, path)
 

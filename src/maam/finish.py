@@ -33,7 +33,12 @@ def finish_run(job: Job, framework: Any, history: list[dict[str, Any]]) -> dict[
     scores = score(logits, split.labels, dataset.classes)
     height, width = preprocessing.size
     shape = (preprocessing.channels, height, width)
-    error = framework.export_onnx(net, shape, run / "model.onnx")
+    folded = framework.fuse(net)
+    error = framework.export_onnx(folded, shape, run / "model.onnx", net)
+    deployed = {
+        "parameters": framework.count_parameters(folded),
+        "macs": framework.count_macs(folded, shape),
+    }
 
     folder = run / "plots"
     folder.mkdir(exist_ok=True)
@@ -60,6 +65,7 @@ def finish_run(job: Job, framework: Any, history: list[dict[str, Any]]) -> dict[
         "metrics": {"split": "test" if split is dataset.test else "val", **scores},
         "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
+        "deployed": deployed,
         "export_error": error,
     }
     checkpoint.write_meta(run, meta)

@@ -116,11 +116,16 @@ def _facts(meta: Mapping[str, Any]) -> str:
     classes = meta.get("classes") or []
     names = ", ".join(plain(name) for name in classes[:100]) or UNKNOWN
     rest = f" and {len(classes) - 100} more, in `meta.json`" if len(classes) > 100 else ""
-    images = meta.get("images") or {}
+    images, deployed = meta.get("images") or {}, meta.get("deployed") or {}
     rows = [
         ("Model", plain(meta.get("model"))),
         ("Parameters", _count(meta.get("parameters"))),
         ("Multiply-accumulates per image", _count(meta.get("macs"))),
+        *(
+            (f"{name} of `model.onnx`, folded", _count(deployed.get(key)))
+            for key, name in (("parameters", "Parameters"), ("macs", "Multiply-accumulates"))
+            if deployed
+        ),
         ("Input", _size(meta)),
         (f"Classes ({len(classes)})", names + rest),
         ("Data", plain(meta.get("data"))),

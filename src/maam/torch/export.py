@@ -17,7 +17,12 @@ from maam.export import write_verified
 OPSET = 18
 
 
-def export_onnx(net: nn.Module, image_shape: tuple[int, int, int], path: Path) -> float:
+def export_onnx(
+    net: nn.Module,
+    image_shape: tuple[int, int, int],
+    path: Path,
+    reference: nn.Module | None = None,
+) -> float:
     """Write a network in inference mode as ONNX, opset 18, for any batch size.
 
     The input is ``image``, float32 (N, C, H, W); the output is ``logits``, float32 (N, K).
@@ -26,15 +31,18 @@ def export_onnx(net: nn.Module, image_shape: tuple[int, int, int], path: Path) -
         net: a network in inference mode.
         image_shape: (C, H, W).
         path: the file to write.
+        reference: what the file must compute; the network itself when None. Of a folded network,
+            the one before folding.
 
     Returns:
-        The largest difference between a logit of ONNX Runtime and one of PyTorch on random
-        images, relative to the largest logit.
+        The largest difference between a logit of ONNX Runtime and one of the reference in PyTorch
+        on random images, relative to the largest logit.
 
     Raises:
         MaamError: the exported file does not compute the same; nothing has been written then.
     """
     net = copy.deepcopy(net).cpu()
+    reference = net if reference is None else copy.deepcopy(reference).cpu()
     two = torch.zeros((2, *image_shape))  # of one image the exporter would make a constant
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -59,6 +67,6 @@ def export_onnx(net: nn.Module, image_shape: tuple[int, int, int], path: Path) -
 
     def logits_of(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return net(torch.from_numpy(images)).numpy()
+            return reference(torch.from_numpy(images)).numpy()
 
     return write_verified(content, logits_of, image_shape, path)
