@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from maam.doctor import checks as doctor  # noqa: F401
     from maam.errors import MaamError as MaamError
     from maam.evaluate import evaluate as evaluate
+    from maam.fuse import fuse as fuse
     from maam.models import create_model as create_model
     from maam.module import MAAM as MAAM
     from maam.module import AgentBlock as AgentBlock
@@ -43,6 +44,7 @@ _HOME = {
     "describe": "data.describe",
     "doctor": "doctor:checks",
     "load_model": "checkpoint",
+    "fuse": "fuse",
     "train": "train",
     "evaluate": "evaluate",
     "predict": "predict",
@@ -74,7 +76,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'maam' has no attribute {name!r}")
     home, _, attribute = _HOME[name].partition(":")
-    if home in ("module", "models") or name == "load_model":
+    if home in ("module", "models", "fuse") or name == "load_model":
         importlib.import_module("maam.frameworks").require("mindspore", f"maam.torch.{name}")
     value = getattr(importlib.import_module(f"maam.{home}"), attribute or name)
     globals()[name] = value

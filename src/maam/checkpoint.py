@@ -23,6 +23,7 @@ import numpy as np
 from maam.config import CONFIG
 from maam.errors import MaamError
 from maam.files import write_atomic
+from maam.folding import split_dense
 from maam.schema import (
     BaseModel,
     ConfigDict,
@@ -31,6 +32,7 @@ from maam.schema import (
     PositiveInt,
     ValidationError,
 )
+from maam.shipped import find_run
 
 if TYPE_CHECKING:
     from mindspore import Parameter, nn
@@ -51,7 +53,8 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[s
 
 
 def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what ``save_tensors`` wrote.
+    """Read what ``save_tensors`` wrote; where the fact ``merged`` tells the shapes of dense agents,
+    their kernels become agents again, see ``folding.split_dense``.
 
     Raises:
         MaamError: the file is missing, truncated, altered, or not written by maam.
@@ -71,7 +74,8 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise MaamError(f"{path} was not written by maam, or is damaged")
     if metadata.get("sha256") != _digest(tensors, text):
         raise MaamError(f"{path} is damaged: its checksum does not fit; restore it from a copy")
-    return tensors, json.loads(text)
+    facts = json.loads(text)
+    return split_dense(tensors, facts.get("merged", ())), facts
 
 
 def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:
@@ -188,7 +192,7 @@ def model_shape(meta: Mapping[str, Any]) -> tuple[str, int, int, tuple[int, int]
 
 
 def load_model(run: str | os.PathLike[str]) -> tuple[nn.Cell, dict[str, Any]]:
-    """The trained network of a run folder, ready for inference, and its facts.
+    """The trained network of a run folder or shipped model, ready for inference, and its facts.
 
     Either framework may have trained it; ``maam.torch.load_model`` gives it in PyTorch.
 
@@ -200,11 +204,30 @@ def load_model(run: str | os.PathLike[str]) -> tuple[nn.Cell, dict[str, Any]]:
     """
     from maam.models import create_model
 
-    meta = read_meta(Path(run))
+    run = find_run(run)
+    meta = read_meta(run)
     net = create_model(*model_shape(meta))
-    tensors, _ = load_tensors(Path(run) / BEST)
-    assign_tensors(net.get_parameters(), tensors, str(Path(run) / BEST))
+    if meta.get("fused"):
+        from maam.fuse import fuse
+
+        net = fuse(net)
+    tensors, _ = load_tensors(run / BEST)
+    set_weights(net, tensors, str(run / BEST))
     return net.set_train(False), meta
+
+
+def get_weights(net: nn.Cell) -> dict[str, np.ndarray]:
+    """Copies of all parameters and statistics by name."""
+    return read_tensors(net.get_parameters())
+
+
+def set_weights(net: nn.Cell, tensors: Mapping[str, np.ndarray], source: str) -> None:
+    """Set all parameters and statistics.
+
+    Raises:
+        MaamError: as ``check_tensors``; nothing has been changed then.
+    """
+    assign_tensors(net.get_parameters(), tensors, source)
 
 
 def new_run_folder(wanted: Path | None, data: str, model: str) -> Path:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter, validators
-from pydantic import BaseModel, ValidationError
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
 
 import maam
 from maam import console
-from maam.config import (
-    DataConfig,
-    EvaluateConfig,
-    PredictConfig,
-    ReproduceConfig,
-    TrainConfig,
-    explain,
-)
+from maam.commands import VERBS, Flags, given, write_json
+from maam.config import EvaluateConfig, PredictConfig, TrainConfig, explain
 from maam.display import Display
 from maam.errors import MaamError
-from maam.files import write_atomic
-from maam.signals import exit_on_termination, hold_signals
+from maam.shipped import shipped_run
+from maam.signals import hold_signals
 
 BAD_INPUT, INTERRUPTED = 2, 130
 INTERRUPTION = (
@@ -39,8 +32,6 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,  # run() says how to go on
 )
-Flags = Parameter(name="*")
-Size = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=512))]
 
 
 def main() -> None:
@@ -81,19 +72,10 @@ def run(arguments: list[str]) -> int:
     return BAD_INPUT
 
 
-def _given(config: BaseModel | None) -> dict[str, Any]:
-    """The options that were given on the command line, and only those."""
-    if config is None:
-        return {}
-    return {name: getattr(config, name) for name in config.model_fields_set}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomic(path, json.dumps(content, indent=1) + "\n")
-
-
 @app.command
 def train(
+    source: str | None = None,
+    /,
     *,
     recipe: Path | None = None,
     resume: Path | None = None,
@@ -105,19 +87,27 @@ def train(
 
         maam train
         maam train --data cifar10 --model maam --epochs 30
-        maam train --data photos/ --image-size 64 --ema 0.999
+        maam train photos/ --image-size 64 --ema 0.999
+        maam train photos/ --model maamnet-tiny --pretrained
         maam train --recipe recipes/maam-cifar10.toml --seed 1
         maam train --resume runs/cifar10-maam
 
     Parameters
     ----------
+    source
+        The same as --data.
     recipe
         A TOML file of options; flags given beside it override it.
     resume
         A run folder to go on with, exactly where its last finished epoch ended.
     """
+    options = given(config)
+    if source is not None:
+        if "data" in options:
+            raise MaamError(f"both {source} and --data {options['data']}: name the images once")
+        options["data"] = source
     with hold_signals(), Display() as display:
-        result = maam.train(recipe=recipe, resume=resume, watch=display, **_given(config))
+        result = maam.train(recipe=recipe, resume=resume, watch=display, **options)
     console.scores(result.scores, f"{result.run}")
     console.saved(result.run)
     return 0
@@ -125,9 +115,10 @@ def train(
 
 @app.command
 def evaluate(
-    run: Path,
+    run: Path | None = None,
     /,
     *,
+    model: str | None = None,
     json_: Annotated[Path | None, Parameter(name="--json")] = None,
     config: Annotated[EvaluateConfig | None, Flags] = None,
 ) -> int:
@@ -137,164 +128,55 @@ def evaluate(
 
         maam evaluate runs/digits-maam
         maam evaluate runs/digits-maam --split val --json scores.json
+        maam evaluate --model maamnet-tiny --data cifar10
 
     Parameters
     ----------
     run
         A run folder, as `maam train` makes it.
+    model
+        A model that comes with its weights, in place of a run.
     json_
         Write all scores and the confusion matrix to this file too.
     """
-    scores = maam.evaluate(run, **_given(config))
+    if (run is None) == (model is None):
+        raise MaamError("maam evaluate: name RUN, a run folder, or a --model with weights")
+    scores = maam.evaluate(run or shipped_run(str(model)), **given(config))
     if json_ is not None:
-        _write_json(json_, scores)
-    console.scores(scores, f"{run}, {scores['split']} split", per_class=True)
+        write_json(json_, scores)
+    console.scores(scores, f"{run or model}, {scores['split']} split", per_class=True)
+    if scores["other_copy"]:
+        console.note(f"scored on {scores['data_source']}; the model card has another copy of it")
     return 0
 
 
 @app.command
 def predict(
-    run: Path,
-    /,
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     config: Annotated[PredictConfig | None, Flags] = None,
 ) -> int:
-    """Classify image files with a trained run. Needs no training framework.
+    """Classify image files. Needs no training framework.
 
+    The first name may be a run folder, or a model that comes with its weights: then it answers.
     Exit code 1 says that some files could not be read; each is named.
 
     **Examples**
 
+        maam predict photo.jpg
         maam predict runs/digits-maam photo.jpg
         maam predict runs/digits-maam photos/ "more/**/*.png" --format csv
         find . -name "*.jpg" | maam predict runs/digits-maam - --format jsonl
 
     Parameters
     ----------
-    run
-        A run folder, as `maam train` makes it.
     files
         Image files, folders, patterns, or - for standard input: an image, or paths line by line.
     """
     for name in files:  # a lone - is standard input, and so a hyphen may lead
         if name.startswith("-") and name != "-" and not Path(name).exists():
             raise MaamError(f"unknown option {name}: see `maam predict --help`")
-    return console.predictions(run, files, config or PredictConfig())
+    return console.predictions(files, config or PredictConfig())
 
 
-@app.command
-def models(pattern: str = "*", /, *, data: Literal["rgb", "grey"] = "rgb", size: Size = 32) -> int:
-    """List the models with their parameters and multiply-accumulates.
-
-    **Examples**
-
-        maam models
-        maam models "maam*" --size 64
-
-    Parameters
-    ----------
-    pattern
-        A shell pattern of names.
-    data
-        Colour or grey images.
-    size
-        The side of the images in pixels.
-    """
-    console.models(pattern, 3 if data == "rgb" else 1, size)
-    return 0
-
-
-@app.command
-def data(
-    source: str,
-    /,
-    *,
-    json_: Annotated[Path | None, Parameter(name="--json")] = None,
-    config: Annotated[DataConfig | None, Flags] = None,
-) -> int:
-    """Describe images before training: classes, counts, sizes, unreadable files, duplicates.
-
-    **Examples**
-
-        maam data photos/
-        maam data cifar10 --json cifar10.json
-
-    Parameters
-    ----------
-    source
-        cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders.
-    json_
-        Write the description to this file too.
-    """
-    with Display() as display:
-        found = maam.describe(source, **_given(config), progress=display.download)
-    if json_ is not None:
-        _write_json(json_, found.to_dict())
-    console.description(found)
-    return 0
-
-
-@app.command
-def reproduce(
-    *,
-    quick: Annotated[bool, Parameter(negative="")] = False,
-    full: Annotated[bool, Parameter(negative="")] = False,
-    report: Annotated[bool, Parameter(negative="")] = False,
-    jobs: Path | None = None,
-    config: Annotated[ReproduceConfig | None, Flags] = None,
-) -> int:
-    """Regenerate the paper's tables and figure, with the paper's numbers beside ours.
-
-    Goes on where it stopped: finished trainings are kept, begun ones resumed. Exit code 1 says
-    that some trainings failed; each is named.
-
-    **Examples**
-
-        maam reproduce --quick
-        maam reproduce --full
-        maam reproduce --full --framework torch --epochs 30 --seeds 3 --jobs jobs
-
-    Parameters
-    ----------
-    quick
-        A few minutes: Tables 1 and 2 on 2,000 images, to see that all works.
-    full
-        The whole protocol: hours on a CPU.
-    report
-        Train nothing: report on the trainings that are finished.
-    jobs
-        Train nothing: write the recipes of what PyTorch trains to this folder, and jobs.txt for
-        benchmarks/campaign.py.
-    """
-    if quick == full:
-        raise MaamError("maam reproduce: give either --quick or --full")
-    scope = "quick" if quick else "full"
-    if jobs is not None:
-        from maam.reproduce import write_jobs
-
-        path = write_jobs(scope, jobs, **_given(config))
-        console.jobs(path, (config or ReproduceConfig()).runs)
-        return 0
-    with exit_on_termination():
-        found = maam.reproduce(
-            scope, train=not report, watch=console.reproduction_event, **_given(config)
-        )
-    return console.reproduction(*found)
-
-
-@app.command
-def doctor(*, data_dir: Path | None = None) -> int:
-    """Check this machine: versions, instruction set, devices, data, write access.
-
-    Exit code 1 says that something needed is missing; its line says what to do.
-
-    **Examples**
-
-        maam doctor
-
-    Parameters
-    ----------
-    data_dir
-        Where to look for data sets too.
-    """
-    return console.checks(maam.doctor(data_dir))
+for verb in VERBS:
+    app.command(verb)

@@ -20,7 +20,7 @@ Device = Literal["auto", "CPU", "CUDA", "Ascend"]
 SOURCES = ("cifar10", "fashion-mnist", "digits")  # data sets known by name
 
 # What a resumed run may change without changing what has been learned so far.
-RESUMABLE = frozenset({"data_dir", "device", "early_stopping", "epochs", "workers"})
+RESUMABLE = frozenset({"data_dir", "device", "early_stopping", "epochs", "teacher", "workers"})
 
 
 class _Schema(BaseModel):
@@ -54,6 +54,9 @@ class TrainConfig(DataConfig):
     model: str = "maam"
     """A name that `maam models` lists."""
 
+    pretrained: bool = Field(default=False, strict=True)
+    """Begin with the weights of this model that come with the package, and their normalisation."""
+
     limit: int | None = Field(default=None, ge=1)
     """Train on this many images only (a stratified choice): for quick trials."""
 
@@ -65,6 +68,9 @@ class TrainConfig(DataConfig):
 
     cutmix: float = Field(default=0.0, ge=0, le=100)
     """Alpha of CutMix, which pastes a box of another image; 0: off."""
+
+    mix_until: float = Field(default=1.0, gt=0, le=1)
+    """Part of the epochs in which mixup and cutmix work; after it images are left whole."""
 
     normalize: Literal["unit", "standard"] = "unit"
     """unit: pixels in [0, 1], as the paper; standard: then mean 0 and deviation 1 by channel."""
@@ -104,6 +110,16 @@ class TrainConfig(DataConfig):
 
     clip_norm: float = Field(default=0.0, ge=0)
     """Largest global norm of the gradient; 0: off."""
+
+    teacher: str = ""
+    """A run folder, or a model with shipped weights, whose answers are learned too
+    (distillation)."""
+
+    teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of the loss that compares with the teacher; the rest compares with the labels."""
+
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    """What logits are divided by before teacher and student are compared."""
 
     freeze: str = ""
     """Parameters not to train: shell patterns of names, comma-separated. Norms so named use their

@@ -16,6 +16,7 @@ from rich.table import Table
 from maam import frameworks
 from maam.config import PredictConfig
 from maam.errors import MaamError
+from maam.fuse_run import Costs, cost_rows
 from maam.predictions import exit_code, printable, render, save
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ def escape(text: str) -> str:
 def error(text: str) -> None:
     """One line on standard error."""
     err.print(f"[bold red]maam:[/] {escape(' '.join(text.split()))}")
+
+
+def note(text: str) -> None:
+    """A remark on standard error."""
+    err.print(f"[dim]{escape(text)}[/]")
 
 
 def saved(run: Path) -> None:
@@ -87,12 +93,15 @@ def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
     out.print(table)
 
 
-def predictions(run: Path, files: Sequence[str], config: PredictConfig) -> int:
+def predictions(names: Sequence[str], config: PredictConfig) -> int:
     """Classify files to the screen or a file; 1 if some could not be read."""
-    from maam.predict import predict
+    from maam.predict import choose_run, predict
 
+    run, files = choose_run(names)
     if not files:
         raise MaamError("no images given: name files, folders or patterns, or - for standard input")
+    if files is names:
+        note(f"{run.name} answers, which comes with maam; name a run folder first for your own")
     found = predict(run, files, config.top_k, config.batch_size)
     if config.output is not None:
         read, failed = save(found, config.format, config.output)
@@ -101,6 +110,19 @@ def predictions(run: Path, files: Sequence[str], config: PredictConfig) -> int:
     if failed:
         error(f"{failed} of {read + failed} images could not be read")
     return exit_code(read, failed)
+
+
+def folded(run: Path, costs: Costs) -> None:
+    """What folding has saved, and where the result lies."""
+    table = Table("", title="Folded", title_justify="left")
+    for name in ("before", "after"):
+        table.add_column(name, justify="right")
+    for row in cost_rows(costs):
+        table.add_row(*row)
+    out.print(table)
+    name = escape(shlex.quote(str(run)))
+    out.print(f"{name} takes the place of the run in:")
+    out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
 
 
 def models(pattern: str, channels: int, size: int) -> None:
@@ -112,15 +134,21 @@ def models(pattern: str, channels: int, size: int) -> None:
     if not names:
         raise MaamError(f"no model matches {pattern!r}: see `maam models`")
     table = Table("model", title=f"At {channels}x{size}x{size}, 10 classes", title_justify="left")
-    table.add_column("parameters", justify="right")
-    table.add_column("MACs (M)", justify="right")
+    for column in ("parameters", "deployed", "MACs (M)"):
+        table.add_column(column, justify="right")
     table.add_column("what it is")
     for name in names:
-        net = framework.create_model(name, 10, channels, (size, size))
-        parameters = framework.count_parameters(net)
-        macs = framework.count_macs(net, (channels, size, size)) / 1e6
-        table.add_row(name, f"{parameters:,}", f"{macs:,.1f}", describe_model(name))
+        try:
+            net = framework.create_model(name, 10, channels, (size, size))
+        except MaamError:  # the images are too small for it
+            table.add_row(name, "-", "-", "-", describe_model(name))
+            continue
+        folded = framework.fuse(net)
+        counts = (f"{framework.count_parameters(each):,}" for each in (net, folded))
+        macs = framework.count_macs(folded, (channels, size, size)) / 1e6
+        table.add_row(name, *counts, f"{macs:,.1f}", describe_model(name))
     out.print(table)
+    out.print("deployed: parameters once norms and agents are folded; the MACs are of that network")
 
 
 def description(found: Description) -> None:

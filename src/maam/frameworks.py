@@ -1,9 +1,10 @@
 """MindSpore or PyTorch: which one computes, and whether all it needs is installed.
 
 ``maam.mindspore`` and ``maam.torch`` offer the same functions: ``set_device``, ``set_seed``,
-``create_model``, ``load_model``, ``count_parameters``, ``count_macs``, ``freeze``, ``fit``,
-``compute_logits`` and ``export_onnx``. Training, evaluation and the end of a run call them on the
-module that ``use`` returns, and know nothing else about a framework.
+``create_model``, ``load_model``, ``get_weights``, ``set_weights``, ``count_parameters``,
+``count_macs``, ``freeze``, ``fit``, ``compute_logits``, ``fuse`` and ``export_onnx``. Training,
+evaluation and the end of a run call them on the module that ``use`` returns, and know nothing else
+about a framework.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from maam.data.transforms import Augmentation, Preprocessing
 from maam.errors import MaamError
 from maam.evaluate import loss_and_accuracy
 from maam.files import write_atomic
+from maam.pretrained import take_weights, teacher_facts
 from maam.recipe import resolve, to_toml
 from maam.report import read_history, write_history
 from maam.schedule import learning_rates
@@ -35,10 +36,10 @@ class Job:
         folder: where the run is written.
         dataset: the images.
         preprocessing: how pixels become numbers.
-        augmentation: how training images vary.
+        augmentation: how training images vary, before ``mix_until``.
         batch_size: images in a step; not more than there are.
         rates: the learning rate of every step, float32 (epochs * steps,).
-        net: the freshly initialised network, an ``nn.Cell`` or ``nn.Module``; frozen in part if
+        net: the network before training, an ``nn.Cell`` or ``nn.Module``; frozen in part if
             so configured.
         meta: the facts for ``meta.json``.
         watch: told of the plan, of steps and of epochs.
@@ -65,6 +66,11 @@ class Job:
         """What is scored after each epoch: validation images, or else a few training images."""
         val, train = self.dataset.val, self.dataset.train
         return val if len(val) else train.take(np.arange(self.batch_size))
+
+    def augmentation_in(self, epoch: int) -> Augmentation:
+        """How training images vary in an epoch."""
+        mixed = epoch < self.config.mix_until * self.config.epochs
+        return self.augmentation if mixed else replace(self.augmentation, mixup=0.0, cutmix=0.0)
 
     def new_net(self, create_model: Callable[..., Any]) -> Any:
         """Another network of the same shape."""
@@ -162,12 +168,15 @@ def check_begun(folder: Path, wanted: TrainConfig) -> bool:
         return False
     before = resolve({}, run=folder)
     for key in type(wanted).model_fields:
-        if key in {*RESUMABLE - {"epochs"}, "out"}:
+        if key in {*RESUMABLE - {"epochs", "teacher"}, "out"}:
             continue
-        if getattr(before, key) != getattr(wanted, key):
+        old, new = getattr(before, key), getattr(wanted, key)
+        if key == "teacher":  # it may lie elsewhere now; `prepare` looks at its weights
+            old, new = Path(old).name, Path(new).name
+        if old != new:
             raise MaamError(
-                f"{folder} was begun with {key} = {getattr(before, key)}, not "
-                f"{getattr(wanted, key)}: use another folder, or delete this one"
+                f"{folder} was begun with {key} = {old}, not {new}: use another folder, or delete "
+                "this one"
             )
     return True
 
@@ -187,10 +196,12 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
     device = framework.set_device(config.device, config.mode)
     framework.set_seed(config.seed)
     dataset = _load(config, watch)
+    net = _new_net(framework.create_model, config, dataset)
     preprocessing = Preprocessing.fit(dataset.train.images, config.normalize)
+    if config.pretrained:
+        preprocessing = take_weights(framework, net, config.model, preprocessing, dataset.classes)
     kind = dataset.augment if config.augment == "auto" else config.augment
     batch_size = min(config.batch_size, len(dataset.train))
-    net = _new_net(framework.create_model, config, dataset)
     height, width, channels = dataset.image_shape
     meta = {
         "format": checkpoint.FORMAT,
@@ -207,6 +218,8 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
         "config": config.model_dump(mode="json", exclude_none=True, exclude={"out"}),
         "environment": backend.environment(),
     }
+    if config.teacher:
+        meta["teacher"] = teacher_facts(config.teacher, dataset.classes, dataset.image_shape)
     framework.freeze(net, config.freeze)  # only now: a frozen parameter counts for the size too
     if resume is None:
         folder = checkpoint.new_run_folder(config.out, config.data, config.model)
@@ -220,6 +233,12 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
                 f"--resume {folder}: the images of {config.data} are not those it was trained on: "
                 "bring them back, or train anew"
             )
+        if before.get("teacher", {}).get("weights") != meta.get("teacher", {}).get("weights"):
+            raise MaamError(
+                f"--resume {folder}: --teacher is not the network it began to learn from"
+            )
+        if before.get("preprocessing") != json.loads(json.dumps(meta["preprocessing"])):
+            raise MaamError(f"--resume {folder}: it began with other --pretrained weights")
     return Job(
         config=config,
         folder=folder,

@@ -7,11 +7,13 @@ from typing import Any
 
 from mindspore import Parameter, Tensor, nn, ops
 
-from maam.checkpoint import assign_tensors, read_tensors
+from maam.checkpoint import assign_tensors, load_model, read_tensors
 from maam.data.pipeline import train_batches
+from maam.data.transforms import Preprocessing
 from maam.job import Job
 from maam.models import create_model
 from maam.module import AgentFusion
+from maam.pretrained import renormalisation
 from maam.state import TrainingState
 from maam.step import compute_logits, make_optimizer, make_train_step
 
@@ -35,7 +37,8 @@ def fit(job: Job) -> list[dict[str, Any]]:
         lambda found, what: assign_tensors(parameters, found, what),
     )
     job.resume(state)
-    train_step = make_train_step(net, optimizer, config, average)
+    teacher = _Teacher(job) if config.teacher else None
+    train_step = make_train_step(net, optimizer, config, average, teacher)
     while state.epoch < config.epochs and not job.stalled(state):
         epoch = state.epoch
         net.set_train(True)
@@ -43,7 +46,7 @@ def fit(job: Job) -> list[dict[str, Any]]:
             dataset.train,
             job.preprocessing,
             job.batch_size,
-            job.augmentation,
+            job.augmentation_in(epoch),
             (config.seed, epoch),
             config.workers,
         )
@@ -74,6 +77,21 @@ def agent_weights(net: nn.Cell) -> list[list[float]]:
     cells = [cell for _, cell in net.cells_and_names() if isinstance(cell, AgentFusion)]
     learned = [cell.alpha for cell in cells if isinstance(cell.alpha, Parameter)]
     return [ops.softmax(alpha, -1).asnumpy().round(6).tolist() for alpha in learned]
+
+
+class _Teacher(nn.Cell):
+    """The network to learn from, for images that are normalised as the student's."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.net, meta = load_model(job.config.teacher)
+        theirs = Preprocessing.from_dict(meta["preprocessing"])
+        self.factor, self.summand = map(Tensor, renormalisation(job.preprocessing, theirs))
+        for parameter in self.net.get_parameters():  # a graph wants names that differ
+            parameter.name = f"teacher.{parameter.name}"
+
+    def construct(self, images: Tensor) -> Tensor:
+        return self.net(images * self.factor + self.summand)
 
 
 def _average_of(job: Job) -> nn.Cell:

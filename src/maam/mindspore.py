@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from maam.backend import set_device, set_seed
 from maam.benchmark import count_macs, count_parameters
-from maam.checkpoint import load_model
+from maam.checkpoint import get_weights, load_model, set_weights
 from maam.export import export_onnx
+from maam.fuse import fuse
 from maam.loop import fit
 from maam.models import create_model
 from maam.step import compute_logits, freeze
@@ -18,7 +19,10 @@ __all__ = [
     "export_onnx",
     "fit",
     "freeze",
+    "fuse",
+    "get_weights",
     "load_model",
     "set_device",
     "set_seed",
+    "set_weights",
 ]

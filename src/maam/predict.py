@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from maam.checkpoint import META, read_meta
+from maam.checkpoint import BEST, META, read_meta
+from maam.config import CONFIG
 from maam.data.images import UnreadableImage, decode, fit, to_rgb
 from maam.data.transforms import Preprocessing
 from maam.errors import MaamError
 from maam.evaluate import softmax
-from maam.inputs import Item, find_images
+from maam.inputs import STDIN, Item, find_images
 from maam.predictions import Prediction
+from maam.shipped import default_run, find_run
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -46,12 +49,12 @@ class Classifier:
 
     @classmethod
     def load(cls, run: str | os.PathLike[str]) -> Classifier:
-        """The classifier of a run folder, from its ``meta.json`` and ``model.onnx``.
+        """The classifier of a run folder or shipped model: ``meta.json`` and ``model.onnx``.
 
         Raises:
             MaamError: no run folder, or the two files are damaged or do not fit together.
         """
-        run = Path(run)
+        run = find_run(run)
         if not run.is_dir():
             what = "is a file, not a folder" if run.exists() else "does not exist"
             raise MaamError(f"{run} {what}: name a run folder, as `maam train` makes it")
@@ -154,6 +157,33 @@ def predict(
     if isinstance(inputs, Source):
         inputs = [inputs]
     return _stream(classifier, find_images(inputs, stdin), top_k, batch_size)
+
+
+def choose_run(names: Sequence[str]) -> tuple[Path, Sequence[str]]:
+    """Which network answers, and for which images.
+
+    Args:
+        names: images, perhaps with a run folder or a shipped model's name before them.
+
+    Returns:
+        The run folder, or else that of the shipped model that answers by default, and the images.
+
+    Raises:
+        MaamError: the first name is none of these.
+    """
+    default = default_run()
+    if not names and default:
+        return default, names
+    if not names:
+        raise MaamError("no run folder given: name one, as `maam train` makes it, then images")
+    first = find_run(names[0])
+    if any((first / file).is_file() for file in (META, CONFIG, BEST)):
+        return first, names[1:]
+    pattern = names[0] == STDIN or glob.has_magic(names[0])
+    if default is None or not (first.exists() or pattern):
+        what = "is no run folder" if first.exists() else "does not exist"
+        raise MaamError(f"{first} {what}: name a run folder, as `maam train` makes it")
+    return default, names
 
 
 def _open_session(path: Path) -> InferenceSession:

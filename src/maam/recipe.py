@@ -26,8 +26,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise MaamError(f"{path} is not TOML: {error}") from None
     for key, value in options.items():
-        if isinstance(value, bool):  # which pydantic would take for 0 or 1
-            raise MaamError(f"{path}: {key}: no option is true or false")
+        if isinstance(value, bool) and key != "pretrained":  # pydantic would take it for 0 or 1
+            raise MaamError(f"{path}: {key} is neither true nor false")
     make_config(TrainConfig, options, source=str(path))
     return options
 
@@ -72,12 +72,14 @@ def _with_framework(config: TrainConfig) -> TrainConfig:
 
 
 def absolute(options: dict[str, Any]) -> dict[str, Any]:
-    """The options with absolute paths to images, so that they hold in any working directory."""
+    """The options with absolute paths, so that they hold in any working directory."""
     found = dict(options)
     if (data := options.get("data")) and data not in SOURCES:
         found["data"] = os.path.abspath(os.path.expanduser(data))
-    if data_dir := options.get("data_dir"):
-        found["data_dir"] = os.path.abspath(os.path.expanduser(data_dir))
+    for key in ("data_dir", "teacher"):
+        path = os.path.expanduser(options.get(key) or "")
+        if path and (key == "data_dir" or os.path.isdir(path)):  # else a shipped teacher's name
+            found[key] = os.path.abspath(path)
     return found
 
 
@@ -86,6 +88,7 @@ def to_toml(config: BaseModel) -> str:
     lines = []
     for key, value in config.model_dump(mode="json", exclude_none=True).items():
         text = _toml_string(value) if isinstance(value, str) else repr(value)
+        text = text.lower() if isinstance(value, bool) else text
         lines.append(f"{key} = {text}")
     return "\n".join(lines) + "\n"
 

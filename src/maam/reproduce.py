@@ -11,14 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from maam import frameworks
+from maam import frameworks, latency
 from maam.backend import environment
 from maam.config import ReproduceConfig, TrainConfig, make_config
 from maam.data import load_dataset
 from maam.errors import MaamError
 from maam.files import locked, make_folder, write_atomic
 from maam.job import check_begun
-from maam.paper import inference, page
+from maam.paper import page
 from maam.paper.collect import Report, Run, is_finished, read_run, select
 from maam.paper.cost_claims import cost_claims
 from maam.paper.plan import Row, plan, write_recipe
@@ -228,7 +228,7 @@ def _report(
         "trainings": {"planned": len(runs) + len(problems), "finished": len(runs)},
         "problems": problems,
         "environment": environment(),
-        "inference": inference.measure(models),
+        "inference": latency.measure(models),
         "speed": _speed(config.results / "framework_speed.json"),
         "nodes": _nodes(config.results / "graph_nodes.json"),
         "runs": runs,

@@ -54,7 +54,11 @@ def make_optimizer(net: nn.Cell, config: TrainConfig, rates: np.ndarray) -> nn.O
 
 
 def make_train_step(
-    net: nn.Cell, optimizer: nn.Optimizer, config: TrainConfig, average: Sequence[Parameter] = ()
+    net: nn.Cell,
+    optimizer: nn.Optimizer,
+    config: TrainConfig,
+    average: Sequence[Parameter] = (),
+    teacher: nn.Cell | None = None,
 ) -> Callable:
     """One training step: (images, labels, rate) -> (mean loss, number of correct answers).
 
@@ -63,8 +67,9 @@ def make_train_step(
     Args:
         net: the network, float32 (N, C, H, W) -> logits (N, K).
         optimizer: updates the trainable parameters of ``net``.
-        config: label smoothing, clipping, decay, averaging, precision and mode.
+        config: label smoothing, distillation, clipping, decay, averaging, precision and mode.
         average: one parameter per parameter of ``net``, updated to their moving average.
+        teacher: the network to learn from too, in inference mode.
     """
     amp = config.precision == "amp"
     forward_net = ms.amp.auto_mixed_precision(net, "O2") if amp else net
@@ -75,10 +80,15 @@ def make_train_step(
     decayed = ParameterTuple([p for p in net.trainable_params() if decays(p)])
     decoupled = config.weight_decay if config.optimizer == "adamw" else 0.0
     clip_norm, ema = config.clip_norm, config.ema
+    weight, temperature = config.teacher_weight, config.temperature
 
     def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = forward_net(images).astype(ms.float32)
-        return loss_function(logits, labels) * scale, logits
+        loss = loss_function(logits, labels)
+        if teacher is not None:
+            targets = ops.stop_gradient(teacher(images))
+            loss = (1 - weight) * loss + weight * distillation_loss(logits, targets, temperature)
+        return loss * scale, logits
 
     differentiate = ms.value_and_grad(forward, None, optimizer.parameters, has_aux=True)
 
@@ -108,6 +118,24 @@ def make_train_step(
         return loss, correct
 
     return step if config.mode == "eager" else ms.jit(step)
+
+
+def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """The mean Kullback-Leibler divergence KL(teacher || student) of softened answers.
+
+    It is multiplied by the squared temperature, so that its gradients keep their size.
+
+    Args:
+        logits: of the student (N, K).
+        targets: logits of the teacher (N, K).
+        temperature: what both are divided by.
+
+    Source: Hinton et al. 2015, arXiv 1503.02531.
+    """
+    found = ops.log_softmax(logits / temperature, 1)
+    wanted = ops.log_softmax(targets / temperature, 1)
+    each = (ops.exp(wanted) * (wanted - found)).sum(1)
+    return temperature**2 * each.mean()
 
 
 def compute_logits(

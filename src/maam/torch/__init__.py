@@ -9,8 +9,9 @@ from __future__ import annotations
 from maam.backend import limit_onednn
 from maam.torch.backend import set_device, set_seed
 from maam.torch.benchmark import count_macs, count_parameters
-from maam.torch.checkpoint import load_model
+from maam.torch.checkpoint import get_weights, load_model, set_weights
 from maam.torch.export import export_onnx
+from maam.torch.fuse import fuse
 from maam.torch.loop import fit
 from maam.torch.models import create_model
 from maam.torch.module import MAAM, AgentBlock, AgentFusion, Reduce
@@ -28,9 +29,12 @@ __all__ = [
     "export_onnx",
     "fit",
     "freeze",
+    "fuse",
+    "get_weights",
     "load_model",
     "set_device",
     "set_seed",
+    "set_weights",
 ]
 
 limit_onednn(False)  # before PyTorch computes anything

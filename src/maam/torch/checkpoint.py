@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from maam.checkpoint import BEST, check_tensors, load_tensors, model_shape, read_meta
+from maam.shipped import find_run
 from maam.torch.backend import place
 from maam.torch.models import create_model
 
@@ -68,8 +68,22 @@ def assign_tensors(
             target.copy_(torch.from_numpy(np.array(arrays[name])))
 
 
+def get_weights(net: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of all parameters and statistics by name."""
+    return read_tensors(named_tensors(net))
+
+
+def set_weights(net: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Set all parameters and statistics.
+
+    Raises:
+        MaamError: as ``assign_tensors``; nothing has been changed then.
+    """
+    assign_tensors(named_tensors(net), arrays, source)
+
+
 def load_model(run: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained network of a run folder, ready for inference, and its facts.
+    """The trained network of a run folder or shipped model, ready for inference, and its facts.
 
     Either framework may have trained it. The network is on the device of ``set_device``.
 
@@ -79,8 +93,13 @@ def load_model(run: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     Raises:
         MaamError: it is no run folder, or its weights are damaged or of another model.
     """
-    meta = read_meta(Path(run))
+    run = find_run(run)
+    meta = read_meta(run)
     net = create_model(*model_shape(meta))
-    arrays, _ = load_tensors(Path(run) / BEST)
-    assign_tensors(named_tensors(net), arrays, str(Path(run) / BEST))
+    if meta.get("fused"):
+        from maam.torch.fuse import fuse
+
+        net = fuse(net)
+    arrays, _ = load_tensors(run / BEST)
+    set_weights(net, arrays, str(run / BEST))
     return place(net).eval(), meta

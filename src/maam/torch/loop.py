@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from maam.data.transforms import Preprocessing
 from maam.job import Job
+from maam.pretrained import renormalisation
 from maam.state import TrainingState
 from maam.torch.backend import current_device, place
-from maam.torch.checkpoint import assign_tensors, named_tensors, read_tensors
+from maam.torch.checkpoint import assign_tensors, load_model, named_tensors, read_tensors
 from maam.torch.models import create_model
 from maam.torch.module import AgentFusion
 from maam.torch.pipeline import train_batches
@@ -49,13 +51,15 @@ def fit(job: Job) -> list[dict[str, Any]]:
     job.resume(state)
     images = torch.from_numpy(job.dataset.train.images).to(device)
     labels = torch.from_numpy(job.dataset.train.labels).long().to(device)
-    train_step = make_train_step(net, optimizer, config)
+    teacher = _teacher(job) if config.teacher else None
+    train_step = make_train_step(net, optimizer, config, teacher)
     while state.epoch < config.epochs and not job.stalled(state):
         epoch = state.epoch
         set_training(net)
         key = (config.seed, epoch)
+        augmentation = job.augmentation_in(epoch)
         batches = train_batches(
-            images, labels, job.preprocessing, job.batch_size, job.augmentation, key
+            images, labels, job.preprocessing, job.batch_size, augmentation, key
         )
         total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         seen, start = 0, time.perf_counter()
@@ -86,6 +90,17 @@ def agent_weights(net: nn.Module) -> list[list[float]]:
     fusions = [module for module in net.modules() if isinstance(module, AgentFusion)]
     learned = [fusion.alpha for fusion in fusions if isinstance(fusion.alpha, nn.Parameter)]
     return [alpha.detach().softmax(0).cpu().numpy().round(6).tolist() for alpha in learned]
+
+
+def _teacher(job: Job) -> Callable[[Tensor], Tensor]:
+    """The network to learn from, for images that are normalised as the student's."""
+    net, meta = load_model(job.config.teacher)
+    theirs = Preprocessing.from_dict(meta["preprocessing"])
+    factor, summand = (
+        torch.from_numpy(array).to(current_device())
+        for array in renormalisation(job.preprocessing, theirs)
+    )
+    return lambda images: net(images * factor + summand)
 
 
 def _average_of(job: Job) -> nn.Module:

@@ -59,7 +59,10 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
 
 
 def make_train_step(
-    net: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    teacher: Callable[[Tensor], Tensor] | None = None,
 ) -> Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]:
     """One training step: (images, labels, rate) -> (mean loss, number of correct answers).
 
@@ -69,11 +72,13 @@ def make_train_step(
     Args:
         net: the network in training mode, float32 (N, C, H, W) -> logits (N, K).
         optimizer: updates the trainable parameters of ``net``.
-        config: label smoothing, clipping, precision and mode.
+        config: label smoothing, distillation, clipping, precision and mode.
+        teacher: gives the logits to learn too, by a network in inference mode.
     """
     forward = _compiled(net) if config.mode == "graph" else net
     parameters = list(net.parameters())
     amp, smoothing = config.precision == "amp", config.label_smoothing
+    weight = config.teacher_weight
 
     def step(images: Tensor, labels: Tensor, rate: float) -> tuple[Tensor, Tensor]:
         for group in optimizer.param_groups:
@@ -82,6 +87,10 @@ def make_train_step(
         with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
             logits = forward(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        if teacher is not None:
+            with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+                targets = teacher(images)
+            loss = torch.lerp(loss, distillation_loss(logits, targets, config.temperature), weight)
         loss.backward()
         if config.clip_norm > 0:
             nn.utils.clip_grad_norm_(parameters, config.clip_norm)
@@ -90,6 +99,22 @@ def make_train_step(
         return loss.detach(), (logits.detach().argmax(1) == answers).sum()
 
     return step
+
+
+def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """The mean Kullback-Leibler divergence KL(teacher || student) of softened answers.
+
+    It is multiplied by the squared temperature, so that its gradients keep their size.
+
+    Args:
+        logits: of the student (N, K).
+        targets: logits of the teacher (N, K).
+        temperature: what both are divided by.
+
+    Source: Hinton et al. 2015, arXiv 1503.02531.
+    """
+    found, wanted = (F.log_softmax(z.float() / temperature, 1) for z in (logits, targets))
+    return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
 
 
 def _compiled(net: nn.Module) -> Callable[[Tensor], Tensor]:
