@@ -24,7 +24,7 @@ lint: .venv/installed
 	$(BIN)/pyright
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 clean:
 	rm -rf .venv demo

@@ -18,7 +18,7 @@ from PIL import Image
 import maam
 from maam.cli import app, run
 
-VERBS = ("train", "evaluate", "predict", "models", "data", "reproduce", "doctor")
+VERBS = ("train", "evaluate", "predict", "models", "data", "reproduce", "doctor", "fuse")
 QUICK = ("--limit", "128", "--epochs", "2", "--model", "maam", "--seed", "1")
 
 

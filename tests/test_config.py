@@ -68,7 +68,7 @@ def test_a_resumed_run_keeps_its_options(tmp_path):
         ("zzzzzzzzz = 3", "unknown option 'zzzzzzzzz': see"),
         ("epochs = 0", "epochs: .*greater than or equal to 1"),
         ("optimizer = 'lion'", "optimizer: .*'adam'"),
-        ("epochs = true", "epochs: no option is true or false"),
+        ("epochs = true", "epochs is neither true nor false"),
         ("epochs = ", "is not TOML"),
         ("[train]\nepochs = 3", "unknown option 'train'"),
     ],

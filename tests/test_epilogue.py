@@ -18,8 +18,8 @@ from mindspore import Tensor, nn, ops
 
 from maam import MAAM, epilogue, native
 from maam.config import TrainConfig
+from maam.layers import NormReLU
 from maam.models import create_model
-from maam.module import NormReLU
 from maam.schedule import learning_rates
 from maam.step import make_optimizer, make_train_step
 
@@ -235,7 +235,7 @@ import os, sys
 cores = sorted(os.sched_getaffinity(0))
 os.sched_setaffinity(0, cores[: int(sys.argv[1])])
 import maam, hashlib, mindspore as ms, numpy as np
-from maam.module import NormReLU
+from maam.layers import NormReLU
 x = ms.Tensor(np.random.default_rng(0).standard_normal((8, 64, 16, 16)).astype(np.float32))
 norm = NormReLU(64, pool=True).set_train(True)
 for result in (norm(x), ms.grad(norm)(x)):

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tiny_run import make_meta, make_network
 
 import maam
-from maam import MaamError
+from maam import MaamError, latency
 from maam.cli import run
 from maam.config import ReproduceConfig, TrainConfig, make_config
 from maam.files import locked
-from maam.paper import inference, page, study
+from maam.paper import page, study
 from maam.paper.claim import FAILS, HOLDS, PENDING, UNTESTED
 from maam.paper.collect import METRICS, Spread, seed_noise, spread
 from maam.paper.cost_claims import cost_claims
@@ -92,7 +92,7 @@ def options(tmp_path_factory):
 @pytest.fixture(scope="module")
 def full(options):
     patch = pytest.MonkeyPatch()
-    patch.setattr("maam.paper.inference.ROUNDS", 1)
+    patch.setattr("maam.latency.ROUNDS", 1)
     yield maam.reproduce("full", **options)
     patch.undo()
 
@@ -284,7 +284,7 @@ def test_the_page_tells_all(full, options):
 
 
 def test_a_finished_reproduction_trains_nothing(options, monkeypatch):
-    monkeypatch.setattr("maam.paper.inference.ROUNDS", 1)
+    monkeypatch.setattr("maam.latency.ROUNDS", 1)
     monkeypatch.setattr(subprocess, "Popen", None)
     told = []
     found = maam.reproduce("full", watch=lambda kind, text: told.append(kind), **options)
@@ -327,7 +327,7 @@ def test_memory_is_the_models_and_not_the_parents(tmp_path):
     """A child's ``ru_maxrss`` begins with its parent's, which is large once MindSpore is in."""
     model = tmp_path / "model.onnx"
     model.write_bytes(make_network(weights=np.ones((3, 2_000_000))))  # 24 MB
-    found = inference.measure({"large": model})["large"]
+    found = latency.measure({"large": model})["large"]
     assert 24 < found["memory_mib"] < 200
     assert found["size_mib"] == pytest.approx(22.9, abs=0.1)
 
@@ -338,7 +338,7 @@ def one_row(tmp_path, monkeypatch):
     digits = {"data": "digits", "model": "mlp", "framework": "mindspore", "epochs": 1}
     row = Row("tables", "mlp-1e", "", digits, (0,))
     monkeypatch.setattr(sys.modules["maam.reproduce"], "plan", lambda scope, config: [row])
-    monkeypatch.setattr("maam.paper.inference.ROUNDS", 1)
+    monkeypatch.setattr("maam.latency.ROUNDS", 1)
     return row, {name: tmp_path / name for name in ("runs", "results", "docs")}
 
 
@@ -413,7 +413,7 @@ def test_bad_folders_are_one_line(one_row, change, message, capsys):
 
 
 def test_other_images_are_not_mixed_in(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(inference, "measure", lambda models: {})
+    monkeypatch.setattr(latency, "measure", lambda models: {})
     runs = tmp_path / "runs"
     shutil.copytree(options["runs"], runs)
     for name, change in (
@@ -451,7 +451,7 @@ def test_quick_or_full(flags, capsys):
 
 
 def test_a_damaged_result_is_named(options, tmp_path, monkeypatch):
-    monkeypatch.setattr("maam.paper.inference.measure", lambda models: {})
+    monkeypatch.setattr("maam.latency.measure", lambda models: {})
     (tmp_path / "graph_nodes.json").write_text("{")
     with pytest.raises(MaamError, match=r"graph_nodes.json is damaged"):
         maam.reproduce("full", **{**options, "results": tmp_path})

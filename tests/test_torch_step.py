@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 import torch
-from both_frameworks import same_weights
+from both_frameworks import COMPARED, same_weights
 from mindspore import Tensor, nn
 
 from maam import step as mindspore_step
@@ -15,11 +15,10 @@ from maam.config import TrainConfig
 from maam.torch import step as torch_step
 from maam.torch.checkpoint import named_tensors
 from maam.torch.checkpoint import read_tensors as read_torch
-from maam.variants import list_models
 
 SIZE, CLASSES, BATCH = (12, 8), 5, 6
 # `maam` stands for the other numbers of agents; their gradients are compared below.
-STEPPED = [name for name in list_models() if name not in ("maam-a2", "maam-a4", "maam-a6")]
+STEPPED = [name for name in COMPARED if name not in ("maam-a2", "maam-a4", "maam-a6")]
 OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 1e-2},
     "adam": {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 1e-2},
@@ -72,7 +71,7 @@ def assert_close(found, expected, tolerance):
         assert np.abs(found[name] - expected[name]).max() <= tolerance * largest, name
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", COMPARED)
 def test_gradients_are_the_same(name, rng):
     net, other = same_weights(name, CLASSES, 3, SIZE)
     images, labels = make_batch(rng)

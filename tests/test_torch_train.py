@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -165,6 +166,23 @@ def test_both_loops_take_the_same_steps(tmp_path):
         assert np.array_equal(other_best[key], other_last[f"ema.{key}"])
         # The average has stayed behind the weights.
         assert np.abs(best[key] - last[key]).max() > 0.05 * np.abs(last[key] - start).max(), key
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_images_are_mixed_until_the_last_epochs(name, tmp_path, monkeypatch):
+    framework = frameworks.use(name)
+    loop = sys.modules[framework.fit.__module__]
+    seen, train_batches = [], loop.train_batches
+
+    def watched(*arguments):
+        for images, labels in train_batches(*arguments):
+            seen.append(labels.ndim)
+            yield images, labels
+
+    monkeypatch.setattr(loop, "train_batches", watched)
+    options = {"data": "digits", "limit": 64, "model": "mlp", "cutmix": 1.0, "mix_until": 0.6}
+    maam.train(**options, framework=name, epochs=3, out=tmp_path / "run")
+    assert seen == [2, 2, 1]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")

@@ -1,0 +1,301 @@
+"""Folding: the same logits from a smaller network, whatever the module is made of."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+import pytest
+import torch
+from both_frameworks import randomise, same_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mindspore import Tensor, nn
+from torch import nn as torch_nn
+from torch.nn import functional as F
+
+import maam
+import maam.mindspore
+import maam.torch
+from maam import latency
+from maam.checkpoint import load_tensors, read_meta, save_tensors
+from maam.cli import run
+from maam.export import export_onnx
+from maam.folding import merge_dense
+from maam.fuse import FoldedMAAM
+from maam.fuse_run import fuse_run
+from maam.models.maamnet import AgentLayer
+from maam.torch.checkpoint import named_tensors
+from maam.torch.models.maamnet import AgentLayer as TorchAgentLayer
+from maam.variants import DENSE_AGENTS, FUSIONS, READINGS, list_models
+
+MODELS = list_models("maam*")
+
+
+def outputs(nets, images):
+    """What MindSpore's and PyTorch's network make of images."""
+    net, other = nets
+    with torch.inference_mode():
+        theirs = other.eval()(torch.from_numpy(images)).numpy()
+    return net.set_train(False)(Tensor(images)).asnumpy(), theirs
+
+
+def assert_same(found, expected):
+    assert np.abs(expected).max() > 1e-3
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
+
+
+def values(net):
+    """Copies of all parameters of either framework, by name."""
+    if isinstance(net, torch_nn.Module):
+        return {name: t.detach().numpy().copy() for name, t in named_tensors(net).items()}
+    return {p.name: p.asnumpy().copy() for p in net.get_parameters()}
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    kernels=st.lists(st.sampled_from([1, 3, 5, 7]), min_size=1, max_size=6),
+    reading=st.sampled_from(list(READINGS)),
+    pool=st.booleans(),
+    fusion=st.sampled_from(FUSIONS),
+    reduce=st.booleans(),
+    coarse=st.booleans(),
+    channels=st.tuples(st.integers(1, 3), st.integers(1, 5)),
+    size=st.tuples(st.integers(2, 9), st.integers(2, 9)),
+    seed=st.integers(0, 99),
+)
+def test_a_folded_module_computes_the_same(
+    kernels, reading, pool, fusion, reduce, coarse, channels, size, seed
+):
+    resolutions = [1, 2, 4, 1, 2, 2][: len(kernels)] if coarse else None
+    reduce = reduce or fusion == "concat"
+    options = (channels[0], channels[1], kernels, reading, pool, fusion, reduce, resolutions)
+    net, other = maam.MAAM(*options), maam.torch.MAAM(*options)
+    randomise(net, other, seed)
+    images = np.random.default_rng(seed).normal(size=(2, channels[0], *size)).astype(np.float32)
+    folded, folded_other = maam.fuse(net), maam.torch.fuse(other)
+    for before, after in zip(
+        outputs((net, other), images), outputs((folded, folded_other), images), strict=True
+    ):
+        assert after.shape == before.shape
+        assert np.abs(after - before).max() <= 1e-4 * max(1, np.abs(before).max())
+    assert_equal(values(folded_other), values(folded))
+
+
+@pytest.fixture(params=MODELS)
+def pair(request):
+    """A model in both frameworks, same random weights and BatchNorm statistics, 2x8x9."""
+    return same_weights(request.param, 3, 2, (8, 9))
+
+
+def test_every_model_folds_and_stays_as_it_was(pair, rng):
+    images = rng.normal(size=(3, 2, 8, 9)).astype(np.float32)
+    before = [values(net) for net in pair]
+    expected = outputs(pair, images)
+    pair[0].set_train(True)
+    pair[1].train()
+    folded = maam.fuse(pair[0]), maam.torch.fuse(pair[1])
+    assert (folded[0].training, folded[1].training) == (False, False)
+    assert (pair[0].training, pair[1].training) == (True, True)
+    for found, wanted in zip(outputs(folded, images), expected, strict=True):
+        assert_same(found, wanted)
+    for net, wanted, small in zip(pair, before, folded, strict=True):
+        assert_equal(values(net), wanted)
+        assert not [name for name in values(small) if "norm" in name or "alpha" in name]
+    for found, wanted in zip(outputs(pair, images), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_names_are_the_same_in_both_frameworks_and_folding_twice_changes_nothing(pair):
+    once = maam.fuse(pair[0]), maam.torch.fuse(pair[1])
+    twice = maam.fuse(once[0]), maam.torch.fuse(once[1])
+    assert_equal(values(once[1]), values(once[0]))
+    for first, second in zip(once, twice, strict=True):
+        assert first is not second
+        assert_equal(values(second), values(first))
+    assert {p.name for p in once[0].get_parameters()} == {
+        name for name, _ in once[0].parameters_and_names()
+    }
+
+
+def test_a_compiled_network_folds_too(rng):
+    """Its copy must not run the graph that was compiled for it."""
+    net, _ = same_weights("maam-k135", 3, 1, (6, 6))
+    images = Tensor(rng.normal(size=(2, 1, 6, 6)).astype(np.float32))
+    ms.set_context(mode=ms.GRAPH_MODE)
+    expected = net.set_train(False)(images).asnumpy()
+    folded = maam.fuse(net)
+    for parameter in net.get_parameters():  # nothing is shared
+        ms.ops.assign(parameter, parameter * 0)
+    assert_same(folded(images).asnumpy(), expected)
+
+
+def test_modules_inside_any_network_are_folded(rng):
+    inner = {"kernel_sizes": (1, 3), "reading": "p1"}
+    net = nn.SequentialCell(
+        nn.Conv2d(1, 2, 3, pad_mode="pad", padding=1, has_bias=True),
+        nn.SequentialCell(maam.MAAM(2, 4, **inner), maam.MAAM(4, 3, pool=False)),
+    )
+    other = torch_nn.Sequential(
+        torch_nn.Conv2d(1, 2, 3, padding=1),
+        torch_nn.Sequential(maam.torch.MAAM(2, 4, **inner), maam.torch.MAAM(4, 3, pool=False)),
+    )
+    randomise(net, other, 1)
+    images = rng.normal(size=(2, 1, 6, 6)).astype(np.float32)
+    folded = maam.fuse(net), maam.torch.fuse(other)
+    assert sum(isinstance(cell, FoldedMAAM) for _, cell in folded[0].cells_and_names()) == 2
+    assert_equal(values(folded[1]), values(folded[0]))
+    for found, wanted in zip(outputs(folded, images), outputs((net, other), images), strict=True):
+        assert_same(found, wanted)
+
+
+@pytest.mark.parametrize("name", ["maam", "maam-multires", "maam-squeeze"])
+def test_the_folded_network_is_exported(name, tmp_path):
+    net, other = same_weights(name, 3, 1, (8, 12))
+    assert export_onnx(maam.fuse(net), (1, 8, 12), tmp_path / "mindspore.onnx") < 1e-5
+    assert (
+        maam.torch.export_onnx(maam.torch.fuse(other), (1, 8, 12), tmp_path / "torch.onnx") < 1e-5
+    )
+
+
+def test_what_folding_saves():
+    """Norms become biases, and the weights of equation 2 no longer multiply anything."""
+    nets = same_weights("maam", 10, 3, (8, 8))
+    for framework, net in zip((maam.mindspore, maam.torch), nets, strict=True):
+        pair = net, framework.fuse(net)
+        parameters = [framework.count_parameters(each) for each in pair]
+        macs = [framework.count_macs(each, (3, 8, 8)) for each in pair]
+        assert parameters[0] - parameters[1] == 3 * 64 + 3 * 128 + 128 + 3
+        assert macs[0] - macs[1] == 3 * 128 * 4 * 4
+
+
+def normed(maps, affine, norm):
+    statistics = norm.running_mean.double(), norm.running_var.double()
+    return F.batch_norm(maps, *statistics, *affine)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    agents=st.lists(
+        st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3, 7]), st.integers(1, 3)),
+        min_size=1,
+        max_size=4,
+    ),
+    dense=st.booleans(),
+    halve=st.booleans(),
+    channels=st.tuples(st.integers(1, 3), st.integers(1, 4)),
+    size=st.tuples(st.integers(2, 9), st.integers(2, 9)),
+    seed=st.integers(0, 99),
+)
+def test_linear_agents_are_one_convolution(agents, dense, halve, channels, size, seed):
+    """Square, oblong, dilated, depthwise and dense agents, each convolved by itself."""
+    inputs, width = channels if dense else channels[:1] * 2
+    layers = (
+        AgentLayer(inputs, width, agents, dense, halve),
+        TorchAgentLayer(inputs, width, agents, dense, halve),
+    )
+    randomise(*layers, seed)
+    images = np.random.default_rng(seed).normal(size=(2, inputs, *size)).astype(np.float32)
+    with torch.inference_mode():
+        x, linear, norm = torch.from_numpy(images).double(), layers[1].agents, layers[1].norm
+        total, first = torch.zeros(()), 0
+        for weight, (rows, columns, dilation) in zip(linear.fusion.weights(), agents, strict=True):
+            kernel = linear.taps[..., first : first + rows * columns].double()
+            first += rows * columns
+            padding = [dilation * (rows // 2), dilation * (columns // 2)]
+            kernel, groups = kernel.unflatten(2, (rows, columns)), 1 if dense else inputs
+            stride = 2 if halve and not dense else 1
+            total = total + weight * F.conv2d(x, kernel, None, stride, padding, dilation, groups)
+        if dense:
+            total = F.conv2d(total, linear.compression.double()[:, :, None, None])
+        total = normed(total, [t.double() for t in (norm.weight, norm.bias)], norm)
+        expected = F.relu(F.max_pool2d(total, 2) if halve and dense else total).numpy()
+    folded = maam.fuse(layers[0]), maam.torch.fuse(layers[1])
+    for found in (*outputs(layers, images), *outputs(folded, images)):
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
+    assert_equal(values(folded[1]), values(folded[0]))
+    assert values(folded[0]).keys() == {"conv.weight", "conv.bias"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "macs"),
+    [("maamnet-nano", 70_218, 11_400_448), ("maamnet-base", 1_976_842, 151_882_240)],
+)
+def test_what_is_deployed(name, parameters, macs):
+    net = maam.torch.fuse(maam.torch.create_model(name))
+    assert maam.torch.count_parameters(net) == parameters
+    assert maam.torch.count_macs(net, (3, 32, 32)) == macs
+
+
+def test_dense_agents_are_stored_as_one_kernel(tmp_path, rng):
+    net, again = (maam.torch.create_model("maamnet-base") for _ in range(2))
+    arrays = maam.torch.get_weights(net)
+    stored = merge_dense(arrays, DENSE_AGENTS)
+    assert stored["blocks.0.agents.kernel"].shape == (64, 32, 3, 3)
+    assert sum(map(np.size, stored.values())) < 0.6 * sum(map(np.size, arrays.values()))
+    save_tensors(tmp_path / "file", stored, {"merged": DENSE_AGENTS})
+    maam.torch.set_weights(again, load_tensors(tmp_path / "file")[0], "file")
+    images = torch.from_numpy(rng.random((2, 3, 32, 32), np.float32))
+    with torch.inference_mode():
+        expected, found = (each.eval()(images).numpy() for each in (net, again))
+    assert_same(found, expected)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of MAAMNet on digits."""
+    out = tmp_path_factory.mktemp("runs") / "nano"
+    options = {"data": "digits", "model": "maamnet-nano", "limit": 64, "epochs": 1}
+    return maam.train(**options, batch_size=32, out=out).run
+
+
+@pytest.mark.parametrize("framework", ["mindspore", "torch"])
+def test_a_folded_run_takes_the_place_of_the_run(trained, framework, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(latency, "ROUNDS", 1)
+    assert run(["fuse", str(trained), "--framework", framework, "--out", "small"]) == 0
+    assert "Milliseconds per image" in capsys.readouterr().out
+    small, whole = tmp_path / "small", read_meta(trained)
+    meta = read_meta(small)
+    assert meta["fused"]
+    assert meta["parameters"] < whole["parameters"]
+    scores, expected = maam.evaluate(small), maam.evaluate(trained)
+    assert scores["confusion"] == expected["confusion"]
+    assert scores["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    digit = np.full((8, 8), 99, np.uint8)
+    (ours,), (theirs,) = maam.predict(small, [digit]), maam.predict(trained, [digit])
+    assert ours.classes == theirs.classes
+    assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-5)
+
+
+def test_what_can_not_be_folded_says_why(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(latency, "ROUNDS", 1)
+    folder, _ = fuse_run(trained, tmp_path / "small")
+    for arguments, words in (
+        ([str(folder)], "is folded already"),
+        ([str(trained), "--out", str(folder)], "exists already"),
+        ([str(tmp_path)], "is not a run folder"),
+    ):
+        assert run(["fuse", *arguments]) == 2
+        assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_layer_used_twice_stays_where_it_is(rng):
+    relu = nn.ReLU()
+    net = nn.SequentialCell(relu, relu, maam.MAAM(3, 3, pool=False)).set_train(False)
+    x = Tensor(rng.random((1, 3, 8, 8), dtype=np.float32))
+    folded = maam.fuse(net)
+    assert [type(cell) for cell in folded] == [nn.ReLU, nn.ReLU, FoldedMAAM]
+    assert_same(folded(x).asnumpy(), net(x).asnumpy())
+
+
+@pytest.mark.parametrize("mode", ["graph", "eager"])
+def test_linear_agents_train_in_mixed_precision(mode, tmp_path):
+    options = {"data": "digits", "model": "maamnet-nano", "limit": 64, "epochs": 1, "mode": mode}
+    maam.train(**options, batch_size=32, precision="amp", out=tmp_path / "run")
