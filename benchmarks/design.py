@@ -1,0 +1,204 @@
+"""What makes a small network good: short trainings of equal budget, a row each.
+
+Trains each try on 45,000 images of CIFAR-10 and scores it on the 5,000 held out; no choice is made
+by test images. All in PyTorch, bfloat16, with the options of ``BUDGET`` but for what a try changes.
+
+    python benchmarks/design.py                    # train what is not trained yet, then report
+    python benchmarks/design.py agents-3 relu-sum  # these only
+    python benchmarks/design.py --report           # results/design.json, docs/design-notes.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import design_forms
+import design_muon
+import torch
+from design_tries import NANO, TRIES
+from torch import nn
+
+import maam
+import maam.torch
+from maam import backend
+from maam.checkpoint import META
+from maam.errors import MaamError
+from maam.files import write_atomic
+from maam.latency import measure
+from maam.markdown import markdown_table
+from maam.report import read_history
+from maam.torch import loop, step
+from maam.torch.export import export_onnx
+from maam.torch.models.maamnet import MAAMNet
+from maam.variants import AGENTS, DENSE_AGENTS, MODELS
+
+ROOT = Path(__file__).parents[1]
+IMAGE = (3, 32, 32)
+BUDGET: dict[str, Any] = {
+    "data": "cifar10",
+    "framework": "torch",
+    "precision": "amp",
+    "epochs": 5,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "weight_decay": 5e-4,
+    "schedule": "triangular",
+    "warmup_epochs": 1,
+    "label_smoothing": 0.1,
+    "augment": "crop-flip",
+    "normalize": "standard",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tries", nargs="*", metavar="TRY", help="; ".join(TRIES))
+    parser.add_argument("--seeds", default="0", help="commas between them")
+    parser.add_argument("--runs", type=Path, default=Path("runs/design"))
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--data-dir", type=Path)
+    given = parser.parse_args()
+    if unknown := set(given.tries) - set(TRIES):
+        parser.error(f"no such try: {min(unknown)}")
+    try:
+        for name in () if given.report else given.tries or TRIES:
+            for seed in given.seeds.split(","):
+                train(name, int(seed), given.runs, given.data_dir)
+    except MaamError as error:
+        parser.error(str(error))
+    rows = collect(given.runs)
+    if not rows:
+        parser.error(f"--runs {given.runs}: no finished training there")
+    content = {"budget": BUDGET, "environment": backend.environment(), "tries": rows}
+    write_atomic(ROOT / "results" / "design.json", json.dumps(content, indent=1) + "\n")
+    write_atomic(ROOT / "docs" / "design-notes.md", notes(content))
+    for row in rows:
+        print(f"{row['name']:20} {row['accuracy']:.2f} {row['latency_ms']:.2f} ms")
+
+
+def register(name: str) -> str:
+    """The name under which ``create_model`` finds what a try trains."""
+    attempt = TRIES[name]
+    if attempt.model:
+        return attempt.model
+    if attempt.stages:
+        agents = DENSE_AGENTS if attempt.dense else AGENTS
+        form = {"stages": attempt.stages, "agents": agents, "dense": attempt.dense}
+        MODELS["design"] = (attempt.text, "maamnet.MAAMNet", form)
+        return "design"
+    sys.modules["maam.torch.models.design"] = design_forms
+    form = {**attempt.form} if attempt.dense else {"stages": NANO, **attempt.form}
+    MODELS["design"] = (attempt.text, f"design.{'Dense' if attempt.dense else 'Net'}", form)
+    return "design"
+
+
+def train(name: str, seed: int, runs: Path, data_dir: Path | None) -> None:
+    """Train one try, or go on with it, unless that has been done."""
+    folder = runs / f"{name}-seed-{seed}"
+    if (folder / "README.md").exists():
+        return
+    options = {**BUDGET, **TRIES[name].options, "model": register(name), "seed": seed}
+    loop.make_optimizer = (design_muon if TRIES[name].muon else step).make_optimizer
+    begun = (folder / META).exists()
+    given: dict[str, Any] = {"resume": folder} if begun else {**options, "out": folder}
+    result = maam.train(**given, data_dir=data_dir)
+    accuracy = result.history[-1]["val_accuracy"]
+    print(f"{name} seed {seed}: {100 * accuracy:.2f} % of the held-out images", flush=True)
+
+
+def collect(runs: Path) -> list[dict[str, Any]]:
+    """A row for each try that was trained: accuracy over seeds, size, latency."""
+    rows, models = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, attempt in TRIES.items():
+            found = sorted(runs.glob(f"{name}-seed-*"))
+            histories = [read_history(run) for run in found if (run / "README.md").exists()]
+            if not histories:
+                continue
+            last = [100 * history[-1]["val_accuracy"] for history in histories]
+            speed = [row["images_per_second"] for history in histories for row in history]
+            net = maam.torch.create_model(register(name))
+            models[name] = Path(folder) / f"{name}.onnx"
+            export_onnx(net.eval(), IMAGE, models[name])
+            parameters, macs = cost(net)
+            rows.append(
+                {
+                    "name": name,
+                    "group": attempt.group,
+                    "text": attempt.text,
+                    "options": dict(attempt.options),
+                    "seeds": len(last),
+                    "accuracy": round(mean(last), 2),
+                    "deviation": round(stdev(last), 2) if len(last) > 1 else None,
+                    "parameters": parameters,
+                    "macs": macs,
+                    "images_per_second": round(mean(speed)),
+                }
+            )
+        latencies = measure(models)
+    return [{**row, "latency_ms": latencies[row["name"]]["latency_ms"]} for row in rows]
+
+
+def notes(report: Mapping[str, Any]) -> str:
+    """docs/design-notes.md: a table for each question, a line a try."""
+    budget, facts, rows = report["budget"], report["environment"], report["tries"]
+    found = {row["name"]: row for row in rows}
+    base, noise = found.get("base"), ""
+    if base and base["deviation"]:
+        noise = f"; the base with {base['seeds']} seeds varies by {base['deviation']:.2f}"
+    parts = [
+        "# What was tried for MAAMNet",
+        f"Written by `python benchmarks/design.py`, from results/design.json. Every line is a "
+        f"training of {budget['epochs']} epochs on 45,000 images of CIFAR-10, scored on the 5,000 "
+        f"that are held out of the training images (%{noise}); no choice was made by test images. "
+        f"What is not said is alike: PyTorch {facts['torch']} in bfloat16 on {facts['cpu']}, "
+        f"{budget['optimizer']} {budget['learning_rate']:g}, batch {budget['batch_size']}, weight "
+        f"decay {budget['weight_decay']:g}, label smoothing {budget['label_smoothing']:g}. Latency "
+        "is of one image in ONNX Runtime on one thread; parameters and multiply-accumulates (MACs) "
+        "are counted after folding.",
+    ]
+    for group in dict.fromkeys(row["group"] for row in rows):
+        reference = found.get("dense" if group == "Base" else "base")
+        parts += [
+            f"## {group}",
+            markdown_table(
+                ("What", "Accuracy %", "Against the base", "Seeds", "Parameters", "MACs (M)", "ms"),
+                (_line(row, reference) for row in rows if row["group"] == group),
+            ),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(row: Mapping[str, Any], base: Mapping[str, Any] | None) -> tuple[str, ...]:
+    spread = f" ± {row['deviation']:.2f}" if row["deviation"] is not None else ""
+    options = ", ".join(f"{key} {value}" for key, value in row["options"].items())
+    return (
+        row["text"] + (f" ({options})" if options and row["group"] != "Training" else ""),
+        f"{row['accuracy']:.2f}{spread}",
+        f"{row['accuracy'] - base['accuracy']:+.2f}" if base and base is not row else "-",
+        str(row["seeds"]),
+        f"{row['parameters']:,}",
+        f"{row['macs'] / 1e6:.2f}",
+        f"{row['latency_ms']:.3f}",
+    )
+
+
+def cost(net: nn.Module) -> tuple[int, int]:
+    """Parameters and multiply-accumulates, folded."""
+    if isinstance(net, MAAMNet):
+        net = maam.torch.fuse(net)
+        return maam.torch.count_parameters(net), maam.torch.count_macs(net, IMAGE)
+    with torch.inference_mode():
+        return design_forms.deployed_cost(net, IMAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""MAAMNet beside its peers: accuracy against parameters, multiply-accumulates and latency.
+
+    python benchmarks/campaign.py recipes/resnet8.toml:0,1,2 recipes/maamnet-nano.toml:0,1,2
+    python benchmarks/peers.py runs/campaign
+
+Takes the finished runs of ``campaign.py`` or ``maam train``, RECIPE-seed-SEED each, and writes
+results/peers.json, docs/comparison.md and docs/comparison.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from campaign import SCORES
+from matplotlib.figure import Figure
+
+import maam.torch
+from maam import backend, checkpoint
+from maam.errors import MaamError
+from maam.files import write_atomic
+from maam.latency import measure
+from maam.markdown import markdown_table
+from maam.plots import COLOURS, DPI
+
+ROOT = Path(__file__).parents[1]
+
+
+class Published(NamedTuple):
+    """Figures of others, on the original CIFAR-10."""
+
+    name: str
+    parameters: float  # millions
+    macs: float | None  # millions
+    accuracy: float  # %
+    source: str
+
+
+ZOO = "https://github.com/chenyaofo/pytorch-cifar-models"
+PUBLISHED = (
+    Published("ResNet-8 (MLPerf Tiny)", 0.078, 12.5, 87.0, "https://github.com/mlcommons/tiny"),
+    Published("Tiniest", 0.098, 44, 94.4, "https://github.com/xvel/cifar10-tiniest"),
+    Published("ResNet-20", 0.27, 40.8, 92.60, ZOO),
+    Published("ShuffleNetV2 x0.5", 0.35, 10.9, 90.13, ZOO),
+    Published("ResNet-32", 0.47, 69.1, 93.53, ZOO),
+    Published("MobileNetV2 x0.5", 0.70, 28.0, 92.88, ZOO),
+    Published("ResNet-56", 0.86, 125.8, 94.37, ZOO),
+    Published("ShuffleNetV2 x1", 1.26, 45.0, 92.98, ZOO),
+    Published("MobileNetV2 x1", 2.24, 88.0, 93.79, ZOO),
+    Published("MAAM, the paper", 2.3, None, 87.0, "the paper's Table 1"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of run folders")
+    given = parser.parse_args()
+    try:
+        report = collect(given.runs)
+    except MaamError as error:
+        print(f"peers: {error}", file=sys.stderr)
+        sys.exit(2)
+    write_atomic(ROOT / "results" / "peers.json", json.dumps(report, indent=1) + "\n")
+    write_atomic(ROOT / "docs" / "comparison.md", page(report))
+    write_atomic(ROOT / "docs" / "comparison.png", plot(report["rows"]))
+    for row in report["rows"]:
+        print(f"{row['recipe']:28} {row['accuracy']:.2f} {row['latency_ms']:.3f} ms")
+
+
+def collect(folders: Sequence[Path]) -> dict[str, Any]:
+    """A row for each recipe that has a finished run.
+
+    Raises:
+        MaamError: there is none, or runs of a recipe were scored on different images.
+    """
+    groups: dict[str, list[tuple[dict[str, Any], float, Path]]] = {}
+    for run in sorted(run for folder in folders for run in folder.glob("*-seed-*")):
+        if (accuracy := _accuracy(run)) is not None:
+            recipe = run.name.rpartition("-seed-")[0]
+            groups.setdefault(recipe, []).append((checkpoint.read_meta(run), accuracy, run))
+    if not groups:
+        raise MaamError(f"{folders[0]}: no finished run there")
+    tests = {meta["data_digests"]["test"] for group in groups.values() for meta, _, _ in group}
+    if len(tests) > 1:
+        raise MaamError(f"{folders[0]}: runs were scored on different images: take one copy")
+    for meta, _, run in (each for group in groups.values() for each in group):
+        if meta["images"]["val"]:
+            raise MaamError(f"{run} held images out: compare trainings with --val-fraction 0")
+    rows, models = [], {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for recipe, group in groups.items():
+            meta, _, run = group[0]
+            net = maam.torch.fuse(maam.torch.load_model(run)[0])
+            height, width = meta["preprocessing"]["size"]
+            shape = (meta["preprocessing"]["channels"], height, width)
+            models[recipe] = Path(scratch) / f"{recipe}.onnx"
+            maam.torch.export_onnx(net, shape, models[recipe])
+            found = [100 * accuracy for _, accuracy, _ in group]
+            rows.append(
+                {
+                    "recipe": recipe,
+                    "model": meta["model"],
+                    "ours": meta["model"].startswith("maamnet"),
+                    "epochs": meta["config"]["epochs"],
+                    "teacher": Path(meta["config"].get("teacher", "")).name,
+                    "mixing": _mixing(meta["config"]),
+                    "seeds": len(found),
+                    "accuracy": round(mean(found), 2),
+                    "deviation": round(stdev(found), 2) if len(found) > 1 else None,
+                    "parameters": maam.torch.count_parameters(net),
+                    "macs": maam.torch.count_macs(net, shape),
+                    "data_source": meta["data_source"],
+                    "trained_on": f"{meta['environment']['cpu']}"
+                    if meta["device"] == "CPU"
+                    else meta["environment"].get("gpu", meta["device"]),
+                }
+            )
+        latencies = measure(models)
+    for row in rows:
+        row["latency_ms"] = latencies[row["recipe"]]["latency_ms"]
+    rows.sort(key=lambda row: (row["parameters"], row["recipe"]))
+    return {"environment": backend.environment(), "rows": rows}
+
+
+def _accuracy(run: Path) -> float | None:
+    """On the test images; None while the run is not finished."""
+    if (run / SCORES).exists():
+        return json.loads((run / SCORES).read_text())["accuracy"]
+    if not (run / checkpoint.META).exists():
+        return None
+    metrics = checkpoint.read_meta(run).get("metrics")
+    return metrics["accuracy"] if metrics else None
+
+
+def _mixing(config: Mapping[str, Any]) -> str:
+    names = [name for name in ("mixup", "cutmix") if config.get(name)]
+    return ", ".join(names)
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """docs/comparison.md."""
+    rows, facts = report["rows"], report["environment"]
+    measured = markdown_table(
+        (
+            *("Recipe", "Parameters", "MACs (M)", "ms", "Epochs", "Mixing", "Teacher"),
+            *("Seeds", "Accuracy %", "Trained on"),
+        ),
+        (
+            (
+                f"**{row['recipe']}**" if row["ours"] else row["recipe"],
+                f"{row['parameters']:,}",
+                f"{row['macs'] / 1e6:.1f}",
+                f"{row['latency_ms']:.2f}",
+                str(row["epochs"]),
+                row["mixing"] or "-",
+                row["teacher"] or "-",
+                str(row["seeds"]),
+                f"{row['accuracy']:.2f}"
+                + ("" if row["deviation"] is None else f" ± {row['deviation']:.2f}"),
+                row["trained_on"],
+            )
+            for row in rows
+        ),
+    )
+    published = markdown_table(
+        ("Network", "Parameters (M)", "MACs (M)", "Accuracy %", "Source"),
+        (
+            (
+                entry.name,
+                f"{entry.parameters:.3g}",
+                "-" if entry.macs is None else f"{entry.macs:.3g}",
+                f"{entry.accuracy:.2f}",
+                entry.source,
+            )
+            for entry in PUBLISHED
+        ),
+    )
+    return (
+        "\n\n".join(
+            (
+                "# MAAMNet and its peers",
+                f"Written by `python benchmarks/peers.py`, from results/peers.json. Images: "
+                f"{rows[0]['data_source']}. Parameters and multiply-accumulates (MACs) are counted "
+                "after folding; latency is of one image in ONNX Runtime on one thread of "
+                f"{facts['cpu']}. Accuracy is of the test images after the last epoch, without "
+                "test-time augmentation: mean ± standard deviation over the seeds.",
+                "![Accuracy against cost](comparison.png)",
+                "## Measured: the same images, the same harness",
+                measured,
+                "## Published: the original images, their own recipes",
+                published,
+            )
+        )
+        + "\n"
+    )
+
+
+def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Three panels: accuracy against parameters, MACs and latency."""
+    figure = Figure(figsize=(13, 4.6), layout="constrained", dpi=DPI)
+    panels = (
+        ("parameters", "Parameters (thousands)", 1e3),
+        ("macs", "Multiply-accumulates (millions)", 1e6),
+        ("latency_ms", "Milliseconds per image, one thread", 1),
+    )
+    for axes, (key, label, unit) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
+        for row in rows:
+            colour = COLOURS[1] if row["ours"] else COLOURS[5]
+            place = (row[key] / unit, row["accuracy"])
+            axes.errorbar(*place, yerr=row["deviation"] or 0, fmt="o", color=colour, capsize=2)
+            axes.annotate(row["recipe"], place, (5, -3), textcoords="offset points", fontsize=7)
+        for entry in PUBLISHED if key != "latency_ms" else ():
+            cost = entry.parameters * 1e3 if key == "parameters" else entry.macs
+            if cost is not None:
+                axes.plot(cost, entry.accuracy, "o", mfc="none", mec="0.6", ms=5)
+                axes.annotate(
+                    entry.name,
+                    (cost, entry.accuracy),
+                    (5, -3),
+                    textcoords="offset points",
+                    fontsize=6,
+                    color="0.5",
+                )
+        axes.set_xscale("log")
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("Test accuracy %")
+    figure.suptitle(
+        "CIFAR-10: ours in colour, peers in our harness filled, published figures hollow",
+        fontsize=11,
+    )
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI)
+    return png.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Pack trained runs as weights that come with the package, with a card and their ONNX form.
+
+    python benchmarks/ship.py recipes/maamnet-nano.toml runs/campaign/maamnet-nano-seed-*
+
+The runs are those of one recipe with different seeds. The first is shipped, whatever its score;
+all count in the card's mean and deviation. Dense agents are stored as their one kernel, weights
+are rounded to float16 (norms and biases stay float32), and the card's numbers are those of these
+weights on the test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from maam import backend, checkpoint, evaluate, frameworks
+from maam.data import load_dataset
+from maam.errors import MaamError
+from maam.files import write_atomic
+from maam.folding import merge_dense
+from maam.latency import measure
+from maam.markdown import code, markdown_table
+from maam.predict import MODEL, Classifier
+from maam.recipe import resolve
+from maam.shipped import WEIGHTS
+from maam.variants import DENSE_AGENTS, MODELS
+
+KEPT = (
+    *("format", "model", "classes", "preprocessing", "data", "data_source", "data_digests"),
+    *("images", "parameters", "macs", "teacher"),
+)
+SMALL = 64  # values; fewer are not worth a Cast
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--framework", choices=["auto", "mindspore", "torch"], default="auto")
+    given = parser.parse_args()
+    try:
+        print(ship(given.recipe, given.runs, given.data_dir, given.framework))
+    except MaamError as error:
+        print(f"ship: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: str) -> Path:
+    """Write the folder of a shipped model, in place of an older one.
+
+    Raises:
+        MaamError: a run is not finished, or differs from the first in more than the seed.
+    """
+    metas = [checkpoint.read_meta(run) for run in runs]
+    for run, meta in zip(runs, metas, strict=True):
+        if "metrics" not in meta or meta["metrics"]["split"] != "test":
+            raise MaamError(f"{run} has no test scores: end it with `maam train --resume {run}`")
+        if _without_seed(meta) != _without_seed(metas[0]):
+            raise MaamError(f"{run} was trained with other options than {runs[0]}")
+        if wanted(recipe, meta) != options(meta["config"]):
+            raise MaamError(f"{run} was not trained by {recipe}")
+        if meta["config"]["pretrained"] or meta.get("teacher", {}).get("pretrained"):
+            raise MaamError(f"{run} rests on other weights: ship what was trained from scratch")
+        if "teacher" in meta and meta["teacher"]["data_digests"] != meta["data_digests"]:
+            raise MaamError(f"{run} had a teacher that was trained on other images")
+    meta, source = metas[0], runs[0]
+    there = frameworks.use(frameworks.choose(framework, meta["config"]["framework"]))
+    there.set_device("CPU")
+    with tempfile.TemporaryDirectory(dir=WEIGHTS.parent) as scratch:
+        folder = Path(scratch) / meta["model"]
+        folder.mkdir()
+        tensors, _ = checkpoint.load_tensors(source / checkpoint.BEST)
+        facts = {"seed": meta["config"]["seed"], "merged": DENSE_AGENTS}
+        stored = rounded(merge_dense(tensors, DENSE_AGENTS))
+        checkpoint.save_tensors(folder / checkpoint.BEST, stored, facts)
+        kept = {key: meta[key] for key in KEPT if key in meta}
+        kept |= {"config": options(meta["config"]), "shipped": True}
+        checkpoint.write_meta(folder, kept)
+        net, _ = there.load_model(folder)
+        folded = there.fuse(net)
+        height, width = meta["preprocessing"]["size"]
+        shape = (meta["preprocessing"]["channels"], height, width)
+        whole = Path(scratch) / "whole.onnx"
+        there.export_onnx(folded, shape, whole, net)
+        write_atomic(folder / MODEL, halved(onnx.load(str(whole))).SerializeToString())
+        scores = evaluate(folder, data_dir=data_dir)
+        if scores["other_copy"]:
+            raise MaamError(f"{scores['data_source']}: not the images that {source} was trained on")
+        deployed = {
+            "parameters": there.count_parameters(folded),
+            "macs": there.count_macs(folded, shape),
+        }
+        metrics = {key: scores[key] for key in scores if key not in ("run", "confusion")}
+        kept |= {"deployed": deployed, "metrics": metrics}
+        checkpoint.write_meta(folder, kept)
+        facts = (
+            [100 * each["metrics"]["accuracy"] for each in metas],
+            100 * onnx_accuracy(folder, data_dir),
+            measure({"model": folder / MODEL})["model"]["latency_ms"],
+        )
+        write_atomic(folder / "README.md", card(kept, scores, *facts, recipe))
+        target, old = WEIGHTS / meta["model"], Path(scratch) / "old"
+        WEIGHTS.mkdir(exist_ok=True)
+        if target.exists():
+            target.rename(old)
+        folder.rename(target)
+    return target
+
+
+def wanted(recipe: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe gives to a training with the seed of a run."""
+    return options(resolve({"seed": meta["config"]["seed"]}, recipe).model_dump(mode="json"))
+
+
+def options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training was given, without what belongs to the machine that it ran on."""
+    return {
+        key: Path(value).name if key == "teacher" and value else value
+        for key, value in config.items()
+        if value is not None and key not in ("data_dir", "out", "device", "workers")
+    }
+
+
+def onnx_accuracy(folder: Path, data_dir: Path | None) -> float:
+    """That of ``model.onnx`` on the test images, from 0 to 1."""
+    meta = checkpoint.read_meta(folder)
+    test = load_dataset(meta["data"], data_dir, None, 0.0).test
+    probabilities = Classifier.load(folder).classify(list(test.images))
+    return float((probabilities.argmax(1) == test.labels).mean())
+
+
+def rounded(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Weights in float16, vectors in float32."""
+    return {
+        name: array.astype(np.float16 if array.ndim > 1 else np.float32)
+        for name, array in tensors.items()
+    }
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with its large weights stored in float16.
+
+    ONNX Runtime turns them into float32 once, when it loads the file.
+    """
+    graph, casts = model.graph, []
+    for entry in [entry for entry in graph.input if entry.name != "image"]:
+        graph.input.remove(entry)  # MindSpore lists the weights there too
+    for weight in graph.initializer:
+        array = numpy_helper.to_array(weight)
+        if array.dtype != np.float32 or array.size < SMALL:
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    return model
+
+
+def card(
+    meta: Mapping[str, Any],
+    scores: Mapping[str, Any],
+    accuracies: Sequence[float],
+    onnx_accuracy: float,
+    latency_ms: float,
+    recipe: Path,
+) -> str:
+    """The model card, in Markdown."""
+    model, config = meta["model"], meta["config"]
+    seeds = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
+    spread = f" ± {stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+    facts = (
+        ("Test accuracy, these weights", f"{100 * scores['accuracy']:.2f} %"),
+        ("Test accuracy, `model.onnx`", f"{onnx_accuracy:.2f} %"),
+        (f"Test accuracy, {len(accuracies)} seeds", f"{mean(accuracies):.2f}{spread} % ({seeds})"),
+        ("Macro F1", f"{100 * scores['f1_macro']:.2f} %"),
+        ("Calibration error (ECE, 15 bins)", f"{100 * scores['ece']:.2f} %"),
+        ("Cross-entropy", f"{scores['loss']:.4f}"),
+        ("Parameters, folded", f"{meta['deployed']['parameters']:,}"),
+        ("Multiply-accumulates per image, folded", f"{meta['deployed']['macs']:,}"),
+        (
+            f"Latency, ONNX Runtime, one thread of {backend.environment()['cpu']}, one image",
+            f"{latency_ms:.2f} ms",
+        ),
+        ("Images", f"{meta['images']['train']:,} to train, {scores['images']:,} to test"),
+    )
+    by_class = markdown_table(
+        ("Class", "Precision", "Recall", "F1"),
+        (
+            (row["class"], *(f"{100 * row[key]:.2f} %" for key in ("precision", "recall", "f1")))
+            for row in scores["per_class"]
+        ),
+    )
+    teacher = config.get("teacher")
+    taught = (
+        f"It also learned from the answers of `{teacher}`, our own network, trained on the same "
+        "images and nothing else."
+        if teacher
+        else "No other network taught it."
+    )
+    stored = "Weights are stored in float16, norms and biases in float32, " + (
+        "and the agents of each layer as the one kernel that they compute: in training it is the "
+        "first agent's to begin with."
+        if MODELS[model][2].get("dense")
+        else "and the agents as they were trained."
+    )
+    return (
+        "\n\n".join(
+            (
+                f"# {model} for CIFAR-10",
+                f"{meta['data_source']}. Recipe: `{recipe.as_posix()}`, seed {config['seed']}, "
+                f"{config['epochs']} epochs with {frameworks.NAMES[config['framework']]}. No other "
+                f"data, no pretrained weights, no test-time augmentation. {taught} {stored}",
+                markdown_table(("", "Value"), facts),
+                by_class,
+                "## Repeat it",
+                code(
+                    "sh",
+                    f"maam evaluate --model {model} --data cifar10\n"
+                    f"maam train --recipe {recipe.as_posix()} --seed {config['seed']}",
+                ),
+                "## Limits",
+                "- It knows ten classes and 32x32 pixels, answers every image with one of them, "
+                "and is often sure when it is wrong: look at its errors on your images first.\n"
+                "- CIFAR-10 was drawn from photographs on the web; it is biased as they are.\n"
+                "- The scores are of the copy named above. JPEG compression costs a little "
+                "accuracy; the original pictures score differently.",
+                "## Licence",
+                "The weights are under the package's licence (Apache-2.0). CIFAR-10 (Krizhevsky "
+                "2009, https://www.cs.toronto.edu/~kriz/cifar.html) names no licence of its own.",
+            )
+        )
+        + "\n"
+    )
+
+
+def _without_seed(meta: Mapping[str, Any]) -> str:
+    config = {k: v for k, v in options(meta["config"]).items() if k != "seed"}
+    return json.dumps([meta["model"], meta["data_source"], meta["images"], config], sort_keys=True)
+
+
+if __name__ == "__main__":
+    main()
