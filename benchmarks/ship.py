@@ -37,7 +37,7 @@ from maam.variants import DENSE_AGENTS, MODELS
 
 KEPT = (
     *("format", "model", "classes", "preprocessing", "data", "data_source", "data_digests"),
-    *("images", "parameters", "macs", "teacher"),
+    *("images", "parameters", "macs", "deployed", "teacher"),
 )
 SMALL = 64  # values; fewer are not worth a Cast
 
@@ -88,21 +88,16 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         kept |= {"config": options(meta["config"]), "shipped": True}
         checkpoint.write_meta(folder, kept)
         net, _ = there.load_model(folder)
-        folded = there.fuse(net)
         height, width = meta["preprocessing"]["size"]
         shape = (meta["preprocessing"]["channels"], height, width)
         whole = Path(scratch) / "whole.onnx"
-        there.export_onnx(folded, shape, whole, net)
+        there.export_onnx(there.fuse(net), shape, whole, net)
         write_atomic(folder / MODEL, halved(onnx.load(str(whole))).SerializeToString())
         scores = evaluate(folder, data_dir=data_dir)
         if scores["other_copy"]:
             raise MaamError(f"{scores['data_source']}: not the images that {source} was trained on")
-        deployed = {
-            "parameters": there.count_parameters(folded),
-            "macs": there.count_macs(folded, shape),
-        }
         metrics = {key: scores[key] for key in scores if key not in ("run", "confusion")}
-        kept |= {"deployed": deployed, "metrics": metrics}
+        kept |= {"metrics": metrics}
         checkpoint.write_meta(folder, kept)
         facts = (
             [100 * each["metrics"]["accuracy"] for each in metas],

@@ -237,7 +237,7 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
             raise MaamError(
                 f"--resume {folder}: --teacher is not the network it began to learn from"
             )
-        if before.get("preprocessing") != json.loads(json.dumps(meta["preprocessing"])):
+        if Preprocessing.from_dict(before["preprocessing"]) != preprocessing:
             raise MaamError(f"--resume {folder}: it began with other --pretrained weights")
     return Job(
         config=config,
