@@ -7,101 +7,49 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Sequence
+from typing import Any
 
 from mindspore import Tensor, nn, ops
 
 from maam.checkpoint import assign_tensors
-from maam.convolution import Conv2d
 from maam.folding import float32, fold_agents, fold_maam, fold_norms
 from maam.layers import ConvNorm, NormReLU
 from maam.models.maamnet import AgentLayer
-from maam.module import MAAM, AgentExcitation, enlarge
-from maam.variants import SUMS, agent_layers, agent_runs
+from maam.module import MAAM
+from maam.variants import SUMS
 
 
-class FoldedBlock(nn.Cell):
-    """``AgentBlock`` without norms: convolution with bias, pooling, ReLU. Same arguments."""
+class FoldedMAAM(MAAM):
+    """What ``fuse`` makes of ``MAAM``: no norms, and a plain sum in place of a weighted one.
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        reading: str,
-        agents: int,
-        pool: bool,
-        resolution: int,
-    ) -> None:
-        super().__init__()
-        self.resolution = resolution
-        self.halve = 2 if pool else 1
-        self.shrink = nn.AvgPool2d(resolution, resolution, pad_mode="same")
-        pool = pool and resolution == 1
-        layers: OrderedDict[str, nn.Cell] = OrderedDict()
-        plan = agent_layers(in_channels, out_channels, reading, agents, pool)
-        for number, (channels, width, groups, pools) in enumerate(plan, 1):
-            layers[f"conv{number}"] = Conv2d(channels, width, kernel_size, groups, bias=True)
-            if pools:
-                layers[f"pool{number}"] = nn.MaxPool2d(2, 2)
-            layers[f"relu{number}"] = nn.ReLU()
-        self.layers = nn.SequentialCell(layers)
-
-    def construct(self, x: Tensor) -> Tensor:
-        if self.resolution == 1:
-            return self.layers(x)
-        height, width = x.shape[2] // self.halve, x.shape[3] // self.halve
-        coarse = self.layers(self.shrink(x))
-        return enlarge(coarse, self.resolution // self.halve, height, width)
-
-
-class FoldedMAAM(nn.Cell):
-    """What ``fuse`` makes of ``MAAM``: convolutions, a plain sum, a 1x1 convolution.
-
-    Shapes: (N, in_channels, H, W) -> (N, out_channels, H // 2, W // 2), or H x W when ``pool`` is
-    false.
-
-    Args:
-        as ``MAAM``; "learned" and "fixed" are the same here, since the weights are folded in.
+    Shapes and arguments are those of ``MAAM``.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_sizes: Sequence[int] = (3, 3, 3),
-        reading: str = "p2",
-        pool: bool = True,
-        fusion: str = "learned",
-        reduce: bool = True,
-        resolutions: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__()
-        self.channels = out_channels
-        self.agents = nn.CellList(
-            [
-                FoldedBlock(in_channels, out_channels, kernel, reading, count, pool, resolution)
-                for (kernel, resolution), count in agent_runs(kernel_sizes, resolutions)
-            ]
-        )
-        count = len(kernel_sizes)
-        self.sums = fusion in SUMS
-        squeeze = fusion == "squeeze"
-        self.fusion = AgentExcitation(count, out_channels) if squeeze else nn.Identity()
-        self.reduce = nn.Identity()
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        _, self.channels, _, _, _, fusion, reduce, _ = self.arguments
+        for block in self.agents:
+            layers: OrderedDict[str, nn.Cell] = OrderedDict()
+            for name, layer in block.layers.name_cells().items():
+                if isinstance(layer, NormReLU):
+                    layers[name.replace("norm", "pool")] = layer.pool
+                    layers[name.replace("norm", "relu")] = nn.ReLU()
+                else:
+                    layers[name] = _with_bias(layer)
+            block.layers = nn.SequentialCell(layers)
         if reduce:
-            width = out_channels * (count if fusion == "concat" else 1)
-            conv = Conv2d(width, out_channels, 1, bias=True)
-            self.reduce = nn.SequentialCell(OrderedDict(conv=conv, relu=nn.ReLU()))
+            self.reduce = _without_norm(self.reduce)
+        self.sums = fusion in SUMS
+        if self.sums:
+            self.fusion = nn.Identity()
 
     def construct(self, x: Tensor) -> Tensor:
+        if not self.sums:
+            return super().construct(x)
         maps = ()
         for agent in self.agents:
             maps = (*maps, agent(x))
-        if self.sums:
-            return self.reduce(agent_sum(maps, self.channels))
-        stacked = maps[0] if len(maps) == 1 else ops.concat(maps, 1)
-        return self.reduce(self.fusion(stacked))
+        return self.reduce(agent_sum(maps, self.channels))
 
 
 def agent_sum(blocks: tuple[Tensor, ...], channels: int) -> Tensor:
@@ -142,23 +90,16 @@ def fuse(net: nn.Cell) -> nn.Cell:
 
 def _folded(module: nn.Cell, prefix: str) -> nn.Cell:
     """A module folded, its parameters' names starting with ``prefix``; any other one as it is."""
+    if not isinstance(module, (MAAM, ConvNorm, AgentLayer)) or isinstance(module, FoldedMAAM):
+        return module
     arrays = {name: parameter.asnumpy() for name, parameter in module.parameters_and_names()}
     if isinstance(module, MAAM):
         folded: nn.Cell = FoldedMAAM(*module.arguments)
         arrays = fold_maam(arrays, module.arguments)
     elif isinstance(module, ConvNorm):
-        old = module.conv
-        side, same = old.kernel_size, {"pad_mode": "pad", "padding": old.padding}
-        conv = nn.Conv2d(
-            *(old.in_channels, old.out_channels, side, old.stride),
-            group=old.group,
-            has_bias=True,
-            **same,
-        )
-        last = nn.ReLU() if isinstance(module.norm, NormReLU) else module.activation
-        folded = nn.SequentialCell(OrderedDict(conv=conv, activation=last))
+        folded = _without_norm(module)
         arrays = float32(fold_norms(arrays))
-    elif isinstance(module, AgentLayer):
+    else:
         old = module.agents
         width, groups = old.out_channels, 1 if old.dense else old.in_channels
         conv = nn.Conv2d(
@@ -170,14 +111,23 @@ def _folded(module: nn.Cell, prefix: str) -> nn.Cell:
         folded = nn.SequentialCell(layers)
         arrays = fold_agents(arrays, old.agents)
         arrays = {f"conv.{name}": array for name, array in arrays.items()}
-    else:
-        return module
     for name, parameter in folded.parameters_and_names():
         parameter.name = name
     assign_tensors(folded.get_parameters(), arrays, "the folded module")
     for name, parameter in folded.parameters_and_names():
         parameter.name = prefix + name
     return folded
+
+
+def _without_norm(layer: Any) -> nn.Cell:
+    """A ``ConvNorm`` as convolution with bias and activation, weights still to be filled in."""
+    last = nn.ReLU() if isinstance(layer.norm, NormReLU) else layer.activation
+    return nn.SequentialCell(OrderedDict(conv=_with_bias(layer.conv), activation=last))
+
+
+def _with_bias(conv: Any) -> nn.Conv2d:
+    shape = conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, "pad", conv.padding
+    return nn.Conv2d(*shape, group=conv.group, has_bias=True)
 
 
 def _replace(parent: nn.Cell, name: str, child: nn.Cell) -> None:

@@ -80,7 +80,7 @@ class AgentBlock(nn.Cell):
         layers = self.layers.cell_list
         for layer in layers[:-1]:
             maps = layer(maps)
-        maps = layers[-1](maps, weights)
+        maps = layers[-1](maps) if weights is None else layers[-1](maps, weights)
         if self.resolution == 1:
             return maps
         halve = 2 if self.pool else 1
