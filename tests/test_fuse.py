@@ -226,7 +226,7 @@ def test_linear_agents_are_one_convolution(agents, dense, halve, channels, size,
 
 @pytest.mark.parametrize(
     ("name", "parameters", "macs"),
-    [("maamnet-nano", 70_218, 11_400_448), ("maamnet-base", 1_976_842, 151_882_240)],
+    [("maamnet-nano", 79_978, 12_449_024), ("maamnet-base", 1_976_842, 151_882_240)],
 )
 def test_what_is_deployed(name, parameters, macs):
     net = maam.torch.fuse(maam.torch.create_model(name))

@@ -38,7 +38,7 @@ PARAMETERS = {
     "cnn": 545_098,
     "mlp": 1_707_274,
     "rnn": 117_002,
-    "maamnet-nano": 81_802,
+    "maamnet-nano": 93_582,
     "maamnet-base": 3_782_338,
     "resnet8": 77_946,
     "resnet20": 272_474,

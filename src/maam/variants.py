@@ -71,7 +71,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "maamnet-nano": (
         "MAAMNet with 80 thousand parameters",
         "maamnet.MAAMNet",
-        {"stages": ((32, 2), (64, 3), (128, 3)), "agents": AGENTS},
+        {"stages": ((32, 1), (64, 5), (128, 3)), "agents": AGENTS},
     ),
     "maamnet-base": (
         "MAAMNet with 2 million parameters",
