@@ -31,7 +31,7 @@ class FoldedMAAM(MAAM):
             block.layers = nn.Sequential(
                 OrderedDict(
                     (name, _with_bias(layer) if isinstance(layer, nn.Conv2d) else layer)
-                    for name, layer in block.layers.named_children()
+                    for name, layer in block.get_submodule("layers").named_children()
                     if not isinstance(layer, nn.BatchNorm2d)
                 )
             )
