@@ -37,7 +37,7 @@ from maam.report import read_history
 from maam.torch import loop, step
 from maam.torch.export import export_onnx
 from maam.torch.models.maamnet import MAAMNet
-from maam.variants import AGENTS, DENSE_AGENTS, MODELS
+from maam.variants import MODELS
 
 ROOT = Path(__file__).parents[1]
 IMAGE = (3, 32, 32)
@@ -90,8 +90,7 @@ def register(name: str) -> str:
     if attempt.model:
         return attempt.model
     if attempt.stages:
-        agents = DENSE_AGENTS if attempt.dense else AGENTS
-        form = {"stages": attempt.stages, "agents": agents, "dense": attempt.dense}
+        form = {"stages": attempt.stages, "agents": attempt.agents}
         MODELS["design"] = (attempt.text, "maamnet.MAAMNet", form)
         return "design"
     sys.modules["maam.torch.models.design"] = design_forms

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from maam.taps import Agent
+from maam.taps import Agent, agent_taps
 from maam.torch.depthwise import depthwise
 from maam.torch.models.maamnet import LinearAgents
-from maam.variants import AGENTS, DENSE_AGENTS
+from maam.variants import AGENTS
 
+DENSE_AGENTS = ((3, 3, 1), (1, 3, 1), (3, 1, 1), (1, 1, 1))
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "hardswish": nn.Hardswish}
 
 
@@ -38,13 +40,13 @@ class FixedAgents(LinearAgents):
     """Depthwise agents with fusion weights that are not learned: 1 / agents, or 1 ("sum")."""
 
     def __init__(self, channels: int, agents: Sequence[Agent], fusion: str) -> None:
-        super().__init__(channels, channels, agents, dense=False)
+        super().__init__(channels, agents)
         self.fusion = None
         self.weight = 1.0 if fusion == "sum" else 1 / len(agents)
 
     def kernel(self) -> Tensor:
         taps = self.taps @ self.places * self.weight
-        return taps.reshape(self.in_channels, 1, self.side, self.side)
+        return taps.reshape(self.channels, 1, self.side, self.side)
 
 
 class Block(nn.Module):
@@ -54,7 +56,7 @@ class Block(nn.Module):
         if form["norms"] == "own":
             self.agents: LinearAgents | NormedAgents = NormedAgents(channels, agents)
         elif fusion == "learned":
-            self.agents = LinearAgents(channels, channels, agents, dense=False)
+            self.agents = LinearAgents(channels, agents)
         else:
             self.agents = FixedAgents(channels, agents, fusion)
         activation = ACTIVATIONS[form["activation"]]
@@ -172,7 +174,7 @@ def deployed_cost(net: nn.Module, image_shape: tuple[int, int, int]) -> tuple[in
         elif isinstance(module, nn.Linear):
             parameters += module.weight.numel() + channels
             macs += module.weight.numel()
-        elif isinstance(module, LinearAgents) and module.dense:
+        elif isinstance(module, DenseAgents):
             parameters += (9 * inputs[0].shape[1] + 1) * channels
             macs += 9 * inputs[0].shape[1] * channels * height * width
         elif isinstance(module, Block):
@@ -191,17 +193,31 @@ def deployed_cost(net: nn.Module, image_shape: tuple[int, int, int]) -> tuple[in
     return parameters, macs
 
 
-class DenseAgents(LinearAgents):
-    """Dense agents without the 1x1 compression."""
+class DenseAgents(nn.Module):
+    """Agents that see all channels, and the 1x1 compression if asked for, as one convolution."""
 
-    def __init__(self, channels: int, wide: int, agents: Sequence[Agent]) -> None:
-        super().__init__(channels, wide, agents, dense=True)
-        del self.compression
+    def __init__(
+        self, channels: int, wide: int, agents: Sequence[Agent], compress: bool = True
+    ) -> None:
+        super().__init__()
+        plan = agent_taps(agents)
+        self.side, self.wide = plan.side, wide
+        self.places: Tensor
+        self.owners: Tensor
+        for name, array in (("places", plan.places), ("owners", plan.owners)):
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        drawn = torch.randn(wide, channels, len(plan.places)) * torch.from_numpy(plan.deviation)
+        self.taps = nn.Parameter(drawn / channels**0.5)
+        self.alpha = nn.Parameter(torch.zeros(len(agents)))
+        drawn = torch.randn(wide, wide) / wide**0.5
+        self.compression = nn.Parameter(drawn) if compress else None
 
-    def kernel(self) -> Tensor:
-        assert self.fusion is not None
-        kernel = self.taps @ (self.places * (self.owners @ self.fusion.weights())[:, None])
-        return kernel.reshape(self.out_channels, -1, self.side, self.side)
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.taps @ (self.places * (self.owners @ self.alpha.softmax(0))[:, None])
+        if self.compression is not None:
+            kernel = self.compression @ kernel.flatten(1)
+        kernel = kernel.reshape(self.wide, -1, self.side, self.side)
+        return F.conv2d(x, kernel, padding=self.side // 2)
 
 
 class DenseBlock(nn.Module):
@@ -210,10 +226,7 @@ class DenseBlock(nn.Module):
     def __init__(self, channels: int, wide: int, halve: bool, form: dict[str, Any]) -> None:
         super().__init__()
         width = channels if form["mid"] else wide
-        if form["compress"]:
-            self.agents = LinearAgents(channels, width, form["agents"], dense=True)
-        else:
-            self.agents = DenseAgents(channels, width, form["agents"])
+        self.agents = DenseAgents(channels, width, form["agents"], form["compress"])
         self.pool = nn.MaxPool2d(2) if halve else nn.Identity()
         self.norm = nn.BatchNorm2d(width)
         self.activation = ACTIVATIONS[form["activation"]]()

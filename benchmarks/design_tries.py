@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from maam.taps import Agent
+from maam.variants import AGENTS
+
 NANO = ((32, 2), (64, 3), (128, 3))  # the stages of `base`
+LARGE = ((3, 3, 1), (7, 7, 1), (3, 3, 3), (1, 1, 1))  # agents
 BATCH_256 = {"batch_size": 256, "learning_rate": 0.2}
 ADAMW = {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05}
 
@@ -19,7 +23,8 @@ class Try(NamedTuple):
         form: arguments of ``design_forms.Net`` that differ.
         options: training options that differ.
         model: a model of the table in its place.
-        stages: of a ``MAAMNet`` in its place, depthwise or dense.
+        stages: of a ``MAAMNet`` in its place.
+        agents: of that.
         muon: train with ``design_muon`` in place of the optimiser.
         dense: the network is ``design_forms.Dense``.
     """
@@ -32,16 +37,16 @@ class Try(NamedTuple):
     muon: bool = False
     dense: bool = False
     stages: Sequence[tuple[int, int]] = ()
+    agents: Sequence[Agent] = AGENTS
 
 
 def _stages(text: str, *stages: tuple[int, int], **form: Any) -> Try:
     return Try("Shape", text, {"stages": stages, **form})
 
 
-def _net(*stages: tuple[int, int], dense: bool = False) -> Try:
+def _net(*stages: tuple[int, int]) -> Try:
     shape = ", ".join(f"{wide} x {blocks}" for wide, blocks in stages)
-    kind, options = ("dense", BATCH_256) if dense else ("depthwise", {})
-    return Try("The final block", f"{kind}: {shape}", {}, options, dense=dense, stages=stages)
+    return Try("The final block", shape, stages=stages)
 
 
 def _dense(text: str, **form: Any) -> Try:
@@ -112,14 +117,23 @@ TRIES = {
     ),
     "dense-relu-sum": _dense("ReLU(X + F)", residual="relu"),
     "dense-mean": _dense("the mean over all places before the last layer", head="mean"),
+    "tiny-dense": _dense(
+        "as large as 48 x 3, 96 x 6, 192 x 4: 16, 32 x 2, 96 x 2, 128 x 1",
+        stem=16,
+        stages=((32, 2), (96, 2), (128, 1)),
+        head="mean",
+    ),
     "dense-gelu": _dense("GELU", activation="gelu"),
     "nano-24": _net((24, 2), (56, 5), (112, 4)),
     "nano-24-48": _net((24, 3), (48, 5), (96, 5)),
     "nano-32": _net((32, 1), (64, 5), (128, 3)),
     "tiny": _net((48, 3), (96, 6), (192, 4)),
+    "tiny-7": _net((48, 3), (96, 6), (192, 4))._replace(
+        text="48 x 3, 96 x 6, 192 x 4 with agents 3, 7, 3 dilated by 3, identity",
+        agents=LARGE,
+    ),
+    "tiny-2": _net((48, 3), (112, 9)),
     "base-depthwise": _net((64, 2), (256, 6), (384, 2)),
-    "tiny-dense": _net((16, 0), (32, 2), (96, 2), (128, 1), dense=True),
-    "small-dense": _net((32, 0), (48, 2), (192, 2), (192, 1), dense=True),
     "batch-64": Try("Training", "batch 64", options={"batch_size": 64}),
     "batch-256": Try("Training", "batch 256, rate 0.2", options=BATCH_256),
     "rate-0.2": Try("Training", "rate 0.2", options={"learning_rate": 0.2}),

@@ -3,9 +3,8 @@
     python benchmarks/ship.py recipes/maamnet-nano.toml runs/campaign/maamnet-nano-seed-*
 
 The runs are those of one recipe with different seeds. The first is shipped, whatever its score;
-all count in the card's mean and deviation. Dense agents are stored as their one kernel, weights
-are rounded to float16 (norms and biases stay float32), and the card's numbers are those of these
-weights on the test images.
+all count in the card's mean and deviation. Weights are rounded to float16 (norms and biases stay
+float32), and the card's numbers are those of these weights on the test images.
 """
 
 from __future__ import annotations
@@ -27,13 +26,11 @@ from maam import backend, checkpoint, evaluate, frameworks
 from maam.data import load_dataset
 from maam.errors import MaamError
 from maam.files import write_atomic
-from maam.folding import merge_dense
 from maam.latency import measure
 from maam.markdown import code, markdown_table
 from maam.predict import MODEL, Classifier
 from maam.recipe import resolve
 from maam.shipped import WEIGHTS
-from maam.variants import DENSE_AGENTS, MODELS
 
 KEPT = (
     *("format", "model", "classes", "preprocessing", "data", "data_source", "data_digests"),
@@ -81,9 +78,8 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         folder = Path(scratch) / meta["model"]
         folder.mkdir()
         tensors, _ = checkpoint.load_tensors(source / checkpoint.BEST)
-        facts = {"seed": meta["config"]["seed"], "merged": DENSE_AGENTS}
-        stored = rounded(merge_dense(tensors, DENSE_AGENTS))
-        checkpoint.save_tensors(folder / checkpoint.BEST, stored, facts)
+        facts = {"seed": meta["config"]["seed"]}
+        checkpoint.save_tensors(folder / checkpoint.BEST, rounded(tensors), facts)
         kept = {key: meta[key] for key in KEPT if key in meta}
         kept |= {"config": options(meta["config"]), "shipped": True}
         checkpoint.write_meta(folder, kept)
@@ -206,19 +202,14 @@ def card(
         if teacher
         else "No other network taught it."
     )
-    stored = "Weights are stored in float16, norms and biases in float32, " + (
-        "and the agents of each layer as the one kernel that they compute: in training it is the "
-        "first agent's to begin with."
-        if MODELS[model][2].get("dense")
-        else "and the agents as they were trained."
-    )
     return (
         "\n\n".join(
             (
                 f"# {model} for CIFAR-10",
                 f"{meta['data_source']}. Recipe: `{recipe.as_posix()}`, seed {config['seed']}, "
                 f"{config['epochs']} epochs with {frameworks.NAMES[config['framework']]}. No other "
-                f"data, no pretrained weights, no test-time augmentation. {taught} {stored}",
+                f"data, no pretrained weights, no test-time augmentation. {taught} "
+                "Weights are stored in float16, norms and biases in float32.",
                 markdown_table(("", "Value"), facts),
                 by_class,
                 "## Repeat it",

@@ -112,7 +112,7 @@ def test_pytorch_takes_them_where_they_are_quicker(amp, rng, monkeypatch):
 
 def test_fresh_kernels_hold_the_identity_and_agents_of_their_shapes():
     ms.set_seed(0)
-    agents = LinearAgents(64, 64, AGENTS, dense=False)
+    agents = LinearAgents(64, AGENTS)
     plan = agent_taps(AGENTS)
     assert (agents.kernel().shape, plan.side) == ((64, 1, 5, 5), 5)
     taps = agents.taps.asnumpy()
@@ -125,7 +125,7 @@ def test_fresh_kernels_hold_the_identity_and_agents_of_their_shapes():
 def test_without_a_compiler_the_frameworks_own_serve(tmp_path, monkeypatch, rng):
     monkeypatch.setenv("MAAM_NATIVE", "0")
     torch_depthwise._functions.cache_clear()
-    agents = LinearAgents(4, 4, AGENTS, dense=False).set_train(True)
+    agents = LinearAgents(4, AGENTS).set_train(True)
     assert not agents.native
     x = rng.random((1, 4, 6, 6), dtype=np.float32)
     assert agents(Tensor(x)).shape == x.shape
@@ -137,4 +137,4 @@ def test_without_a_compiler_the_frameworks_own_serve(tmp_path, monkeypatch, rng)
 @pytest.mark.parametrize("agents", [(), ((4, 3, 1),), ((3, 4, 1),), ((3, 3, 0),)])
 def test_agents_that_can_not_be_say_so(agents):
     with pytest.raises(ValueError, match="agent"):
-        LinearAgents(4, 4, agents, dense=False)
+        LinearAgents(4, agents)

@@ -17,16 +17,15 @@ import maam
 import maam.mindspore
 import maam.torch
 from maam import latency
-from maam.checkpoint import load_tensors, read_meta, save_tensors
+from maam.checkpoint import read_meta
 from maam.cli import run
 from maam.export import export_onnx
-from maam.folding import merge_dense
 from maam.fuse import FoldedMAAM
 from maam.fuse_run import fuse_run
 from maam.models.maamnet import AgentLayer
 from maam.torch.checkpoint import named_tensors
 from maam.torch.models.maamnet import AgentLayer as TorchAgentLayer
-from maam.variants import DENSE_AGENTS, FUSIONS, READINGS, list_models
+from maam.variants import FUSIONS, READINGS, list_models
 
 MODELS = list_models("maam*")
 
@@ -175,11 +174,6 @@ def test_what_folding_saves():
         assert macs[0] - macs[1] == 3 * 128 * 4 * 4
 
 
-def normed(maps, affine, norm):
-    statistics = norm.running_mean.double(), norm.running_var.double()
-    return F.batch_norm(maps, *statistics, *affine)
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     agents=st.lists(
@@ -187,21 +181,16 @@ def normed(maps, affine, norm):
         min_size=1,
         max_size=4,
     ),
-    dense=st.booleans(),
-    halve=st.booleans(),
-    channels=st.tuples(st.integers(1, 3), st.integers(1, 4)),
+    stride=st.sampled_from([1, 2]),
+    channels=st.integers(1, 4),
     size=st.tuples(st.integers(2, 9), st.integers(2, 9)),
     seed=st.integers(0, 99),
 )
-def test_linear_agents_are_one_convolution(agents, dense, halve, channels, size, seed):
-    """Square, oblong, dilated, depthwise and dense agents, each convolved by itself."""
-    inputs, width = channels if dense else channels[:1] * 2
-    layers = (
-        AgentLayer(inputs, width, agents, dense, halve),
-        TorchAgentLayer(inputs, width, agents, dense, halve),
-    )
+def test_linear_agents_are_one_convolution(agents, stride, channels, size, seed):
+    """Square, oblong and dilated agents, each convolved by itself."""
+    layers = AgentLayer(channels, agents, stride), TorchAgentLayer(channels, agents, stride)
     randomise(*layers, seed)
-    images = np.random.default_rng(seed).normal(size=(2, inputs, *size)).astype(np.float32)
+    images = np.random.default_rng(seed).normal(size=(2, channels, *size)).astype(np.float32)
     with torch.inference_mode():
         x, linear, norm = torch.from_numpy(images).double(), layers[1].agents, layers[1].norm
         total, first = torch.zeros(()), 0
@@ -209,13 +198,11 @@ def test_linear_agents_are_one_convolution(agents, dense, halve, channels, size,
             kernel = linear.taps[..., first : first + rows * columns].double()
             first += rows * columns
             padding = [dilation * (rows // 2), dilation * (columns // 2)]
-            kernel, groups = kernel.unflatten(2, (rows, columns)), 1 if dense else inputs
-            stride = 2 if halve and not dense else 1
-            total = total + weight * F.conv2d(x, kernel, None, stride, padding, dilation, groups)
-        if dense:
-            total = F.conv2d(total, linear.compression.double()[:, :, None, None])
-        total = normed(total, [t.double() for t in (norm.weight, norm.bias)], norm)
-        expected = F.relu(F.max_pool2d(total, 2) if halve and dense else total).numpy()
+            kernel = kernel.unflatten(2, (rows, columns))
+            total = total + weight * F.conv2d(x, kernel, None, stride, padding, dilation, channels)
+        statistics = norm.running_mean.double(), norm.running_var.double()
+        total = F.batch_norm(total, *statistics, norm.weight.double(), norm.bias.double())
+        expected = F.relu(total).numpy()
     folded = maam.fuse(layers[0]), maam.torch.fuse(layers[1])
     for found in (*outputs(layers, images), *outputs(folded, images)):
         assert found.shape == expected.shape
@@ -226,26 +213,17 @@ def test_linear_agents_are_one_convolution(agents, dense, halve, channels, size,
 
 @pytest.mark.parametrize(
     ("name", "parameters", "macs"),
-    [("maamnet-nano", 79_978, 12_449_024), ("maamnet-base", 1_976_842, 151_882_240)],
+    [
+        ("maamnet-nano", 79_978, 12_449_024),
+        ("maamnet-tiny", 226_330, 37_781_376),
+        ("maamnet-small", 794_250, 105_504_512),
+        ("maamnet-base", 1_532_042, 223_851_520),
+    ],
 )
 def test_what_is_deployed(name, parameters, macs):
     net = maam.torch.fuse(maam.torch.create_model(name))
     assert maam.torch.count_parameters(net) == parameters
     assert maam.torch.count_macs(net, (3, 32, 32)) == macs
-
-
-def test_dense_agents_are_stored_as_one_kernel(tmp_path, rng):
-    net, again = (maam.torch.create_model("maamnet-base") for _ in range(2))
-    arrays = maam.torch.get_weights(net)
-    stored = merge_dense(arrays, DENSE_AGENTS)
-    assert stored["blocks.0.agents.kernel"].shape == (64, 32, 3, 3)
-    assert sum(map(np.size, stored.values())) < 0.6 * sum(map(np.size, arrays.values()))
-    save_tensors(tmp_path / "file", stored, {"merged": DENSE_AGENTS})
-    maam.torch.set_weights(again, load_tensors(tmp_path / "file")[0], "file")
-    images = torch.from_numpy(rng.random((2, 3, 32, 32), np.float32))
-    with torch.inference_mode():
-        expected, found = (each.eval()(images).numpy() for each in (net, again))
-    assert_same(found, expected)
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ def test_figures_in_the_readme_are_those_of_the_results():
     pipeline = result("pipeline_speed.json")
     assert f"{pipeline['pipeline_images_per_second']:,} images/s" in README
     assert f"{pipeline['ratio']:.0f}\ntimes" in README
-    for folder in ("maam-cifar10", "demo", "maamnet-base"):
+    for folder in ("maam-cifar10", "demo"):
         meta = result(f"{folder}/meta.json")
         assert f"{meta['metrics']['accuracy']:.2%}".replace("%", " %") in README
         assert f"{meta['parameters']:,}" in README

@@ -23,7 +23,6 @@ import numpy as np
 from maam.config import CONFIG
 from maam.errors import MaamError
 from maam.files import write_atomic
-from maam.folding import split_dense
 from maam.schema import (
     BaseModel,
     ConfigDict,
@@ -53,8 +52,7 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[s
 
 
 def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what ``save_tensors`` wrote; where the fact ``merged`` tells the shapes of dense agents,
-    their kernels become agents again, see ``folding.split_dense``.
+    """Read what ``save_tensors`` wrote.
 
     Raises:
         MaamError: the file is missing, truncated, altered, or not written by maam.
@@ -74,8 +72,7 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise MaamError(f"{path} was not written by maam, or is damaged")
     if metadata.get("sha256") != _digest(tensors, text):
         raise MaamError(f"{path} is damaged: its checksum does not fit; restore it from a copy")
-    facts = json.loads(text)
-    return split_dense(tensors, facts.get("merged", ())), facts
+    return tensors, json.loads(text)
 
 
 def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:

@@ -5,7 +5,7 @@
 - A fusion weight softmax(alpha)_i is positive, so it commutes with ReLU and max pooling and moves
   into agent i's last convolution. A plain sum of the agents' maps is left of equation 2.
 - Agents without a nonlinearity before their sum are one convolution: kernels of any odd size and
-  dilation, laid centred into the largest and added up, and the 1x1 convolution after dense ones.
+  dilation, laid centred into the largest and added up.
 
 Two more are possible and are not done, since they make the network slower. Kernels of 1, 3 and 5
 padded to one wide 5x5 convolution double the multiply-accumulates and the time. Tiling the 1x1
@@ -96,64 +96,23 @@ def fold_agents(arrays: Arrays, agents: Sequence[Agent]) -> dict[str, np.ndarray
     """The arrays of ``AgentLayer`` as those of one convolution.
 
     Args:
-        arrays: ``agents.taps``, ``agents.fusion.alpha``, ``agents.compression`` if the agents are
-            dense, and those of ``norm``.
+        arrays: ``agents.taps``, ``agents.fusion.alpha``, and those of ``norm``.
         agents: (rows, columns, dilation) of each.
 
     Returns:
         Its weight and bias, in float32.
     """
     norm = Norm(*(arrays[f"norm.{field}"] for field in Norm._fields))
-    weight, bias = fold_norm(_kernel(arrays, "agents.", agents), norm)
+    weight, bias = fold_norm(_kernel(arrays, agents), norm)
     return float32({"weight": weight, "bias": bias})
 
 
-def merge_dense(arrays: Arrays, agents: Sequence[Agent]) -> dict[str, np.ndarray]:
-    """All dense agents of a network as their kernels, which are fewer numbers to store.
-
-    Args:
-        arrays: weights and statistics of the network.
-        agents: (rows, columns, dilation) of each; the first fills the whole kernel.
-
-    Returns:
-        The same but for ``a.kernel``, float32 (O, I, side, side), in place of ``a.taps``,
-        ``a.fusion.alpha`` and ``a.compression``.
-    """
-    merged = dict(arrays)
-    for prefix in _ending(arrays, "compression"):
-        merged[f"{prefix}kernel"] = _kernel(arrays, prefix, agents).astype(np.float32)
-        for part in ("taps", "fusion.alpha", "compression"):
-            del merged[prefix + part]
-    return merged
-
-
-def split_dense(arrays: Arrays, agents: Sequence[Agent]) -> dict[str, np.ndarray]:
-    """The other way round: the kernel becomes the first agent's, the other agents' are 0."""
-    split = dict(arrays)
-    for prefix in _ending(arrays, "kernel"):
-        plan, kernel = agent_taps(agents), split.pop(f"{prefix}kernel").astype(np.float32)
-        wide, inputs = kernel.shape[:2]
-        taps = np.zeros((wide, inputs, len(plan.places)), np.float32)
-        taps[..., plan.owners[:, 0] == 1] = len(agents) * kernel.reshape(wide, inputs, -1)
-        split[f"{prefix}taps"] = taps
-        split[f"{prefix}fusion.alpha"] = np.zeros(len(agents), np.float32)
-        split[f"{prefix}compression"] = np.eye(wide, dtype=np.float32)
-    return split
-
-
-def _ending(arrays: Arrays, name: str) -> list[str]:
-    return [found.removesuffix(name) for found in arrays if found.endswith(f".{name}")]
-
-
-def _kernel(arrays: Arrays, prefix: str, agents: Sequence[Agent]) -> np.ndarray:
-    """The one kernel of linear agents (O, I, side, side) in float64."""
+def _kernel(arrays: Arrays, agents: Sequence[Agent]) -> np.ndarray:
+    """The one kernel of linear agents (channels, 1, side, side) in float64."""
     plan = agent_taps(agents)
-    taps = arrays[f"{prefix}taps"].astype(np.float64)
-    weights = plan.owners @ _softmax(arrays[f"{prefix}fusion.alpha"])
-    kernel = taps @ (plan.places * weights[:, None])
-    if f"{prefix}compression" in arrays:
-        kernel = np.tensordot(arrays[f"{prefix}compression"].astype(np.float64), kernel, 1)
-    return kernel.reshape(*taps.shape[:2], plan.side, plan.side)
+    weights = plan.owners @ _softmax(arrays["agents.fusion.alpha"])
+    kernel = arrays["agents.taps"].astype(np.float64) @ (plan.places * weights[:, None])
+    return kernel.reshape(-1, 1, plan.side, plan.side)
 
 
 def _softmax(alpha: np.ndarray) -> np.ndarray:

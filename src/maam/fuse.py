@@ -101,14 +101,10 @@ def _folded(module: nn.Cell, prefix: str) -> nn.Cell:
         arrays = float32(fold_norms(arrays))
     else:
         old = module.agents
-        width, groups = old.out_channels, 1 if old.dense else old.in_channels
-        conv = nn.Conv2d(
-            *(old.in_channels, width, old.side, old.stride, "pad", old.side // 2),
-            group=groups,
-            has_bias=True,
-        )
-        layers = OrderedDict(conv=conv, pool=module.norm.pool, relu=nn.ReLU())
-        folded = nn.SequentialCell(layers)
+        wide, side = old.channels, old.side
+        shape = wide, wide, side, old.stride, "pad", side // 2
+        conv = nn.Conv2d(*shape, group=wide, has_bias=True)
+        folded = nn.SequentialCell(OrderedDict(conv=conv, relu=nn.ReLU()))
         arrays = fold_agents(arrays, old.agents)
         arrays = {f"conv.{name}": array for name, array in arrays.items()}
     for name, parameter in folded.parameters_and_names():

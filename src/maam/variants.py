@@ -55,9 +55,16 @@ MAAM_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-# MAAMNet's agents, depthwise and dense: (rows, columns, dilation) of each
+# MAAMNet's agents: (rows, columns, dilation) of each
 AGENTS = ((3, 3, 1), (5, 5, 1), (3, 3, 2), (1, 1, 1))
-DENSE_AGENTS = ((3, 3, 1), (1, 3, 1), (3, 1, 1), (1, 1, 1))
+
+# MAAMNet's sizes: name -> (description, channels and blocks of each stage)
+MAAMNET_VARIANTS = {
+    "maamnet-nano": ("MAAMNet with 80 thousand parameters", ((32, 1), (64, 5), (128, 3))),
+    "maamnet-tiny": ("MAAMNet with 0.23 million parameters", ((48, 3), (96, 6), (192, 4))),
+    "maamnet-small": ("MAAMNet with 0.8 million parameters", ((64, 2), (192, 6), (384, 4))),
+    "maamnet-base": ("MAAMNet with 1.5 million parameters", ((96, 2), (256, 8), (512, 4))),
+}
 
 # Every model: name -> (description, file and class of its architecture, the class's own arguments)
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -68,16 +75,10 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cnn": ("baseline: conv3-32, pool, conv3-64, pool, dense 128", "baselines.CNN", {}),
     "mlp": ("baseline: dense 512, dense 256", "baselines.MLP", {}),
     "rnn": ("baseline: an LSTM of 128 units over the rows", "baselines.RNN", {}),
-    "maamnet-nano": (
-        "MAAMNet with 80 thousand parameters",
-        "maamnet.MAAMNet",
-        {"stages": ((32, 1), (64, 5), (128, 3)), "agents": AGENTS},
-    ),
-    "maamnet-base": (
-        "MAAMNet with 2 million parameters",
-        "maamnet.MAAMNet",
-        {"stages": ((32, 0), (64, 2), (256, 2), (256, 2)), "agents": DENSE_AGENTS, "dense": True},
-    ),
+    **{
+        name: (description, "maamnet.MAAMNet", {"stages": stages, "agents": AGENTS})
+        for name, (description, stages) in MAAMNET_VARIANTS.items()
+    },
     "resnet8": (
         "peer: ResNet-8 of MLPerf Tiny",
         "peers.ResNet",

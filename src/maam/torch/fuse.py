@@ -93,9 +93,9 @@ def _folded(module: nn.Module) -> nn.Module:
         arrays = float32(fold_norms(arrays))
     else:
         old = module.agents
-        width, side, groups = old.out_channels, old.side, 1 if old.dense else old.in_channels
-        new = nn.Conv2d(old.in_channels, width, side, old.stride, side // 2, groups=groups)
-        folded = nn.Sequential(OrderedDict(conv=new, pool=module.pool, relu=nn.ReLU()))
+        wide, side = old.channels, old.side
+        new = nn.Conv2d(wide, wide, side, old.stride, side // 2, groups=wide)
+        folded = nn.Sequential(OrderedDict(conv=new, relu=nn.ReLU()))
         arrays = fold_agents(arrays, old.agents)
         arrays = {f"conv.{name}": array for name, array in arrays.items()}
     assign_tensors(named_tensors(folded), arrays, "the folded module")
