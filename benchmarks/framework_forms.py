@@ -22,6 +22,7 @@ KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**34),
     "MALLOC_TRIM_THRESHOLD_": str(2**34),
 }
+PLAIN = {**KEEP_MEMORY, "MAAM_NATIVE": "0"}  # without operators of ours
 WHATS = ("training step", "inference")
 MIN_STEPS, MAX_SECONDS = 6, 12.0
 WARM_UP_SECONDS = 0.4
@@ -38,25 +39,16 @@ class Form(NamedTuple):
     channels_last: bool = False
     compiled: bool = False
     bf16: bool = False
-    environment: Mapping[str, str] = KEEP_MEMORY
+    environment: Mapping[str, str] = PLAIN
 
 
 SHIPPED = "mindspore"
 TORCH_EAGER = ("torch-nchw", "torch-nhwc")
 TORCH_COMPILED = ("torch-compile-nchw", "torch-compile-nhwc")
 FORMS = {
-    SHIPPED: Form("MindSpore, as shipped", "mindspore"),
-    "mindspore-operators": Form(
-        "MindSpore, its own operators",
-        "mindspore",
-        environment={**KEEP_MEMORY, "MAAM_NATIVE": "0"},
-    ),
-    "mindspore-naive": Form(
-        "MindSpore, naive",
-        "mindspore",
-        naive=True,
-        environment={**KEEP_MEMORY, "MAAM_NATIVE": "0"},
-    ),
+    SHIPPED: Form("MindSpore, as shipped", "mindspore", environment=KEEP_MEMORY),
+    "mindspore-operators": Form("MindSpore, its own operators", "mindspore"),
+    "mindspore-naive": Form("MindSpore, naive", "mindspore", naive=True),
     "torch-nchw": Form("PyTorch eager fp32, NCHW", "torch"),
     "torch-nhwc": Form("PyTorch eager fp32, channels_last", "torch", channels_last=True),
     "torch-malloc": Form("PyTorch eager fp32, NCHW, default malloc", "torch", environment={}),

@@ -124,14 +124,14 @@ def test_fresh_kernels_hold_the_identity_and_agents_of_their_shapes():
 
 def test_without_a_compiler_the_frameworks_own_serve(tmp_path, monkeypatch, rng):
     monkeypatch.setenv("MAAM_NATIVE", "0")
-    torch_depthwise._functions.cache_clear()
+    native.functions.cache_clear()
     agents = LinearAgents(4, AGENTS).set_train(True)
     assert not agents.native
     x = rng.random((1, 4, 6, 6), dtype=np.float32)
     assert agents(Tensor(x)).shape == x.shape
     y = torch_depthwise.depthwise(torch.tensor(x), torch.ones(4, 1, 5, 5), quick=True)
     assert y.shape == x.shape
-    torch_depthwise._functions.cache_clear()
+    native.functions.cache_clear()
 
 
 @pytest.mark.parametrize("agents", [(), ((4, 3, 1),), ((3, 4, 1),), ((3, 3, 0),)])

@@ -1,8 +1,8 @@
-"""Operators of our own for MindSpore on a CPU, compiled for the very machine.
+"""Operators of our own for training on a CPU, compiled for the very machine.
 
 Each C++ file beside this one is compiled when a network first asks for it, and kept in the cache
-folder. Where that is not possible, or MAAM_NATIVE=0 is set, networks use MindSpore's own operators:
-the same results but for rounding, slower.
+folder. Where that is not possible, or MAAM_NATIVE=0 is set, networks use the framework's own
+operators: the same results but for rounding, slower.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from maam.files import atomic_path
 if TYPE_CHECKING:
     from mindspore import ops
 
-_HEADER = Path(__file__).with_name("native.h")
+_HEADERS = sorted(Path(__file__).parent.rglob("*.h"))
 _OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC")
 _CPU_FACTS = Path("/proc/cpuinfo")
 _SECONDS = 120
@@ -50,6 +50,13 @@ def library(source: Path) -> tuple[bool, str]:
         return False, "turned off by MAAM_NATIVE=0"
     with _BUILDING:
         return _built(source, _folder())
+
+
+@cache
+def functions(source: Path) -> ctypes.CDLL | None:
+    """The functions of a C++ file, to be called by ``ctypes``, or None where they can't be had."""
+    ready, path = library(source)
+    return ctypes.CDLL(path) if ready else None
 
 
 def usable(source: Path) -> bool:
@@ -85,7 +92,7 @@ def _built(source: Path, folder: Path) -> tuple[bool, str]:
         version = subprocess.run(
             [compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
         ).stdout
-        texts = [path.read_bytes() for path in (source, _HEADER)]
+        texts = [path.read_bytes() for path in (source, *_HEADERS)]
         key = hashlib.sha256(b"\0".join([*texts, " ".join(_OPTIONS).encode(), version, _cpu()]))
         built = folder / f"{source.stem}-{key.hexdigest()[:16]}.so"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

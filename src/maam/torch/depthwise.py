@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1, quick: bool = False) -
         x: (N, C, H, W).
         weight: (C, 1, K, K), K odd.
         stride: of both directions.
-        quick: take our own gradients where they are quicker: on a CPU, with a compiler. Then it
-            can't be exported.
+        quick: take our own gradients where they are quicker: on a CPU, with a compiler, unless
+            ``torch.compile`` takes the network. Then it can't be exported.
 
     Returns:
         (N, C, H / stride, W / stride), rounded up.
@@ -35,7 +34,8 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1, quick: bool = False) -
     amp = torch.is_autocast_enabled("cpu")
     kind = torch.get_autocast_dtype("cpu") if amp else x.dtype
     quick = quick and (weight.shape[-1], stride) in _SHAPES and kind in _TYPES and x.numel() > 0
-    if quick and x.device.type == "cpu" and _functions():
+    quick = quick and not torch.compiler.is_compiling()
+    if quick and x.device.type == "cpu" and native.functions(_SOURCE):
         return _Depthwise.apply(x.to(kind), weight.to(kind), stride)
     return _convolve(x, weight, stride)
 
@@ -76,16 +76,9 @@ class _Depthwise(torch.autograd.Function):
         return dx, dw, None
 
 
-@cache
-def _functions() -> ctypes.CDLL | None:
-    """The compiled gradients, or None where they can't be had."""
-    ready, path = native.library(_SOURCE)
-    return ctypes.CDLL(path) if ready else None
-
-
 def _call(name: str, sizes: tuple[int, ...], first: Tensor, *others: Tensor) -> None:
     sizes = (*sizes, torch.get_num_threads())
     numbers = (ctypes.c_int64 * len(sizes))(*sizes)
     addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (first, *others)]
-    if getattr(_functions(), name)(numbers, first.dtype == torch.bfloat16, *addresses):
+    if getattr(native.functions(_SOURCE), name)(numbers, first.dtype == torch.bfloat16, *addresses):
         raise MemoryError("no memory for the gradients of a depthwise convolution")

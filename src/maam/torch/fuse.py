@@ -105,7 +105,8 @@ def _folded(module: nn.Module) -> nn.Module:
 
 def _without_norm(layer: Any) -> nn.Module:
     """A ``ConvNorm`` as convolution with bias and activation, weights still to be filled in."""
-    return nn.Sequential(OrderedDict(conv=_with_bias(layer.conv), activation=layer.activation))
+    last = nn.ReLU() if layer.norm.relu else layer.activation
+    return nn.Sequential(OrderedDict(conv=_with_bias(layer.conv), activation=last))
 
 
 def _with_bias(conv: Any) -> nn.Conv2d:

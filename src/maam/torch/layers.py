@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from maam.torch.depthwise import DepthwiseConv2d
+from maam.torch.norm import BatchNorm2d
 
 
 class ConvNorm(nn.Module):
@@ -36,9 +37,8 @@ class ConvNorm(nn.Module):
         self.conv = layer(
             in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
         )
-        self.norm = nn.BatchNorm2d(out_channels)
-        activations = {"relu": nn.ReLU, "relu6": nn.ReLU6, None: nn.Identity}
-        self.activation = activations[activation]()
+        self.norm = BatchNorm2d(out_channels, relu=activation == "relu")
+        self.activation = nn.ReLU6() if activation == "relu6" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activation(self.norm(self.conv(x)))

@@ -11,6 +11,7 @@ from maam.taps import Agent, agent_taps
 from maam.torch.depthwise import depthwise
 from maam.torch.layers import ConvNorm
 from maam.torch.module import AgentFusion
+from maam.torch.norm import BatchNorm2d
 from maam.variants import check_size
 
 
@@ -59,11 +60,10 @@ class AgentLayer(nn.Module):
     def __init__(self, channels: int, agents: Sequence[Agent], stride: int = 1) -> None:
         super().__init__()
         self.agents = LinearAgents(channels, agents, stride)
-        self.norm = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU()
+        self.norm = BatchNorm2d(channels, relu=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.norm(self.agents(x)))
+        return self.norm(self.agents(x))
 
 
 class Block(nn.Module):

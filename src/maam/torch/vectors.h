@@ -1,0 +1,57 @@
+// Vectors of float32 that are read from and written to maps of float32 or bfloat16.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#define UNROLL _Pragma("GCC unroll 16")  // else arrays of vectors don't become registers
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int kLanes = 16;
+#else
+constexpr int kLanes = 8;
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * kLanes)));
+typedef float Anywhere __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef uint32_t Bits __attribute__((vector_size(4 * kLanes)));
+typedef uint16_t Half __attribute__((vector_size(2 * kLanes)));
+typedef uint16_t HalfAnywhere __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
+
+inline Vector load(const float *p) { return *reinterpret_cast<const Anywhere *>(p); }
+inline void store(float *p, Vector v) { *reinterpret_cast<Anywhere *>(p) = v; }
+
+// bfloat16 is the upper half of float32.
+inline Vector load(const uint16_t *p) {
+  const Half half = *reinterpret_cast<const HalfAnywhere *>(p);
+  return reinterpret_cast<Vector>(__builtin_convertvector(half, Bits) << 16);
+}
+inline void store(uint16_t *p, Vector v) {  // to the nearest, ties to even; NaN stays one
+  const Bits bits = reinterpret_cast<Bits>(v), nan = Bits{} + 0x7fc0;
+  const Bits near = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  const auto number = v == v;
+  const Bits chosen = (near & reinterpret_cast<const Bits &>(number)) |
+                      (nan & ~reinterpret_cast<const Bits &>(number));
+  *reinterpret_cast<HalfAnywhere *>(p) = __builtin_convertvector(chosen, Half);
+}
+
+// `count` channels, the rest 0.
+template <class T>
+inline Vector load_some(const T *p, int64_t count) {
+  if (count >= kLanes) return load(p);
+  T some[kLanes] = {};
+  std::copy_n(p, count, some);
+  return load(some);
+}
+template <class T>
+inline void store_some(T *p, Vector v, int64_t count) {
+  if (count >= kLanes) return store(p, v);
+  T some[kLanes];
+  store(some, v);
+  std::copy_n(some, count, p);
+}
+
+}  // namespace
