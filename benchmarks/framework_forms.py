@@ -51,12 +51,27 @@ FORMS = {
     "mindspore-naive": Form("MindSpore, naive", "mindspore", naive=True),
     "torch-nchw": Form("PyTorch eager fp32, NCHW", "torch"),
     "torch-nhwc": Form("PyTorch eager fp32, channels_last", "torch", channels_last=True),
-    "torch-malloc": Form("PyTorch eager fp32, NCHW, default malloc", "torch", environment={}),
+    "torch-malloc": Form(
+        "PyTorch eager fp32, NCHW, default malloc", "torch", environment={"MAAM_NATIVE": "0"}
+    ),
     "torch-compile-nchw": Form("PyTorch torch.compile fp32, NCHW", "torch", compiled=True),
     "torch-compile-nhwc": Form(
         "PyTorch torch.compile fp32, channels_last", "torch", channels_last=True, compiled=True
     ),
     "torch-bf16": Form("PyTorch eager bf16, channels_last", "torch", channels_last=True, bf16=True),
+    "torch-native": Form(
+        "PyTorch eager fp32, channels_last, our operators",
+        "torch",
+        channels_last=True,
+        environment=KEEP_MEMORY,
+    ),
+    "torch-native-bf16": Form(
+        "PyTorch eager bf16, channels_last, our operators",
+        "torch",
+        channels_last=True,
+        bf16=True,
+        environment=KEEP_MEMORY,
+    ),
     "torch-compile-bf16": Form(
         "PyTorch compiled bf16, channels_last",
         "torch",
@@ -68,10 +83,14 @@ FORMS = {
 
 
 def forms_of(device: str) -> list[str]:
-    """The forms that run on ``cpu`` or ``cuda``: MindSpore and malloc know the CPU only."""
+    """The forms that run on ``cpu`` or ``cuda``: on a GPU, PyTorch's without operators of ours."""
     if device == "cpu":
         return list(FORMS)
-    return [name for name, form in FORMS.items() if form.framework == "torch" and form.environment]
+    return [
+        name
+        for name, form in FORMS.items()
+        if form.framework == "torch" and form.environment is PLAIN
+    ]
 
 
 def measure(name: str, model: str, batch: int, device: str, seconds: float) -> dict[str, Any]:

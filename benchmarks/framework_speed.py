@@ -5,7 +5,7 @@ form runs in a process of its own, form after form, round after round, so that a
 machine's moods. All processes have the same number of threads, and an allocator that keeps its
 memory, which PyTorch needs to be fast; one form shows PyTorch without.
 
-    python benchmarks/framework_speed.py
+    python benchmarks/framework_speed.py --device cpu
     python benchmarks/framework_speed.py --device cuda     # the forms of PyTorch, on a GPU
     python benchmarks/framework_speed.py --plot            # draw the results again
 """
@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -212,7 +214,7 @@ def main() -> None:
             facts |= sample["environment"]
         report = {
             "what": "training step (Adam) and inference, 3x32x32, 10 classes; ms a step",
-            "command": f"python benchmarks/framework_speed.py --device {options.device}",
+            "command": shlex.join(["python", "benchmarks/framework_speed.py", *sys.argv[1:]]),
             "device": options.device,
             "threads": options.threads,
             "rounds": rounds,

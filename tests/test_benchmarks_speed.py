@@ -136,9 +136,8 @@ def test_an_unknown_model_is_an_error_not_a_crash():
 
 
 def test_forms_of_a_gpu_are_those_of_pytorch():
-    assert set(forms_of("cuda")) == {
-        name for name in FORMS if name.startswith("torch") and name != "torch-malloc"
-    }
+    ours = {"torch-malloc", "torch-native", "torch-native-bf16"}
+    assert set(forms_of("cuda")) == {name for name in FORMS if name.startswith("torch")} - ours
 
 
 def test_children_report_what_went_wrong():
