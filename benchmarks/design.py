@@ -22,7 +22,7 @@ from typing import Any
 import design_forms
 import design_muon
 import torch
-from design_tries import NANO, TRIES
+from design_tries import NANO, REFERENCES, TRIES
 from torch import nn
 
 import maam
@@ -156,7 +156,8 @@ def notes(report: Mapping[str, Any]) -> str:
     parts = [
         "# What was tried for MAAMNet",
         f"Written by `python benchmarks/design.py`, from results/design.json. Every line is a "
-        f"training of {budget['epochs']} epochs on 45,000 images of CIFAR-10, scored on the 5,000 "
+        f"training of {budget['epochs']} epochs, where it says no other number, on 45,000 images of "
+        "CIFAR-10, scored on the 5,000 "
         f"that are held out of the training images (%{noise}); no choice was made by test images. "
         f"What is not said is alike: PyTorch {facts['torch']} in bfloat16 on {facts['cpu']}, "
         f"{budget['optimizer']} {budget['learning_rate']:g}, batch {budget['batch_size']}, weight "
@@ -165,7 +166,7 @@ def notes(report: Mapping[str, Any]) -> str:
         "are counted after folding.",
     ]
     for group in dict.fromkeys(row["group"] for row in rows):
-        reference = found.get("dense" if group == "Base" else "base")
+        reference = found.get(REFERENCES.get(group, "base"))
         parts += [
             f"## {group}",
             markdown_table(

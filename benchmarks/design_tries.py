@@ -10,6 +10,7 @@ from maam.variants import AGENTS
 
 NANO = ((32, 2), (64, 3), (128, 3))  # the stages of `base`
 LARGE = ((3, 3, 1), (7, 7, 1), (3, 3, 3), (1, 1, 1))  # agents
+REFERENCES = {"Base": "dense", "Twenty epochs": "long"}  # of a group, if not `base`
 BATCH_256 = {"batch_size": 256, "learning_rate": 0.2}
 ADAMW = {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05}
 
@@ -42,6 +43,14 @@ class Try(NamedTuple):
 
 def _stages(text: str, *stages: tuple[int, int], **form: Any) -> Try:
     return Try("Shape", text, {"stages": stages, **form})
+
+
+LONG = {"epochs": 20, "warmup_epochs": 2}
+
+
+def _long(text: str, **options: Any) -> Try:
+    shape = (32, 1), (64, 5), (128, 3)
+    return Try("Twenty epochs", text, options=LONG | options, stages=shape)
 
 
 def _net(*stages: tuple[int, int]) -> Try:
@@ -134,6 +143,8 @@ TRIES = {
     ),
     "tiny-2": _net((48, 3), (112, 9)),
     "base-depthwise": _net((64, 2), (256, 6), (384, 2)),
+    "long": _long("32 x 1, 64 x 5, 128 x 3"),
+    "long-cutmix": _long("CutMix for 16 epochs", cutmix=1.0, mix_until=0.8),
     "batch-64": Try("Training", "batch 64", options={"batch_size": 64}),
     "batch-256": Try("Training", "batch 256, rate 0.2", options=BATCH_256),
     "rate-0.2": Try("Training", "rate 0.2", options={"learning_rate": 0.2}),
