@@ -155,10 +155,10 @@ def notes(report: Mapping[str, Any]) -> str:
         noise = f"; the base with {base['seeds']} seeds varies by {base['deviation']:.2f}"
     parts = [
         "# What was tried for MAAMNet",
-        f"Written by `python benchmarks/design.py`, from results/design.json. Every line is a "
-        f"training of {budget['epochs']} epochs, where it says no other number, on 45,000 images of "
-        "CIFAR-10, scored on the 5,000 "
-        f"that are held out of the training images (%{noise}); no choice was made by test images. "
+        "Written by `python benchmarks/design.py`, from results/design.json. Every line is a "
+        f"training of {budget['epochs']} epochs, unless it gives their number, on 45,000 images of "
+        f"CIFAR-10, scored on the 5,000 that are held out of the training images (%{noise}); no "
+        "choice was made by test images. "
         f"What is not said is alike: PyTorch {facts['torch']} in bfloat16 on {facts['cpu']}, "
         f"{budget['optimizer']} {budget['learning_rate']:g}, batch {budget['batch_size']}, weight "
         f"decay {budget['weight_decay']:g}, label smoothing {budget['label_smoothing']:g}. Latency "
