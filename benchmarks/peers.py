@@ -97,11 +97,12 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         for recipe, group in groups.items():
             meta, _, run = group[0]
-            net = maam.torch.fuse(maam.torch.load_model(run)[0])
+            whole, _ = maam.torch.load_model(run)
+            net = maam.torch.fuse(whole)
             height, width = meta["preprocessing"]["size"]
             shape = (meta["preprocessing"]["channels"], height, width)
             models[recipe] = Path(scratch) / f"{recipe}.onnx"
-            maam.torch.export_onnx(net, shape, models[recipe])
+            maam.torch.export_onnx(net, shape, models[recipe], whole)
             found = [100 * accuracy for _, accuracy, _ in group]
             rows.append(
                 {
@@ -112,6 +113,7 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
                     "teacher": Path(meta["config"].get("teacher", "")).name,
                     "mixing": _mixing(meta["config"]),
                     "seeds": len(found),
+                    "accuracies": [round(each, 2) for each in found],
                     "accuracy": round(mean(found), 2),
                     "deviation": round(stdev(found), 2) if len(found) > 1 else None,
                     "parameters": maam.torch.count_parameters(net),
@@ -190,7 +192,8 @@ def page(report: Mapping[str, Any]) -> str:
                 f"{rows[0]['data_source']}. Parameters and multiply-accumulates (MACs) are counted "
                 "after folding; latency is of one image in ONNX Runtime on one thread of "
                 f"{facts['cpu']}. Accuracy is of the test images after the last epoch, without "
-                "test-time augmentation: mean ± standard deviation over the seeds.",
+                "test-time augmentation: mean ± standard deviation over the seeds. Trainings of a "
+                "row: `python benchmarks/campaign.py recipes/RECIPE.toml:0,1,2`, or fewer seeds.",
                 "![Accuracy against cost](comparison.png)",
                 "## Measured: the same images, the same harness",
                 measured,
