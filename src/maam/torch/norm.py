@@ -74,6 +74,8 @@ class _Norm(torch.autograd.Function):
         tensors = (x, dy, norm, dx, sums)
         addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
         numbers = (ctypes.c_int64 * len(sizes))(*sizes)
-        if native.functions(_SOURCE).norm_gradient(numbers, x.dtype == torch.bfloat16, *addresses):
+        library = native.functions(_SOURCE)
+        assert library is not None  # else PyTorch's own had served
+        if library.norm_gradient(numbers, x.dtype == torch.bfloat16, *addresses):
             raise MemoryError("no memory for the gradients of BatchNorm")
         return dx, *sums, None, None, None, None, None
