@@ -231,7 +231,11 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
                     fontsize=6,
                     color="0.5",
                 )
-        axes.set_xscale("log")
+        axes.margins(x=0.3)  # for the names
+        if key == "latency_ms":
+            axes.set_xlim(0, 1.4 * max(row[key] for row in rows))
+        else:
+            axes.set_xscale("log")
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("Test accuracy %")

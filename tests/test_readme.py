@@ -102,6 +102,10 @@ def test_figures_in_the_readme_are_those_of_the_results():
         if row["form"] == "shipped":
             saved = f"{row['fewer_nodes']:.0%} of the nodes and {row['fewer_kernels']:.0%}"
             assert saved.replace("%", " %") in " ".join(README.split())
+    for row in result("peers.json")["rows"]:
+        spread = "" if row["deviation"] is None else f" ± {row['deviation']:.2f}"
+        cost = f"{row['parameters']:,} | {row['macs'] / 1e6:.1f} M | {row['latency_ms']:.2f} ms"
+        assert f"| {cost} | {row['seeds']} | {row['accuracy']:.2f}{spread} % |" in README
     pipeline = result("pipeline_speed.json")
     assert f"{pipeline['pipeline_images_per_second']:,} images/s" in README
     assert f"{pipeline['ratio']:.0f}\ntimes" in README

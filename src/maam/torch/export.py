@@ -62,7 +62,7 @@ def export_onnx(
             dynamo=True,
             verbose=False,
         )
-        content = file.read_bytes()
+        content = _without_traces(file.read_bytes())
     logger.setLevel(level)
 
     def logits_of(images: np.ndarray) -> np.ndarray:
@@ -70,3 +70,15 @@ def export_onnx(
             return reference(torch.from_numpy(images)).numpy()
 
     return write_verified(content, logits_of, image_shape, path)
+
+
+def _without_traces(content: bytes) -> bytes:
+    """An ONNX file without what the exporter notes about the source: file names, stack traces."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    values = *graph.input, *graph.output, *graph.value_info, *graph.initializer
+    for part in (model, graph, *graph.node, *values):
+        del part.metadata_props[:]
+    return model.SerializeToString()
