@@ -163,6 +163,7 @@ def test_the_folded_network_is_exported(name, tmp_path):
     assert (
         maam.torch.export_onnx(maam.torch.fuse(other), (1, 8, 12), tmp_path / "torch.onnx") < 1e-5
     )
+    assert b".py" not in (tmp_path / "torch.onnx").read_bytes()  # no traces of this machine
 
 
 def test_what_folding_saves():
