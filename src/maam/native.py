@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -57,6 +58,20 @@ def functions(source: Path) -> ctypes.CDLL | None:
     """The functions of a C++ file, to be called by ``ctypes``, or None where they can't be had."""
     ready, path = library(source)
     return ctypes.CDLL(path) if ready else None
+
+
+def call(
+    source: Path, name: str, sizes: Sequence[int], half: bool, addresses: Sequence[int]
+) -> None:
+    """Call one of ``functions``: (sizes, whether maps are bfloat16, arrays in memory).
+
+    Raises:
+        MemoryError: it could not have the memory that it needs.
+    """
+    numbers = (ctypes.c_int64 * len(sizes))(*sizes)
+    arrays = map(ctypes.c_void_p, addresses)
+    if getattr(functions(source), name)(numbers, half, *arrays):
+        raise MemoryError(f"no memory for {name} of {source.name}")
 
 
 def usable(source: Path) -> bool:

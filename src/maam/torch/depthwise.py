@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,5 @@ class _Depthwise(torch.autograd.Function):
 
 def _call(name: str, sizes: tuple[int, ...], first: Tensor, *others: Tensor) -> None:
     sizes = (*sizes, torch.get_num_threads())
-    numbers = (ctypes.c_int64 * len(sizes))(*sizes)
-    addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (first, *others)]
-    if getattr(native.functions(_SOURCE), name)(numbers, first.dtype == torch.bfloat16, *addresses):
-        raise MemoryError("no memory for the gradients of a depthwise convolution")
+    addresses = [tensor.data_ptr() for tensor in (first, *others)]
+    native.call(_SOURCE, name, sizes, first.dtype == torch.bfloat16, addresses)

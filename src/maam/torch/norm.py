@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +70,6 @@ class _Norm(torch.autograd.Function):
         dx, sums = torch.empty_like(x), torch.empty_like(norm[:2])
         channels = x.shape[1]
         sizes = (x.numel() // channels, channels, ctx.relu, torch.get_num_threads())
-        tensors = (x, dy, norm, dx, sums)
-        addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
-        numbers = (ctypes.c_int64 * len(sizes))(*sizes)
-        library = native.functions(_SOURCE)
-        assert library is not None  # else PyTorch's own had served
-        if library.norm_gradient(numbers, x.dtype == torch.bfloat16, *addresses):
-            raise MemoryError("no memory for the gradients of BatchNorm")
+        addresses = [tensor.data_ptr() for tensor in (x, dy, norm, dx, sums)]
+        native.call(_SOURCE, "norm_gradient", sizes, x.dtype == torch.bfloat16, addresses)
         return dx, *sums, None, None, None, None, None
