@@ -169,21 +169,24 @@ def notes(report: Mapping[str, Any]) -> str:
         reference = found.get(REFERENCES.get(group, "base"))
         parts += [
             f"## {group}",
+            *([f"Differences are from: {reference['text']}."] if reference else []),
             markdown_table(
-                ("What", "Accuracy %", "Against the base", "Seeds", "Parameters", "MACs (M)", "ms"),
+                ("What", "Accuracy %", "Difference", "Seeds", "Parameters", "MACs (M)", "ms"),
                 (_line(row, reference) for row in rows if row["group"] == group),
             ),
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _line(row: Mapping[str, Any], base: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _line(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> tuple[str, ...]:
     spread = f" ± {row['deviation']:.2f}" if row["deviation"] is not None else ""
     options = ", ".join(f"{key} {value}" for key, value in row["options"].items())
     return (
         row["text"] + (f" ({options})" if options and row["group"] != "Training" else ""),
         f"{row['accuracy']:.2f}{spread}",
-        f"{row['accuracy'] - base['accuracy']:+.2f}" if base and base is not row else "-",
+        f"{row['accuracy'] - reference['accuracy']:+.2f}"
+        if reference and reference is not row
+        else "-",
         str(row["seeds"]),
         f"{row['parameters']:,}",
         f"{row['macs'] / 1e6:.2f}",

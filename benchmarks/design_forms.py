@@ -16,7 +16,7 @@ from maam.torch.models.maamnet import LinearAgents
 from maam.variants import AGENTS
 
 DENSE_AGENTS = ((3, 3, 1), (1, 3, 1), (3, 1, 1), (1, 1, 1))
-ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "hardswish": nn.Hardswish}
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class NormedAgents(nn.Module):
@@ -61,22 +61,17 @@ class Block(nn.Module):
             self.agents = FixedAgents(channels, agents, fusion)
         activation = ACTIVATIONS[form["activation"]]
         self.mid: nn.Module = nn.Identity()
-        if form["mid"] != "none":
-            self.mid = nn.BatchNorm2d(channels)
         if form["mid"] == "relu":
-            self.mid = nn.Sequential(self.mid, activation())
+            self.mid = nn.Sequential(nn.BatchNorm2d(channels), activation())
         self.stride = 2 if halve and form["pool"] == "stride" else 1
-        pools = {"max": nn.MaxPool2d(2), "avg": nn.AvgPool2d(2), "stride": nn.Identity()}
-        self.pool = pools[form["pool"]] if halve else nn.Identity()
-        self.compress = form["compress"]
-        widths = {"plain": wide, "gate": 2 * wide, "glu": 2 * channels, "expand": 2 * channels}
-        width = widths[self.compress]
+        self.pool = nn.MaxPool2d(2) if halve and self.stride == 1 else nn.Identity()
+        self.gated = form["compress"] == "glu"
+        width = 2 * channels if self.gated else wide
         self.conv = nn.Conv2d(channels, width, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.activation = activation()
-        if self.compress in ("expand", "glu"):
-            inner = channels if self.compress == "glu" else width
-            self.conv2 = nn.Conv2d(inner, wide, 1, bias=False)
+        if self.gated:
+            self.conv2 = nn.Conv2d(channels, wide, 1, bias=False)
             self.norm2 = nn.BatchNorm2d(wide)
         bare = form["residual"] == "bare"
         fits = channels == wide and not halve
@@ -89,16 +84,10 @@ class Block(nn.Module):
         else:
             maps = self.pool(self.agents(x)[:, :, :: self.stride, :: self.stride])
         maps = self.norm(self.conv(self.mid(maps)))
-        if self.compress == "expand":
-            maps = self.norm2(self.conv2(self.activation(maps)))
-            return x + maps if self.residual != "none" else maps
-        if self.compress in ("gate", "glu"):
+        if self.gated:
             gate, maps = maps.chunk(2, 1)
-            maps = self.activation(gate) * maps
-            maps = self.norm2(self.conv2(maps)) if self.compress == "glu" else maps
+            maps = self.norm2(self.conv2(self.activation(gate) * maps))
             return x + maps if self.residual != "none" else maps
-        if self.residual == "relu":
-            return self.activation(x + maps)
         if self.residual == "linear":
             return x + maps
         maps = self.last(maps)
@@ -112,13 +101,13 @@ class Net(nn.Module):
         num_classes, in_channels, image_size: the shape.
         stages: (channels, blocks) of each; the first block of all but the first halves the size.
         agents: (rows, columns, dilation) of each.
-        residual: "sum": X + ReLU(F); "relu": ReLU(X + F); "linear": X + F; "none": ReLU(F), as all
-            of these have it where the shapes of X and F differ; "bare": X + F, and F there.
-        mid: between fusion and compression: "none", "norm" or "relu" (a norm and a ReLU).
+        residual: "sum": X + ReLU(F); "linear": X + F; where the shapes of X and F differ, ReLU(F),
+            but F with "bare", which else is as "linear".
+        mid: between fusion and compression: "none" or "relu" (a norm and a ReLU).
         norms: "shared", or "own": a BatchNorm for each agent.
-        options: ``pool`` ("max", "avg", "stride"), ``fusion`` ("learned", "fixed", "sum"),
-            ``activation``, ``compress`` ("plain"; "gate": twice as wide, one half gates the other;
-            "glu": the same, then 1x1; "expand": to twice the channels and, without ReLU, back).
+        options: ``pool`` ("max", "stride"), ``fusion`` ("learned", "fixed", "sum"),
+            ``activation`` ("relu", "silu"), ``compress`` ("plain"; "glu": twice as wide, one half
+            gates the other, then 1x1).
     """
 
     def __init__(
@@ -196,9 +185,7 @@ def deployed_cost(net: nn.Module, image_shape: tuple[int, int, int]) -> tuple[in
 class DenseAgents(nn.Module):
     """Agents that see all channels, and the 1x1 compression if asked for, as one convolution."""
 
-    def __init__(
-        self, channels: int, wide: int, agents: Sequence[Agent], compress: bool = True
-    ) -> None:
+    def __init__(self, channels: int, wide: int, agents: Sequence[Agent], compress: bool) -> None:
         super().__init__()
         plan = agent_taps(agents)
         self.side, self.wide = plan.side, wide
@@ -226,10 +213,10 @@ class DenseBlock(nn.Module):
     def __init__(self, channels: int, wide: int, halve: bool, form: dict[str, Any]) -> None:
         super().__init__()
         width = channels if form["mid"] else wide
-        self.agents = DenseAgents(channels, width, form["agents"], form["compress"])
+        self.agents = DenseAgents(channels, width, DENSE_AGENTS, form["compress"])
         self.pool = nn.MaxPool2d(2) if halve else nn.Identity()
         self.norm = nn.BatchNorm2d(width)
-        self.activation = ACTIVATIONS[form["activation"]]()
+        self.activation = nn.ReLU()
         self.mid = None
         if form["mid"]:
             conv = nn.Conv2d(width, wide, 1, bias=False)
@@ -244,8 +231,7 @@ class DenseBlock(nn.Module):
             return self.activation(x + maps)
         if self.residual == "linear":
             return x + maps
-        maps = self.activation(maps)
-        return x + maps if self.residual == "sum" else maps
+        return self.activation(maps)
 
 
 class Dense(nn.Module):
@@ -255,11 +241,10 @@ class Dense(nn.Module):
         num_classes, in_channels, image_size: the shape.
         stem: channels of the first 3x3 convolution.
         stages: (channels, blocks) of each.
-        agents: (rows, columns, dilation) of each.
-        residual: as in ``Net``.
-        options: ``compress`` (false leaves the 1x1 convolution out), ``mid`` (true: the agents keep
-            the channels; norm, activation, 1x1 and norm follow), ``activation``, ``head`` (the
-            global pooling: "max" or "mean").
+        options: ``residual`` ("linear": X + F; "relu": ReLU(X + F); "none": ReLU(F), as both have
+            it where the shapes differ), ``compress`` (false leaves the 1x1 convolution out),
+            ``mid`` (true: the agents keep the channels; norm, ReLU, 1x1 and norm follow), ``head``
+            (the global pooling: "max" or "mean").
     """
 
     def __init__(
@@ -269,17 +254,14 @@ class Dense(nn.Module):
         image_size: tuple[int, int],
         stem: int,
         stages: Sequence[tuple[int, int]],
-        agents: Sequence[Agent] = DENSE_AGENTS,
-        residual: str = "none",
         **options: Any,
     ) -> None:
         super().__init__()
-        form = {"agents": agents, "residual": residual, "compress": True, "mid": False}
-        form |= {"activation": "relu", "head": "max"} | options
+        form = {"residual": "none", "compress": True, "mid": False, "head": "max"} | options
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, stem, 3, padding=1, bias=False),
             nn.BatchNorm2d(stem),
-            ACTIVATIONS[form["activation"]](),
+            nn.ReLU(),
         )
         blocks, channels = [], stem
         for wide, count in stages:

@@ -36,7 +36,6 @@ KEPT = (
     *("format", "model", "classes", "preprocessing", "data", "data_source", "data_digests"),
     *("images", "parameters", "macs", "deployed", "teacher"),
 )
-SMALL = 64  # values; fewer are not worth a Cast
 
 
 def main() -> None:
@@ -63,7 +62,7 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
     for run, meta in zip(runs, metas, strict=True):
         if "metrics" not in meta or meta["metrics"]["split"] != "test":
             raise MaamError(f"{run} has no test scores: end it with `maam train --resume {run}`")
-        if _without_seed(meta) != _without_seed(metas[0]):
+        if without_seed(meta) != without_seed(metas[0]):
             raise MaamError(f"{run} was trained with other options than {runs[0]}")
         if wanted(recipe, meta) != options(meta["config"]):
             raise MaamError(f"{run} was not trained by {recipe}")
@@ -140,7 +139,7 @@ def rounded(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network with its large weights stored in float16.
+    """The same network with its weights, but not its biases, stored in float16.
 
     ONNX Runtime turns them into float32 once, when it loads the file.
     """
@@ -149,7 +148,7 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
         graph.input.remove(entry)  # MindSpore lists the weights there too
     for weight in graph.initializer:
         array = numpy_helper.to_array(weight)
-        if array.dtype != np.float32 or array.size < SMALL:
+        if array.dtype != np.float32 or array.ndim < 2:
             continue
         name = weight.name
         weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}.half"))
@@ -219,8 +218,8 @@ def card(
                     f"maam train --recipe {recipe.as_posix()} --seed {config['seed']}",
                 ),
                 "## Limits",
-                "- It knows ten classes and 32x32 pixels, answers every image with one of them, "
-                "and is often sure when it is wrong: look at its errors on your images first.\n"
+                "- It knows ten classes and 32x32 pixels, and answers every image with one of "
+                "them: look at its errors on your images first.\n"
                 "- CIFAR-10 was drawn from photographs on the web; it is biased as they are.\n"
                 "- The scores are of the copy named above. JPEG compression costs a little "
                 "accuracy; the original pictures score differently.",
@@ -233,7 +232,8 @@ def card(
     )
 
 
-def _without_seed(meta: Mapping[str, Any]) -> str:
+def without_seed(meta: Mapping[str, Any]) -> str:
+    """What runs have in common that differ in nothing but the seed."""
     config = {k: v for k, v in options(meta["config"]).items() if k != "seed"}
     return json.dumps([meta["model"], meta["data_source"], meta["images"], config], sort_keys=True)
 

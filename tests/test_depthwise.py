@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import mindspore as ms
@@ -108,6 +109,32 @@ def test_pytorch_takes_them_where_they_are_quicker(amp, rng, monkeypatch):
         calls.clear()
     torch_depthwise.depthwise(x, weight[:, :, 2:7, 2:7]).sum().backward()
     assert not calls
+
+
+@needs_operator
+def test_the_result_does_not_depend_on_the_threads(monkeypatch):
+    x, weight, upstream = draw(16, 32, (64, 64), 3, 0)  # work for 10 threads
+    operator, found = depthwise.operator(1), []
+    pixels = torch.tensor(x).to(memory_format=torch.channels_last).requires_grad_()
+    kernel = torch.tensor(weight).requires_grad_()
+
+    def forward(x, weight):
+        return (operator(x, weight) * Tensor(upstream)).sum()
+
+    before, cores = torch.get_num_threads(), os.sched_getaffinity(0)
+    try:
+        for some in ({min(cores)}, cores):
+            torch.set_num_threads(len(some))
+            os.sched_setaffinity(0, some)
+            gradients = ms.grad(forward, (0, 1))(Tensor(x), Tensor(weight))
+            y: torch.Tensor = torch_depthwise._Depthwise.apply(pixels, kernel, 1)  # pyright: ignore
+            theirs = torch.autograd.grad(y, (pixels, kernel), torch.tensor(upstream))
+            found.append([*(g.asnumpy() for g in gradients), *(g.numpy() for g in theirs)])
+    finally:
+        torch.set_num_threads(before)
+        os.sched_setaffinity(0, cores)
+    for one, all_ in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, all_)
 
 
 def test_fresh_kernels_hold_the_identity_and_agents_of_their_shapes():

@@ -103,6 +103,12 @@ def test_a_student_comes_nearer_to_its_teacher(teacher, framework, tmp_path):
 def test_a_teacher_must_fit(teacher, tmp_path):
     with pytest.raises(MaamError, match="is not a run folder"):
         maam.train(**QUICK, teacher=tmp_path, out=tmp_path / "a")
+    begun = tmp_path / "begun"  # in its first epoch: no weights yet
+    begun.mkdir()
+    shutil.copy(teacher / checkpoint.META, begun)
+    with pytest.raises(MaamError, match=r"best\.safetensors"):
+        maam.train(**QUICK, teacher=begun, out=tmp_path / "a")
+    shutil.rmtree(begun)
     with pytest.raises(MaamError, match=r"--teacher .*: its classes differ"):
         maam.train(data=photos(tmp_path / "photos"), teacher=teacher)
     with pytest.raises(MaamError, match=r"it takes images of 8x8x1, these are 9x9x1"):

@@ -26,6 +26,7 @@ from maam.fuse import FoldedMAAM
 from maam.fuse_run import fuse_run
 from maam.models.maamnet import AgentLayer
 from maam.torch.checkpoint import named_tensors
+from maam.torch.fuse import FoldedMAAM as TorchFoldedMAAM
 from maam.torch.models.maamnet import AgentLayer as TorchAgentLayer
 from maam.variants import FUSIONS, READINGS, list_models
 
@@ -272,6 +273,19 @@ def test_a_layer_used_twice_stays_where_it_is(rng):
     folded = maam.fuse(net)
     assert [type(cell) for cell in folded] == [nn.ReLU, nn.ReLU, FoldedMAAM]
     assert_same(folded(x).asnumpy(), net(x).asnumpy())
+
+
+def test_a_module_with_two_places_is_folded_in_both(rng):
+    torch.manual_seed(0)
+    module = maam.torch.MAAM(3, 3, pool=False)
+    net = torch_nn.Sequential(module, torch_nn.Sequential(module), module).eval()
+    x = torch.from_numpy(1e3 * rng.random((1, 3, 8, 8), dtype=np.float32))
+    folded = maam.torch.fuse(net)
+    places = [folded.get_submodule(name) for name in ("0", "1.0", "2")]
+    assert isinstance(places[0], TorchFoldedMAAM)
+    assert places[0] is places[1] is places[2]
+    with torch.inference_mode():
+        assert_same(folded(x).numpy(), net(x).numpy())
 
 
 @pytest.mark.parametrize("mode", ["graph", "eager"])

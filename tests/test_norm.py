@@ -71,7 +71,7 @@ def test_its_gradients_are_those_of_batch_norm(batch, channels, size, relu, half
 
 @needs_operator
 def test_the_result_does_not_depend_on_the_threads():
-    x = torch.randn(16, 24, 32, 32).to(memory_format=torch.channels_last).requires_grad_()
+    x = torch.randn(16, 24, 64, 64).to(memory_format=torch.channels_last).requires_grad_()
     layer, found = draw(24, True), []
     y = layer(x)
     before = torch.get_num_threads()

@@ -14,7 +14,7 @@ import maam.torch
 from maam import MaamError, checkpoint, shipped
 from maam.cli import run
 from maam.data.transforms import Preprocessing
-from maam.pretrained import adapt_preprocessing, adapt_weights, take_weights
+from maam.pretrained import SEEN, adapt_preprocessing, adapt_weights, take_weights
 
 QUICK: dict[str, Any] = {
     "data": "digits",
@@ -75,6 +75,8 @@ def test_a_training_begins_with_them(weights, framework, tmp_path):
     theirs = checkpoint.read_meta(weights / "maamnet-nano")["preprocessing"]
     assert checkpoint.read_meta(result.run)["preprocessing"] == theirs
     assert "pretrained = true" in (result.run / "config.toml").read_text()
+    card = (result.run / "README.md").read_text()
+    assert "trained on digits, from the shipped weights of maamnet-nano" in card
 
 
 def test_a_training_cut_in_its_first_epoch_has_them_still(weights, tmp_path):
@@ -127,10 +129,28 @@ def test_weights_fit_other_classes_and_colours(rng):
     assert (grey["norm.gamma"] == trained["norm.gamma"]).all()
     assert (grey["classifier.weight"] == 2).all()
     # A grey image in three channels gives what it gives in one.
-    three = adapt_weights({"stem.conv.weight": np.zeros((4, 3, 3, 3), np.float32)}, grey, "here")
+    colour = {**fresh, "stem.conv.weight": np.zeros((4, 3, 3, 3), np.float32)}
+    three = adapt_weights(colour, grey, "here")
     np.testing.assert_allclose(three["stem.conv.weight"].sum(1, keepdims=True), summed, rtol=1e-6)
     with pytest.raises(MaamError, match=r"another model: norm\.gamma differs"):
-        adapt_weights({"norm.gamma": np.zeros(5, np.float32)}, trained, "here")
+        adapt_weights({**fresh, "norm.gamma": np.zeros(5, np.float32)}, trained, "here")
+    with pytest.raises(MaamError, match=r"another model: norm\.beta is no part of it"):
+        adapt_weights(fresh, {**trained, "norm.beta": trained["norm.gamma"]}, "here")
+    with pytest.raises(MaamError, match=r"another model: stem\.conv\.weight differs"):
+        adapt_weights({**fresh, "stem.conv.weight": np.zeros((4, 2, 3, 3))}, trained, "here")
+
+
+def test_images_that_the_weights_were_learned_from_do_not_validate_them(weights, tmp_path):
+    notes = []
+
+    def watch(kind, facts):
+        if kind == "note":
+            notes.append(facts["text"])
+
+    for fraction in (0.1, 0.0):
+        options: dict[str, Any] = {**QUICK, "pretrained": True, "val_fraction": fraction}
+        maam.train(**options, out=tmp_path / str(fraction), watch=watch)
+    assert [text for text in notes if "may have learned the validation images" in text] == [SEEN]
 
 
 def test_grey_images_take_the_mean_of_the_colours():
@@ -141,8 +161,10 @@ def test_grey_images_take_the_mean_of_the_colours():
 
 
 def test_what_is_not_shipped_says_what_is(tmp_path, weights):
-    with pytest.raises(MaamError, match="no weights of 'cnn' come with maam"):
-        maam.train(**{**QUICK, "model": "cnn"}, pretrained=True, out=tmp_path / "run")
+    for data in ("digits", "cifar10"):  # known before the images are looked for
+        with pytest.raises(MaamError, match="no weights of 'cnn' come with maam"):
+            options: dict[str, Any] = {**QUICK, "model": "cnn", "data": data}
+            maam.train(**options, pretrained=True, data_dir=tmp_path, out=tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 

@@ -387,3 +387,9 @@ def test_pytorch_keeps_its_instructions_beside_a_new_mindspore(monkeypatch):
     backend.limit_onednn(True)
     backend.limit_onednn(False)
     assert os.environ[name] == "AVX512_CORE"
+
+
+def test_one_image_a_step_is_too_few_for_some_networks(tmp_path, capsys):
+    options = "--framework torch --data digits --model mobilenetv2-x0.5 --limit 8 --batch-size 1"
+    assert maam_cli(["train", *options.split(), "--out", str(tmp_path / "run")]) == 2
+    assert "raise --batch-size" in " ".join(capsys.readouterr().err.split())

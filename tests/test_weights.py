@@ -44,10 +44,14 @@ def test_the_card_describes_the_network(name):
 
 @pytest.mark.parametrize("name", shipped())
 def test_the_onnx_form_computes_the_same(name):
+    import onnx
     import onnxruntime
     import torch
 
     assert b".py" not in (WEIGHTS / name / MODEL).read_bytes()  # no traces of a machine
+    for tensor in onnx.load(str(WEIGHTS / name / MODEL)).graph.initializer:
+        half = tensor.data_type == onnx.TensorProto.FLOAT16
+        assert half == (len(tensor.dims) > 1), tensor.name  # as the card says
     net, _ = maam.torch.load_model(name)
     assert all(tensor.dtype == torch.float32 for tensor in named_tensors(net).values())
     images = np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)

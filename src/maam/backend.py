@@ -141,7 +141,7 @@ def environment() -> dict[str, str]:
             facts[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             facts[package] = "not installed"
-    if "mindspore" in sys.modules:
+    if {"mindspore", "torch"} & sys.modules.keys():
         from maam import native
 
         facts["native operators"] = "used" if native.status()[0] else "not used"

@@ -18,25 +18,19 @@
 #include <vector>
 
 #include "native.h"
-
-#define UNROLL _Pragma("GCC unroll 16")  // else arrays of vectors don't become registers
+#include "vectors.h"
 
 namespace {
 
 #ifdef __AVX512F__  // 32 registers of 16 numbers
-constexpr int kLanes = 16, kTileChannels = 4, kPieces = 2;
+constexpr int kTileChannels = 4, kPieces = 2;
 #else  // at least 16 of 8
-constexpr int kLanes = 8, kTileChannels = 2, kPieces = 1;
+constexpr int kTileChannels = 2, kPieces = 1;
 #endif
 constexpr int kTileRows = 4;
 constexpr int64_t kThreadWork = 1 << 22;  // products for which one more thread is worth its start
 
-typedef float Vector __attribute__((vector_size(4 * kLanes)));
-typedef float Anywhere __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t Lanes __attribute__((vector_size(4 * kLanes)));
-
-inline Vector load(const float *p) { return *reinterpret_cast<const Anywhere *>(p); }
-inline void store(float *p, Vector v) { *reinterpret_cast<Anywhere *>(p) = v; }
 
 inline int64_t ratio_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -18,23 +18,16 @@
 #include <vector>
 
 #include "native.h"
-
-#define UNROLL _Pragma("GCC unroll 16")  // else arrays of vectors don't become registers
+#include "vectors.h"
 
 namespace {
 
 #ifdef __AVX512F__  // 32 registers of 16 numbers
-constexpr int kLanes = 16, kSums = 8, kRegisters = 24;
+constexpr int kSums = 8, kRegisters = 24;
 #else  // at least 16 of 8
-constexpr int kLanes = 8, kSums = 4, kRegisters = 10;
+constexpr int kSums = 4, kRegisters = 10;
 #endif
 constexpr int64_t kThreadWork = 1 << 21;  // products for which one more thread is worth its start
-
-typedef float Vector __attribute__((vector_size(4 * kLanes)));
-typedef float Anywhere __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-
-inline Vector load(const float *p) { return *reinterpret_cast<const Anywhere *>(p); }
-inline void store(float *p, Vector v) { *reinterpret_cast<Anywhere *>(p) = v; }
 
 struct Sizes {
   int64_t batch, channels, height, width, step;  // height and width of x

@@ -82,7 +82,8 @@ def checks(data_dir: Path | None = None) -> list[Check]:
         _writable("working folder", Path.cwd()),
         _writable("cache folder", cache_dir()),
         _disk(cache_dir()),
-        *([_native(), _mindspore()] if _version("mindspore") else []),
+        *([_native()] if _version("mindspore") or _version("torch") else []),
+        *([_mindspore()] if _version("mindspore") else []),
     ]
 
 
@@ -154,7 +155,7 @@ def _convolution() -> Check:
 
 
 def _native() -> Check:
-    """Can the operators be compiled with which MindSpore trains faster on a CPU?"""
+    """Can the operators be compiled that make training faster on a CPU?"""
     ok, detail = native.status()
     fix = "" if ok else "training is slower without: install g++, and leave MAAM_NATIVE unset"
     return Check("native operators", ok, detail, fix, required=False)

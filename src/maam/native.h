@@ -10,7 +10,6 @@
 #include <cstring>
 #include <exception>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -39,7 +38,7 @@ void parallel(int64_t count, int64_t most, const Task &task) {
   helpers.reserve(threads);
   try {
     for (int64_t i = 1; i < threads; i++) helpers.emplace_back(work);
-  } catch (const std::system_error &) {  // no more threads to be had: those that run do it all
+  } catch (const std::exception &) {  // no more threads to be had: those that run do it all
   }
   work();
   for (auto &helper : helpers) helper.join();

@@ -13,6 +13,10 @@ from maam.data.transforms import Preprocessing
 from maam.errors import MaamError
 from maam.shipped import find_run, shipped_run
 
+SEEN = (
+    "the network that this training rests on may have learned the validation images: their scores "
+    "are too good (--val-fraction 0 holds none out)"
+)
 LAST_LAYER = "classifier."  # the names of its parameters begin so
 
 
@@ -61,7 +65,8 @@ def teacher_facts(
         weights.
 
     Raises:
-        MaamError: it is no run folder, or it knows other classes or images of another shape.
+        MaamError: it is no run folder with weights, or it knows other classes or images of
+            another shape.
     """
     run = find_run(teacher)
     meta = checkpoint.read_meta(run)
@@ -73,6 +78,7 @@ def teacher_facts(
             f"--teacher {teacher}: it takes images of {theirs.size[1]}x{theirs.size[0]}x"
             f"{theirs.channels}, these are {image_shape[1]}x{image_shape[0]}x{image_shape[2]}"
         )
+    checkpoint.load_tensors(run / checkpoint.BEST)  # or say what is wrong with it
     weights = hashlib.sha256((run / checkpoint.BEST).read_bytes()).hexdigest()
     return {
         "model": meta["model"],
@@ -80,6 +86,20 @@ def teacher_facts(
         "data_digests": meta.get("data_digests"),
         "pretrained": meta["config"].get("pretrained", False),
     }
+
+
+def saw_validation(trained: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether a network may have been trained on images that a new run validates with.
+
+    Args:
+        trained, ours: the facts of both runs, as in ``meta.json``.
+    """
+    theirs = trained.get("data_digests") or {}
+    return (
+        ours["images"]["val"] > 0
+        and trained.get("data") == ours["data"]
+        and theirs.get("train") != ours["data_digests"]["train"]
+    )
 
 
 def renormalisation(ours: Preprocessing, theirs: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
@@ -118,10 +138,14 @@ def adapt_weights(
     Raises:
         MaamError: another tensor differs in name or shape.
     """
+    if more := trained.keys() - fresh.keys():
+        raise MaamError(
+            f"{source} holds the weights of another model: {min(more)} is no part of it"
+        )
     adapted = {}
     for name, array in fresh.items():
         found = trained.get(name)
-        if found is not None and found.ndim == 4 and found.shape[1] != array.shape[1]:
+        if found is not None and found.ndim == 4 and {found.shape[1], array.shape[1]} == {1, 3}:
             inputs = array.shape[1]
             found = found.astype(np.float32).sum(1, keepdims=True).repeat(inputs, 1) / inputs
         if found is not None and found.shape == array.shape:

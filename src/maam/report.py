@@ -229,10 +229,10 @@ def _preprocessing(meta: Mapping[str, Any]) -> str:
 
 def _limits(meta: Mapping[str, Any]) -> str:
     return (
-        f"- It was trained on {plain(meta.get('data'))} only, and knows no other classes than "
-        "those above.\n"
-        "- It answers every image with one of these classes, often confidently, even if the "
-        "image shows something else.\n"
+        f"- It was trained on {plain(meta.get('data'))}{_origin(meta)}, and knows no other classes "
+        "than those above.\n"
+        "- It answers every image with one of these classes, even if the image shows something "
+        "else.\n"
         "- The scores hold for images like those that were scored. Pictures taken in another way "
         "may do worse: measure with your own before you rely on it.\n"
         "- The licence of the training data, and what it allows you to do with the weights, is "
@@ -278,3 +278,14 @@ def _duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {left:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def _origin(meta: Mapping[str, Any]) -> str:
+    """What a network learned from besides its images."""
+    teacher = (meta.get("teacher") or {}).get("model")
+    pretrained = (meta.get("config") or {}).get("pretrained")
+    sources = [
+        *([f"the shipped weights of {plain(meta.get('model'))}"] if pretrained else []),
+        *([f"the answers of a {plain(teacher)}"] if teacher else []),
+    ]
+    return f", from {' and '.join(sources)}" if sources else " only"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from maam.convolution import Conv2d
+from maam.variants import check_size
 
 
 class CNN(nn.Cell):
@@ -20,8 +21,7 @@ class CNN(nn.Cell):
     def __init__(self, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> None:
         super().__init__()
         height, width = image_size
-        if min(height, width) < 4:
-            raise ValueError(f"images of {height}x{width} pixels are too small for this model")
+        check_size(image_size, 4)
         self.conv1 = Conv2d(in_channels, 32, 3, bias=True)
         self.conv2 = Conv2d(32, 64, 3, bias=True)
         self.pool = nn.MaxPool2d(2, 2)

@@ -13,7 +13,7 @@ from typing import Any
 from mindspore import Tensor, nn
 
 from maam.module import MAAM
-from maam.variants import CHANNELS, HIDDEN
+from maam.variants import CHANNELS, HIDDEN, check_size
 
 
 class MAAMClassifier(nn.Cell):
@@ -37,8 +37,7 @@ class MAAMClassifier(nn.Cell):
     ) -> None:
         super().__init__()
         height, width = image_size
-        if min(height, width) < 2:
-            raise ValueError(f"images of {height}x{width} pixels are too small for this model")
+        check_size(image_size, 2)
         self.maam = MAAM(in_channels, CHANNELS, **options)
         self.flatten = nn.Flatten()
         self.hidden = nn.Dense(CHANNELS * (height // 2) * (width // 2), HIDDEN)

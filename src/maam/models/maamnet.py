@@ -1,4 +1,4 @@
-"""MAAMNet: small classifiers made of nothing but MAAM blocks with linear agents.
+"""MAAMNet: small classifiers made of MAAM blocks with linear agents.
 
     A_i = Conv_i(X)                         (1)   depthwise, a kernel shape for each agent
     A   = sum_i softmax(alpha)_i * A_i      (2)   learnable scalars alpha

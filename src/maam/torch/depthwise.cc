@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "../native.h"
-#include "vectors.h"
+#include "../vectors.h"
 
 namespace {
 

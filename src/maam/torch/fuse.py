@@ -74,9 +74,12 @@ def fuse(net: nn.Module) -> nn.Module:
         >>> small = maam.torch.fuse(net)
     """
     net = _folded(copy.deepcopy(net))
+    folded: dict[nn.Module, nn.Module] = {}  # a module may have several places
     for parent in list(net.modules()):
-        for name, child in list(parent.named_children()):
-            setattr(parent, name, _folded(child))
+        for name, child in list(parent._modules.items()):
+            if child is not None:
+                folded.setdefault(child, _folded(child))
+                setattr(parent, name, folded[child])
     return net.eval()
 
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "../native.h"
-#include "vectors.h"
+#include "../vectors.h"
 
 namespace {
 

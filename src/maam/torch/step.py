@@ -74,6 +74,9 @@ def make_train_step(
         optimizer: updates the trainable parameters of ``net``.
         config: label smoothing, distillation, clipping, precision and mode.
         teacher: gives the logits to learn too, by a network in inference mode.
+
+    Raises:
+        MaamError: by the step, if a norm gets one value per channel.
     """
     forward = _compiled(net) if config.mode == "graph" else net
     parameters = list(net.parameters())
@@ -84,8 +87,14 @@ def make_train_step(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
-            logits = forward(images)
+        try:
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+                logits = forward(images)
+        except ValueError as error:  # of a BatchNorm
+            if "more than 1 value per channel" not in str(error):
+                raise
+            text = "this network can't train on one image a step: raise --batch-size"
+            raise MaamError(text) from error
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
         if teacher is not None:
             with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=amp):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from maam.variants import check_size
+
 
 class CNN(nn.Module):
     """Two convolution-pooling stages and a dense layer: (N, C, H, W) -> logits (N, K)."""
@@ -11,8 +13,7 @@ class CNN(nn.Module):
     def __init__(self, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> None:
         super().__init__()
         height, width = image_size
-        if min(height, width) < 4:
-            raise ValueError(f"images of {height}x{width} pixels are too small for this model")
+        check_size(image_size, 4)
         self.conv1 = nn.Conv2d(in_channels, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
         self.pool = nn.MaxPool2d(2, 2)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from maam.torch.module import MAAM
-from maam.variants import CHANNELS, HIDDEN
+from maam.variants import CHANNELS, HIDDEN, check_size
 
 
 class MAAMClassifier(nn.Module):
@@ -31,8 +31,7 @@ class MAAMClassifier(nn.Module):
     ) -> None:
         super().__init__()
         height, width = image_size
-        if min(height, width) < 2:
-            raise ValueError(f"images of {height}x{width} pixels are too small for this model")
+        check_size(image_size, 2)
         self.maam = MAAM(in_channels, CHANNELS, **options)
         self.flatten = nn.Flatten()
         self.hidden = nn.Linear(CHANNELS * (height // 2) * (width // 2), HIDDEN)

@@ -1,4 +1,4 @@
-// Vectors of float32 that are read from and written to maps of float32 or bfloat16.
+// Vectors of float32, read from and written to maps of float32 or bfloat16 at any address.
 
 #pragma once
 

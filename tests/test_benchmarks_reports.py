@@ -1,0 +1,48 @@
+"""The generated pages are those of the results, and figures of unlike runs are not mixed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import design
+import peers
+import pytest
+
+from maam import MaamError
+
+ROOT = Path(__file__).parents[1]
+RUN = {
+    "model": "cnn",
+    "data_source": "images",
+    "data_digests": {"test": "a"},
+    "images": {"train": 8, "val": 0, "test": 8},
+    "metrics": {"accuracy": 0.5},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "make"),
+    [("comparison", "peers", peers.page), ("design-notes", "design", design.notes)],
+)
+def test_pages_are_those_of_the_results(name, written, make):
+    results = json.loads((ROOT / "results" / f"{written}.json").read_text())
+    assert (ROOT / "docs" / f"{name}.md").read_text() == make(results)
+
+
+def write(folder: Path, seed: int, **options: object) -> None:
+    run = folder / f"cnn-seed-{seed}"
+    run.mkdir(parents=True)
+    meta = {"format": 1, **RUN, "config": {"seed": seed, "epochs": 5, **options}}
+    (run / "meta.json").write_text(json.dumps(meta))
+
+
+def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path):
+    write(tmp_path / "a", 0)
+    write(tmp_path / "a", 1, epochs=6)
+    with pytest.raises(MaamError, match="cnn-seed-1 was trained with other options"):
+        peers.collect([tmp_path / "a"])
+    write(tmp_path / "b", 0)
+    write(tmp_path / "c", 0)
+    with pytest.raises(MaamError, match="cnn-seed-0: its seed is there twice"):
+        peers.collect([tmp_path / "b", tmp_path / "c"])
