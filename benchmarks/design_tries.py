@@ -9,12 +9,15 @@ from maam.taps import Agent
 from maam.variants import AGENTS
 
 NANO = ((32, 2), (64, 3), (128, 3))  # the stages of `base`
+SMALLEST = ((32, 1), (64, 5), (128, 3))  # those of `maamnet-nano`
+TINY = ((48, 3), (96, 6), (192, 4))
 LARGE = ((3, 3, 1), (7, 7, 1), (3, 3, 3), (1, 1, 1))  # agents
 DENSE = "Dense agents, two million parameters"
 REFERENCES = {
     DENSE: "dense",
     "The final block": "nano-32",
-    "Twenty epochs": "long",
+    "Twenty epochs of `maamnet-nano`": "long",
+    "Twenty epochs of `maamnet-tiny`": "tiny-long",
 }  # of a group, if not `base`
 BATCH_256 = {"batch_size": 256, "learning_rate": 0.2}
 
@@ -52,9 +55,9 @@ def _stages(text: str, *stages: tuple[int, int], **form: Any) -> Try:
 LONG = {"epochs": 20, "warmup_epochs": 2}
 
 
-def _long(text: str, **options: Any) -> Try:
-    shape = (32, 1), (64, 5), (128, 3)
-    return Try("Twenty epochs", text, options=LONG | options, stages=shape)
+def _long(text: str, tiny: bool = False, **options: Any) -> Try:
+    group = f"Twenty epochs of `maamnet-{'tiny' if tiny else 'nano'}`"
+    return Try(group, text, options=LONG | options, stages=TINY if tiny else SMALLEST)
 
 
 def _net(*stages: tuple[int, int]) -> Try:
@@ -113,19 +116,23 @@ TRIES = {
         head="mean",
     )._replace(group="The final block"),
     "nano-24": _net((24, 2), (56, 5), (112, 4)),
-    "nano-32": _net((32, 1), (64, 5), (128, 3)),
-    "nano-32-one": _net((32, 1), (64, 5), (128, 3))._replace(
+    "nano-32": _net(*SMALLEST),
+    "nano-32-one": _net(*SMALLEST)._replace(
         text="32 x 1, 64 x 5, 128 x 3 with one agent: 5x5", agents=((5, 5, 1),)
     ),
-    "tiny": _net((48, 3), (96, 6), (192, 4)),
-    "tiny-7": _net((48, 3), (96, 6), (192, 4))._replace(
+    "tiny": _net(*TINY),
+    "tiny-7": _net(*TINY)._replace(
         text="48 x 3, 96 x 6, 192 x 4 with agents 3, 7, 3 dilated by 3, identity",
         agents=LARGE,
     ),
     "base-depthwise": _net((64, 2), (256, 6), (384, 2)),
-    "long": _long("32 x 1, 64 x 5, 128 x 3"),
-    "long-rate": _long("rate 0.2", learning_rate=0.2),
+    "long": _long("its recipe"),
+    "long-rate": _long("a higher rate", learning_rate=0.2),
     "long-cutmix": _long("CutMix for 16 epochs", cutmix=1.0, mix_until=0.8),
+    "tiny-long": _long("its recipe", tiny=True),
+    "tiny-long-rate": _long(
+        "a higher rate and decay", tiny=True, learning_rate=0.2, weight_decay=1e-3
+    ),
     "rate-0.4": Try("Training", "rate 0.4", options={"learning_rate": 0.4}),
     "rate-0.2": Try("Training", "rate 0.2", options={"learning_rate": 0.2}),
     "decay-1e-3": Try("Training", "weight decay 1e-3", options={"weight_decay": 1e-3}),
