@@ -14,6 +14,8 @@ from maam import MaamError
 ROOT = Path(__file__).parents[1]
 RUN = {
     "model": "cnn",
+    "classes": ["cat", "dog"],
+    "preprocessing": {"size": [8, 8], "channels": 1, "mean": [0.0], "std": [1.0]},
     "data_source": "images",
     "data_digests": {"test": "a"},
     "images": {"train": 8, "val": 0, "test": 8},
