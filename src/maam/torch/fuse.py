@@ -77,9 +77,11 @@ def fuse(net: nn.Module) -> nn.Module:
     folded: dict[nn.Module, nn.Module] = {}  # a module may have several places
     for parent in list(net.modules()):
         for name, child in list(parent._modules.items()):
-            if child is not None:
-                folded.setdefault(child, _folded(child))
-                setattr(parent, name, folded[child])
+            if child is None:
+                continue
+            if child not in folded:
+                folded[child] = _folded(child)
+            setattr(parent, name, folded[child])
     return net.eval()
 
 
