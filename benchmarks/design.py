@@ -6,6 +6,9 @@ by test images. All in PyTorch, bfloat16, with the options of ``BUDGET`` but for
     python benchmarks/design.py                    # train what is not trained yet, then report
     python benchmarks/design.py agents-3 relu-sum  # these only
     python benchmarks/design.py --report           # results/design.json, docs/design-notes.md
+
+The report adds what lies in ``--runs`` to the accuracies of results/design.json, and measures every
+latency anew, so that a line can be added where the other trainings are not at hand.
 """
 
 from __future__ import annotations
@@ -74,11 +77,13 @@ def main() -> None:
                 train(name, int(seed), given.runs, given.data_dir)
     except MaamError as error:
         parser.error(str(error))
-    rows = collect(given.runs)
+    written = ROOT / "results" / "design.json"
+    earlier = json.loads(written.read_text())["tries"] if written.exists() else []
+    rows = collect(given.runs, {row["name"]: row["accuracies"] for row in earlier})
     if not rows:
         parser.error(f"--runs {given.runs}: no finished training there")
     content = {"budget": BUDGET, "environment": backend.environment(), "tries": rows}
-    write_atomic(ROOT / "results" / "design.json", json.dumps(content, indent=1) + "\n")
+    write_atomic(written, json.dumps(content, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "design-notes.md", notes(content))
     for row in rows:
         print(f"{row['name']:20} {row['accuracy']:.2f} {row['latency_ms']:.2f} ms")
@@ -113,17 +118,24 @@ def train(name: str, seed: int, runs: Path, data_dir: Path | None) -> None:
     print(f"{name} seed {seed}: {100 * accuracy:.2f} % of the held-out images", flush=True)
 
 
-def collect(runs: Path) -> list[dict[str, Any]]:
-    """A row for each try that was trained: accuracy over seeds, size, latency."""
+def collect(runs: Path, earlier: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """A row for each try that was trained, now or earlier: accuracy over seeds, size, latency.
+
+    Args:
+        runs: where the run folders lie, TRY-seed-SEED each.
+        earlier: the accuracy (%) of each seed, of each try; those in ``runs`` replace them.
+    """
     rows, models = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name, attempt in TRIES.items():
-            found = sorted(runs.glob(f"{name}-seed-*"))
-            histories = [read_history(run) for run in found if (run / "README.md").exists()]
-            if not histories:
+            found = dict(earlier.get(name, {}))
+            for run in runs.glob(f"{name}-seed-*"):
+                if (run / "README.md").exists():
+                    accuracy = read_history(run)[-1]["val_accuracy"]
+                    found[run.name.rpartition("-")[2]] = round(100 * accuracy, 2)
+            if not found:
                 continue
-            last = [100 * history[-1]["val_accuracy"] for history in histories]
-            speed = [row["images_per_second"] for history in histories for row in history]
+            last = list(found.values())
             net = maam.torch.create_model(register(name))
             models[name] = Path(folder) / f"{name}.onnx"
             export_onnx(net.eval(), IMAGE, models[name])
@@ -135,11 +147,11 @@ def collect(runs: Path) -> list[dict[str, Any]]:
                     "text": attempt.text,
                     "options": dict(attempt.options),
                     "seeds": len(last),
+                    "accuracies": {seed: found[seed] for seed in sorted(found, key=int)},
                     "accuracy": round(mean(last), 2),
                     "deviation": round(stdev(last), 2) if len(last) > 1 else None,
                     "parameters": parameters,
                     "macs": macs,
-                    "images_per_second": round(mean(speed)),
                 }
             )
         latencies = measure(models)
@@ -181,8 +193,9 @@ def notes(report: Mapping[str, Any]) -> str:
 def _line(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> tuple[str, ...]:
     spread = f" ± {row['deviation']:.2f}" if row["deviation"] is not None else ""
     options = ", ".join(f"{key} {value}" for key, value in row["options"].items())
+    said = row["group"].startswith(("Training", "Twenty"))  # by the text
     return (
-        row["text"] + (f" ({options})" if options and row["group"] != "Training" else ""),
+        row["text"] + (f" ({options})" if options and not said else ""),
         f"{row['accuracy']:.2f}{spread}",
         f"{row['accuracy'] - reference['accuracy']:+.2f}"
         if reference and reference is not row

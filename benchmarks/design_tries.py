@@ -13,12 +13,15 @@ SMALLEST = ((32, 1), (64, 5), (128, 3))  # those of `maamnet-nano`
 TINY = ((48, 3), (96, 6), (192, 4))
 LARGE = ((3, 3, 1), (7, 7, 1), (3, 3, 3), (1, 1, 1))  # agents
 DENSE = "Dense agents, two million parameters"
+LONG = "Twenty epochs of `{}`, two of them warm-up"
 REFERENCES = {
     DENSE: "dense",
     "The final block": "nano-32",
-    "Twenty epochs of `maamnet-nano`": "long",
-    "Twenty epochs of `maamnet-tiny`": "tiny-long",
+    LONG.format("maamnet-nano"): "long",
+    LONG.format("maamnet-tiny"): "tiny-long",
+    LONG.format("resnet20"): "resnet20-long",
 }  # of a group, if not `base`
+STEEP = {"learning_rate": 0.2, "weight_decay": 1e-3}
 BATCH_256 = {"batch_size": 256, "learning_rate": 0.2}
 
 
@@ -52,12 +55,9 @@ def _stages(text: str, *stages: tuple[int, int], **form: Any) -> Try:
     return Try("Shape", text, {"stages": stages, **form})
 
 
-LONG = {"epochs": 20, "warmup_epochs": 2}
-
-
-def _long(text: str, tiny: bool = False, **options: Any) -> Try:
-    group = f"Twenty epochs of `maamnet-{'tiny' if tiny else 'nano'}`"
-    return Try(group, text, options=LONG | options, stages=TINY if tiny else SMALLEST)
+def _long(text: str, model: str = "maamnet-nano", **options: Any) -> Try:
+    given = {"epochs": 20, "warmup_epochs": 2} | options
+    return Try(LONG.format(model), text, options=given, model=model)
 
 
 def _net(*stages: tuple[int, int]) -> Try:
@@ -126,13 +126,13 @@ TRIES = {
         agents=LARGE,
     ),
     "base-depthwise": _net((64, 2), (256, 6), (384, 2)),
-    "long": _long("its recipe"),
-    "long-rate": _long("a higher rate", learning_rate=0.2),
-    "long-cutmix": _long("CutMix for 16 epochs", cutmix=1.0, mix_until=0.8),
-    "tiny-long": _long("its recipe", tiny=True),
-    "tiny-long-rate": _long(
-        "a higher rate and decay", tiny=True, learning_rate=0.2, weight_decay=1e-3
-    ),
+    "long": _long("rate 0.1"),
+    "long-rate": _long("rate 0.2", learning_rate=0.2),
+    "long-cutmix": _long("rate 0.1, CutMix for 16 epochs", cutmix=1.0, mix_until=0.8),
+    "tiny-long": _long("rate 0.1, weight decay 5e-4", "maamnet-tiny"),
+    "tiny-long-rate": _long("rate 0.2, weight decay 1e-3", "maamnet-tiny", **STEEP),
+    "resnet20-long": _long("rate 0.1, weight decay 5e-4", "resnet20"),
+    "resnet20-long-rate": _long("rate 0.2, weight decay 1e-3", "resnet20", **STEEP),
     "rate-0.4": Try("Training", "rate 0.4", options={"learning_rate": 0.4}),
     "rate-0.2": Try("Training", "rate 0.2", options={"learning_rate": 0.2}),
     "decay-1e-3": Try("Training", "weight decay 1e-3", options={"weight_decay": 1e-3}),

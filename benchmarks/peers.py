@@ -4,7 +4,8 @@
     python benchmarks/peers.py runs/campaign
 
 Takes the finished runs of ``campaign.py`` or ``maam train``, RECIPE-seed-SEED each, and writes
-results/peers.json, docs/comparison.md and docs/comparison.png.
+results/peers.json, docs/comparison.md and docs/comparison.png. Recipes of which there is no run
+keep their accuracies in results/peers.json; every latency is measured anew.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from maam.markdown import markdown_table
 from maam.plots import COLOURS, DPI
 
 ROOT = Path(__file__).parents[1]
+IMAGE = (3, 32, 32)
 
 
 class Published(NamedTuple):
@@ -64,23 +66,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders of run folders")
     given = parser.parse_args()
+    written = ROOT / "results" / "peers.json"
     try:
-        report = collect(given.runs)
+        report = collect(given.runs, json.loads(written.read_text())["rows"])
     except MaamError as error:
         print(f"peers: {error}", file=sys.stderr)
         sys.exit(2)
-    write_atomic(ROOT / "results" / "peers.json", json.dumps(report, indent=1) + "\n")
+    write_atomic(written, json.dumps(report, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "comparison.md", page(report))
     write_atomic(ROOT / "docs" / "comparison.png", plot(report["rows"]))
     for row in report["rows"]:
         print(f"{row['recipe']:28} {row['accuracy']:.2f} {row['latency_ms']:.3f} ms")
 
 
-def collect(folders: Sequence[Path]) -> dict[str, Any]:
-    """A row for each recipe that has a finished run.
+def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A row for each recipe that has a finished run, in place of its earlier one.
 
     Raises:
-        MaamError: there is none, or runs of a recipe were scored on different images.
+        MaamError: there is no run, or runs were trained or scored on different images.
     """
     groups: dict[str, list[tuple[dict[str, Any], float, Path]]] = {}
     for run in sorted(run for folder in folders for run in folder.glob("*-seed-*")):
@@ -89,54 +92,55 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
             groups.setdefault(recipe, []).append((checkpoint.read_meta(run), accuracy, run))
     if not groups:
         raise MaamError(f"{folders[0]}: no finished run there")
-    tests = {meta["data_digests"]["test"] for group in groups.values() for meta, _, _ in group}
-    if len(tests) > 1:
+    metas = [meta for group in groups.values() for meta, _, _ in group]
+    copies = {row["data_source"] for row in earlier} | {meta["data_source"] for meta in metas}
+    if len(copies) > 1 or len({meta["data_digests"]["test"] for meta in metas}) > 1:
         raise MaamError(f"{folders[0]}: runs were scored on different images: take one copy")
     for group in groups.values():
         seeds = [meta["config"]["seed"] for meta, _, _ in group]
         for meta, _, run in group:
+            if meta["data"] != "cifar10":
+                raise MaamError(f"{run} was trained on {meta['data']}: compare those on cifar10")
             if meta["images"]["val"]:
                 raise MaamError(f"{run} held images out: compare trainings with --val-fraction 0")
             if without_seed(meta) != without_seed(group[0][0]):
                 raise MaamError(f"{run} was trained with other options than {group[0][2]}")
             if seeds.count(meta["config"]["seed"]) > 1:
                 raise MaamError(f"{run}: its seed is there twice")
-    rows, models = [], {}
+    rows = {row["recipe"]: dict(row) for row in earlier}
+    for recipe, group in groups.items():
+        meta = group[0][0]
+        found = [100 * accuracy for _, accuracy, _ in group]
+        rows[recipe] = {
+            "recipe": recipe,
+            "model": meta["model"],
+            "ours": meta["model"].startswith("maamnet"),
+            "epochs": meta["config"]["epochs"],
+            "teacher": Path(meta["config"].get("teacher", "")).name,
+            "mixing": _mixing(meta["config"]),
+            "seeds": len(found),
+            "accuracies": [round(each, 2) for each in found],
+            "accuracy": round(mean(found), 2),
+            "deviation": round(stdev(found), 2) if len(found) > 1 else None,
+            "data_source": meta["data_source"],
+            "trained_on": f"{meta['environment']['cpu']}"
+            if meta["device"] == "CPU"
+            else meta["environment"].get("gpu", meta["device"]),
+        }
     with tempfile.TemporaryDirectory() as scratch:
-        for recipe, group in groups.items():
-            meta, _, run = group[0]
-            whole, _ = maam.torch.load_model(run)
+        models = {}
+        for recipe, row in rows.items():
+            whole = maam.torch.create_model(row["model"]).eval()
             net = maam.torch.fuse(whole)
-            height, width = meta["preprocessing"]["size"]
-            shape = (meta["preprocessing"]["channels"], height, width)
             models[recipe] = Path(scratch) / f"{recipe}.onnx"
-            maam.torch.export_onnx(net, shape, models[recipe], whole)
-            found = [100 * accuracy for _, accuracy, _ in group]
-            rows.append(
-                {
-                    "recipe": recipe,
-                    "model": meta["model"],
-                    "ours": meta["model"].startswith("maamnet"),
-                    "epochs": meta["config"]["epochs"],
-                    "teacher": Path(meta["config"].get("teacher", "")).name,
-                    "mixing": _mixing(meta["config"]),
-                    "seeds": len(found),
-                    "accuracies": [round(each, 2) for each in found],
-                    "accuracy": round(mean(found), 2),
-                    "deviation": round(stdev(found), 2) if len(found) > 1 else None,
-                    "parameters": maam.torch.count_parameters(net),
-                    "macs": maam.torch.count_macs(net, shape),
-                    "data_source": meta["data_source"],
-                    "trained_on": f"{meta['environment']['cpu']}"
-                    if meta["device"] == "CPU"
-                    else meta["environment"].get("gpu", meta["device"]),
-                }
-            )
+            maam.torch.export_onnx(net, IMAGE, models[recipe], whole)
+            row["parameters"] = maam.torch.count_parameters(net)
+            row["macs"] = maam.torch.count_macs(net, IMAGE)
         latencies = measure(models)
-    for row in rows:
-        row["latency_ms"] = latencies[row["recipe"]]["latency_ms"]
-    rows.sort(key=lambda row: (row["parameters"], row["recipe"]))
-    return {"environment": backend.environment(), "rows": rows}
+    for recipe, row in rows.items():
+        row["latency_ms"] = latencies[recipe]["latency_ms"]
+    ordered = sorted(rows.values(), key=lambda row: (row["parameters"], row["recipe"]))
+    return {"environment": backend.environment(), "rows": ordered}
 
 
 def _accuracy(run: Path) -> float | None:

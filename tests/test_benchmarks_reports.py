@@ -16,6 +16,7 @@ RUN = {
     "model": "cnn",
     "classes": ["cat", "dog"],
     "preprocessing": {"size": [8, 8], "channels": 1, "mean": [0.0], "std": [1.0]},
+    "data": "cifar10",
     "data_source": "images",
     "data_digests": {"test": "a"},
     "images": {"train": 8, "val": 0, "test": 8},
@@ -43,8 +44,8 @@ def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path):
     write(tmp_path / "a", 0)
     write(tmp_path / "a", 1, epochs=6)
     with pytest.raises(MaamError, match="cnn-seed-1 was trained with other options"):
-        peers.collect([tmp_path / "a"])
+        peers.collect([tmp_path / "a"], [])
     write(tmp_path / "b", 0)
     write(tmp_path / "c", 0)
     with pytest.raises(MaamError, match="cnn-seed-0: its seed is there twice"):
-        peers.collect([tmp_path / "b", tmp_path / "c"])
+        peers.collect([tmp_path / "b", tmp_path / "c"], [])
