@@ -33,6 +33,16 @@ def test_pages_are_those_of_the_results(name, written, make):
     assert (ROOT / "docs" / f"{name}.md").read_text() == make(results)
 
 
+def test_kept_records_are_those_of_the_results():
+    rows = json.loads((ROOT / "results" / "peers.json").read_text())["rows"]
+    accuracies = {row["recipe"]: row["accuracies"] for row in rows}
+    records = sorted((ROOT / "results" / "campaign").glob("*/meta.json"))
+    assert records
+    for record in records:
+        accuracy = json.loads(record.read_text())["metrics"]["accuracy"]
+        assert round(100 * accuracy, 2) in accuracies[record.parent.name.rpartition("-seed-")[0]]
+
+
 def write(folder: Path, seed: int, **options: object) -> None:
     run = folder / f"cnn-seed-{seed}"
     run.mkdir(parents=True)

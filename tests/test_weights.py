@@ -65,8 +65,10 @@ def test_the_onnx_form_computes_the_same(name):
 
 
 @pytest.mark.skipif("MAAM_DATA" not in os.environ, reason="MAAM_DATA names no folder of CIFAR-10")
-@pytest.mark.parametrize("framework", ["mindspore", "torch"])
-def test_the_cards_score_is_repeated(framework):
-    name = "maamnet-nano"
+@pytest.mark.parametrize(
+    ("name", "framework"),
+    [("maamnet-nano", "mindspore"), *((name, "torch") for name in shipped())],
+)
+def test_the_cards_score_is_repeated(name, framework):
     scores = maam.evaluate(WEIGHTS / name, data="cifar10", framework=framework)
     assert f"{scores['accuracy']:.4f}" == f"{read_meta(WEIGHTS / name)['metrics']['accuracy']:.4f}"

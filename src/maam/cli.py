@@ -88,7 +88,7 @@ def train(
         maam train
         maam train --data cifar10 --model maam --epochs 30
         maam train photos/ --image-size 64 --ema 0.999
-        maam train photos/ --model maamnet-nano --pretrained
+        maam train photos/ --model maamnet-tiny --pretrained
         maam train --recipe recipes/maam-cifar10.toml --seed 1
         maam train --resume runs/cifar10-maam
 
@@ -128,7 +128,7 @@ def evaluate(
 
         maam evaluate runs/digits-maam
         maam evaluate runs/digits-maam --split val --json scores.json
-        maam evaluate --model maamnet-nano --data cifar10
+        maam evaluate --model maamnet-tiny --data cifar10
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from pathlib import Path
 from maam.errors import MaamError
 
 WEIGHTS = Path(__file__).with_name("weights")
-DEFAULT = "maamnet-nano"  # what `maam predict photo.jpg` asks
+DEFAULT = "maamnet-tiny"  # what `maam predict photo.jpg` asks
 _META = "meta.json"  # in every run folder
 
 
