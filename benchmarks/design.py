@@ -192,10 +192,8 @@ def notes(report: Mapping[str, Any]) -> str:
 
 def _line(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> tuple[str, ...]:
     spread = f" ± {row['deviation']:.2f}" if row["deviation"] is not None else ""
-    options = ", ".join(f"{key} {value}" for key, value in row["options"].items())
-    said = row["group"].startswith(("Training", "Twenty"))  # by the text
     return (
-        row["text"] + (f" ({options})" if options and not said else ""),
+        row["text"],
         f"{row['accuracy']:.2f}{spread}",
         f"{row['accuracy'] - reference['accuracy']:+.2f}"
         if reference and reference is not row

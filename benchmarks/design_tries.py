@@ -67,7 +67,7 @@ def _net(*stages: tuple[int, int]) -> Try:
 
 def _dense(text: str, **form: Any) -> Try:
     shape = {"stem": 32, "stages": ((64, 2), (256, 2), (256, 2))}
-    return Try(DENSE, text, shape | form, BATCH_256, dense=True)
+    return Try(DENSE, f"{text} (batch 256, rate 0.2)", shape | form, BATCH_256, dense=True)
 
 
 def _agents(text: str, *agents: tuple[int, int]) -> Try:

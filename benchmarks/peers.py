@@ -5,7 +5,7 @@
 
 Takes the finished runs of ``campaign.py`` or ``maam train``, RECIPE-seed-SEED each, and writes
 results/peers.json, docs/comparison.md and docs/comparison.png. Recipes of which there is no run
-keep their accuracies in results/peers.json; every latency is measured anew.
+keep their accuracies in results/peers.json, unless you delete it; every latency is measured anew.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of run folders")
     given = parser.parse_args()
     written = ROOT / "results" / "peers.json"
+    earlier = json.loads(written.read_text())["rows"] if written.exists() else []
     try:
-        report = collect(given.runs, json.loads(written.read_text())["rows"])
+        report = collect(given.runs, earlier)
     except MaamError as error:
         print(f"peers: {error}", file=sys.stderr)
         sys.exit(2)
@@ -95,7 +96,10 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
     metas = [meta for group in groups.values() for meta, _, _ in group]
     copies = {row["data_source"] for row in earlier} | {meta["data_source"] for meta in metas}
     if len(copies) > 1 or len({meta["data_digests"]["test"] for meta in metas}) > 1:
-        raise MaamError(f"{folders[0]}: runs were scored on different images: take one copy")
+        raise MaamError(
+            f"{folders[0]}: runs, or those of results/peers.json, were scored on different images: "
+            "take one copy, and delete that file if it is of the other"
+        )
     for group in groups.values():
         seeds = [meta["config"]["seed"] for meta, _, _ in group]
         for meta, _, run in group:
