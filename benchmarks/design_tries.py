@@ -18,7 +18,7 @@ REFERENCES = {
     DENSE: "dense",
     "The final block": "nano-32",
     LONG.format("maamnet-nano"): "long",
-    LONG.format("maamnet-tiny"): "tiny-long",
+    LONG.format("maamnet-tiny"): "tiny-long-rate",
     LONG.format("resnet20"): "resnet20-long",
 }  # of a group, if not `base`
 STEEP = {"learning_rate": 0.2, "weight_decay": 1e-3}
@@ -131,6 +131,9 @@ TRIES = {
     "long-cutmix": _long("rate 0.1, CutMix for 16 epochs", cutmix=1.0, mix_until=0.8),
     "tiny-long": _long("rate 0.1, weight decay 5e-4", "maamnet-tiny"),
     "tiny-long-rate": _long("rate 0.2, weight decay 1e-3", "maamnet-tiny", **STEEP),
+    "tiny-long-trivial": _long(
+        "rate 0.2, weight decay 1e-3, TrivialAugment", "maamnet-tiny", augment="trivial", **STEEP
+    ),
     "resnet20-long": _long("rate 0.1, weight decay 5e-4", "resnet20"),
     "resnet20-long-rate": _long("rate 0.2, weight decay 1e-3", "resnet20", **STEEP),
     "rate-0.4": Try("Training", "rate 0.4", options={"learning_rate": 0.4}),

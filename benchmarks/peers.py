@@ -234,7 +234,10 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
             colour = COLOURS[1] if row["ours"] else COLOURS[5]
             place = (row[key] / unit, row["accuracy"])
             axes.errorbar(*place, yerr=row["deviation"] or 0, fmt="o", color=colour, capsize=2)
-            axes.annotate(row["recipe"], place, (5, -3), textcoords="offset points", fontsize=7)
+            name = f"{row['recipe']}, {row['epochs']} epochs"
+            last = row[key] == max(each[key] for each in rows)  # its name goes to the left
+            side, at = ("right", (-5, -3)) if last else ("left", (5, -3))
+            axes.annotate(name, place, at, textcoords="offset points", fontsize=7, ha=side)
         for entry in PUBLISHED if key != "latency_ms" else ():
             cost = entry.parameters * 1e3 if key == "parameters" else entry.macs
             if cost is not None:
