@@ -26,6 +26,7 @@ from maam import backend, checkpoint, evaluate, frameworks
 from maam.data import load_dataset
 from maam.errors import MaamError
 from maam.files import write_atomic
+from maam.finish import commands
 from maam.latency import measure
 from maam.markdown import code, markdown_table
 from maam.predict import MODEL, Classifier
@@ -34,7 +35,7 @@ from maam.shipped import WEIGHTS
 
 KEPT = (
     *("format", "model", "classes", "preprocessing", "data", "data_source", "data_digests"),
-    *("images", "parameters", "macs", "deployed", "teacher"),
+    *("images", "parameters", "macs", "deployed", "teacher", "stages"),
 )
 
 
@@ -215,7 +216,9 @@ def card(
                 code(
                     "sh",
                     f"maam evaluate --model {model} --data cifar10\n"
-                    f"maam train --recipe {recipe.as_posix()} --seed {config['seed']}",
+                    + commands(
+                        f"maam train --recipe {recipe.as_posix()} --seed {config['seed']}", meta
+                    ),
                 ),
                 "## Limits",
                 "- It knows ten classes and 32x32 pixels, and answers every image with one of "
@@ -235,7 +238,8 @@ def card(
 def without_seed(meta: Mapping[str, Any]) -> str:
     """What runs have in common that differ in nothing but the seed."""
     config = {k: v for k, v in options(meta["config"]).items() if k != "seed"}
-    return json.dumps([meta["model"], meta["data_source"], meta["images"], config], sort_keys=True)
+    parts = [meta["model"], meta["data_source"], meta["images"], config, meta.get("stages", [])]
+    return json.dumps(parts, sort_keys=True)
 
 
 if __name__ == "__main__":

@@ -194,6 +194,25 @@ def test_resume_can_go_on_for_longer(finished, tmp_path):
     longer = train(resume=copy, epochs=4)
     assert [row["epoch"] for row in longer.history] == [1, 2, 3, 4]
     assert longer.history[:3] == result.history
+    assert checkpoint.read_meta(copy)["stages"] == [{"epochs": 3, "until": 3}]
+
+
+def test_a_run_of_changed_length_says_how_to_repeat_it(tmp_path):
+    options = {**QUICK, "model": "mlp"}
+    with pytest.raises(Cut):
+        train(**options, epochs=9, out=tmp_path / "r", watch=cut_at(2, 1))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    with pytest.raises(MaamError, match=r"--epochs 1: .* has 2 epochs already"):
+        train(resume=tmp_path / "r", epochs=1)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+    train(resume=tmp_path / "r", epochs=3)
+    train(resume=tmp_path / "r", epochs=4)
+    train(resume=tmp_path / "r")
+    assert (
+        "maam train --recipe config.toml --epochs 9 --out RUN    # was stopped after epoch 2\n"
+        "maam train --resume RUN --epochs 3\n"
+        "maam train --resume RUN --epochs 4\n"
+    ) in (tmp_path / "r" / "README.md").read_text()
 
 
 def test_no_validation_images_keeps_the_last_epoch(tmp_path):

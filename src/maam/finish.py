@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,25 @@ def finish_run(job: Job, framework: Any, history: list[dict[str, Any]]) -> dict[
         "export_error": error,
     }
     checkpoint.write_meta(run, meta)
-    command = f"maam train --recipe {CONFIG}"
+    command = commands(f"maam train --recipe {CONFIG}", meta)
     write_atomic(run / "README.md", model_card(meta, scores, history, command))
     return scores
+
+
+def commands(first: str, meta: Mapping[str, Any]) -> str:
+    """What repeats a run: a command, and one more for each time that it was given other epochs.
+
+    Args:
+        first: the command, as if the run had been trained in one go.
+        meta: that of the run.
+    """
+    stages = meta.get("stages", [])
+    if not stages:
+        return first
+    planned = [*(stage["epochs"] for stage in stages), meta["config"]["epochs"]]
+    lines = [f"{first} --epochs {planned[0]} --out RUN"]
+    lines += [f"maam train --resume RUN --epochs {epochs}" for epochs in planned[1:]]
+    for number, stage in enumerate(stages):
+        if stage["until"] < stage["epochs"]:
+            lines[number] += f"    # was stopped after epoch {stage['until']}"
+    return "\n".join(lines)

@@ -19,10 +19,10 @@ from maam.evaluate import loss_and_accuracy
 from maam.files import write_atomic
 from maam.pretrained import SEEN, saw_validation, take_weights, teacher_facts
 from maam.recipe import resolve, to_toml
-from maam.report import read_history, write_history
+from maam.report import write_history
 from maam.schedule import learning_rates
 from maam.shipped import find_run, shipped_run
-from maam.state import TrainingState
+from maam.state import TrainingState, finished_epochs, stages
 
 # Called with the kind of an event (plan, step, epoch, note) and its facts.
 Watch = Callable[[str, dict[str, Any]], None]
@@ -81,10 +81,6 @@ class Job:
         """Load what an earlier part of the run has left; nothing, if that ended in epoch 1."""
         if (self.folder / checkpoint.LAST).exists():
             state.load(self.folder)
-        if self.config.epochs < state.epoch:
-            raise MaamError(
-                f"--epochs {self.config.epochs}: {self.folder} has {state.epoch} epochs already"
-            )
         if state.history:
             write_history(state.history, self.folder)
 
@@ -231,9 +227,14 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
         folder = checkpoint.new_run_folder(config.out, config.data, config.model)
     else:
         folder, before = resume, checkpoint.read_meta(resume)
-        if len(read_history(folder)) >= config.epochs:
+        trained = finished_epochs(folder)
+        if trained > config.epochs:
+            raise MaamError(f"--epochs {config.epochs}: {folder} has {trained} epochs already")
+        if trained == config.epochs:
             # It has been trained: where, stays true.
             meta |= {key: before[key] for key in ("environment", "device") if key in before}
+        if earlier := stages(before, config.epochs, trained):
+            meta["stages"] = earlier
         if before.get("data_digests") != meta["data_digests"]:
             raise MaamError(
                 f"--resume {folder}: the images of {config.data} are not those it was trained on: "

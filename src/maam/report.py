@@ -88,7 +88,7 @@ def model_card(
         scores: from ``maam.evaluate.score``, of the test split unless ``meta["metrics"]["split"]``
             says ``val``; empty if nothing was scored.
         history: the rows of metrics.jsonl.
-        command: the command line that repeats the run.
+        command: the command lines that repeat the run.
 
     Anything missing is written as "not recorded"; nothing raises.
     """
@@ -102,7 +102,7 @@ def model_card(
         *_plots(scores, history),
         "## How it was trained",
         _training(meta, history),
-        "This command, given in this folder, repeats the run:",
+        "Given in this folder, this repeats the run:",
         code("sh", command),
         "## How to use it",
         _usage(meta),

@@ -79,3 +79,28 @@ class TrainingState:
         tensors, facts = load_tensors(folder / LAST)
         self._assign(tensors, str(folder / LAST))
         self.history, self.best_epoch = facts["history"], facts["best_epoch"]
+
+
+def finished_epochs(run: Path) -> int:
+    """How many epochs a run folder has.
+
+    Raises:
+        MaamError: its state is damaged.
+    """
+    return len(load_tensors(run / LAST)[1]["history"]) if (run / LAST).exists() else 0
+
+
+def stages(before: Mapping[str, Any], epochs: int, trained: int) -> list[dict[str, int]]:
+    """How many epochs a run was meant to have, each time that this was changed, and after which.
+
+    Learning rates follow from that number: a run of 10 epochs that was given 10 more is not one
+    of 20.
+
+    Args:
+        before: the meta of the run so far.
+        epochs: how many it is meant to have now.
+        trained: how many it has.
+    """
+    planned, earlier = before["config"]["epochs"], before.get("stages", [])
+    changed = trained > 0 and planned != epochs
+    return [*earlier, {"epochs": planned, "until": trained}] if changed else earlier
