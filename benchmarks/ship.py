@@ -238,7 +238,8 @@ def card(
 def without_seed(meta: Mapping[str, Any]) -> str:
     """What runs have in common that differ in nothing but the seed."""
     config = {k: v for k, v in options(meta["config"]).items() if k != "seed"}
-    parts = [meta["model"], meta["data_source"], meta["images"], config, meta.get("stages", [])]
+    stages = [[stage["epochs"], stage["until"]] for stage in meta.get("stages", [])]
+    parts = [meta["model"], meta["data_source"], meta["images"], config, stages]
     return json.dumps(parts, sort_keys=True)
 
 

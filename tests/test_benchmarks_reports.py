@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import curves
 import design
 import peers
 import pytest
@@ -31,6 +32,11 @@ RUN = {
 def test_pages_are_those_of_the_results(name, written, make):
     results = json.loads((ROOT / "results" / f"{written}.json").read_text())
     assert (ROOT / "docs" / f"{name}.md").read_text() == make(results)
+
+
+def test_curves_are_those_of_the_records():
+    records = curves.read(ROOT / "results" / "campaign")
+    assert (ROOT / "docs" / "curves.md").read_text() == curves.page(records)
 
 
 def test_kept_records_are_those_of_the_results():

@@ -194,7 +194,8 @@ def test_resume_can_go_on_for_longer(finished, tmp_path):
     longer = train(resume=copy, epochs=4)
     assert [row["epoch"] for row in longer.history] == [1, 2, 3, 4]
     assert longer.history[:3] == result.history
-    assert checkpoint.read_meta(copy)["stages"] == [{"epochs": 3, "until": 3}]
+    stage = {"epochs": 3, "until": 3, "accuracy": result.scores["accuracy"]}
+    assert checkpoint.read_meta(copy)["stages"] == [stage]
 
 
 def test_a_run_of_changed_length_says_how_to_repeat_it(tmp_path):

@@ -90,11 +90,11 @@ def finished_epochs(run: Path) -> int:
     return len(load_tensors(run / LAST)[1]["history"]) if (run / LAST).exists() else 0
 
 
-def stages(before: Mapping[str, Any], epochs: int, trained: int) -> list[dict[str, int]]:
+def stages(before: Mapping[str, Any], epochs: int, trained: int) -> list[dict[str, Any]]:
     """How many epochs a run was meant to have, each time that this was changed, and after which.
 
     Learning rates follow from that number: a run of 10 epochs that was given 10 more is not one
-    of 20.
+    of 20. The accuracy that a finished stage had is kept.
 
     Args:
         before: the meta of the run so far.
@@ -102,5 +102,9 @@ def stages(before: Mapping[str, Any], epochs: int, trained: int) -> list[dict[st
         trained: how many it has.
     """
     planned, earlier = before["config"]["epochs"], before.get("stages", [])
-    changed = trained > 0 and planned != epochs
-    return [*earlier, {"epochs": planned, "until": trained}] if changed else earlier
+    if not trained or planned == epochs:
+        return earlier
+    stage = {"epochs": planned, "until": trained}
+    if "metrics" in before:
+        stage["accuracy"] = before["metrics"]["accuracy"]
+    return [*earlier, stage]

@@ -1,0 +1,128 @@
+"""How accuracy grows with the time of training: the curves of the kept records.
+
+    python benchmarks/curves.py    # results/campaign -> docs/curves.md, docs/curves.png
+
+A record is a folder with the meta.json and metrics.csv of a finished run.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from maam import checkpoint
+from maam.files import write_atomic
+from maam.markdown import markdown_table
+from maam.plots import COLOURS, DPI
+
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "results" / "campaign"
+
+
+class Record(NamedTuple):
+    """A training: its folder's name, its facts, and a value for each epoch."""
+
+    name: str
+    meta: dict[str, Any]
+    hours: list[float]  # since the start
+    accuracies: list[float]  # %, of augmented training images
+
+    @property
+    def tests(self) -> list[tuple[int, float]]:
+        """Epochs and accuracy on the test images in %, whenever that was measured."""
+        stages = [stage for stage in self.meta.get("stages", []) if "accuracy" in stage]
+        scores = [(stage["until"], 100 * stage["accuracy"]) for stage in stages]
+        return [*scores, (len(self.hours), 100 * self.meta["metrics"]["accuracy"])]
+
+
+def main() -> None:
+    records = read(RECORDS)
+    write_atomic(ROOT / "docs" / "curves.md", page(records))
+    write_atomic(ROOT / "docs" / "curves.png", plot(records))
+
+
+def read(folder: Path) -> list[Record]:
+    """All records, the smallest network first."""
+    records = []
+    for path in sorted(folder.glob("*/metrics.csv")):
+        with path.open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        seconds, hours = 0.0, []
+        for row in rows:
+            seconds += float(row["seconds"])
+            hours.append(seconds / 3600)
+        accuracies = [100 * float(row["train_accuracy"]) for row in rows]
+        meta = checkpoint.read_meta(path.parent)
+        records.append(Record(path.parent.name, meta, hours, accuracies))
+    return sorted(records, key=lambda record: record.meta["deployed"]["parameters"])
+
+
+def page(records: Sequence[Record]) -> str:
+    """docs/curves.md."""
+    table = markdown_table(
+        ("Training", "Parameters", "Epochs", "Hours", "Training accuracy %", "Test accuracy %"),
+        (
+            (
+                record.name,
+                f"{record.meta['deployed']['parameters']:,}",
+                str(epochs),
+                f"{record.hours[epochs - 1]:.2f}",
+                f"{record.accuracies[epochs - 1]:.2f}",
+                f"{accuracy:.2f}",
+            )
+            for record in records
+            for epochs, accuracy in record.tests
+        ),
+    )
+    return (
+        "\n\n".join(
+            (
+                "# Accuracy and the time of training",
+                "Written by `python benchmarks/curves.py`, from "
+                "[results/campaign](../results/campaign). Images: "
+                f"{records[0].meta['data_source']}; PyTorch on one thread of "
+                f"{records[0].meta['environment']['cpu']}, two trainings at a time "
+                "(`OMP_NUM_THREADS=1 maam train --recipe recipes/RECIPE.toml --seed SEED`). "
+                "Training accuracy is that of the augmented images, during the epoch. "
+                "A training with two lines was resumed for more epochs (`maam train --resume`).",
+                "![Training accuracy by epoch and by hour](curves.png)",
+                table,
+            )
+        )
+        + "\n"
+    )
+
+
+def plot(records: Sequence[Record]) -> bytes:
+    """Two panels: accuracy by epoch and by hour; lines in training, points on the test images."""
+    figure = Figure(figsize=(12, 4.6), layout="constrained", dpi=DPI)
+    models = list(dict.fromkeys(record.meta["model"] for record in records))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for record in records:
+        model = record.meta["model"]
+        colour = COLOURS[models.index(model)]
+        name = model if model not in left.get_legend_handles_labels()[1] else None
+        every = range(1, len(record.hours) + 1)
+        left.plot(every, record.accuracies, color=colour, lw=1, label=name)
+        right.plot(record.hours, record.accuracies, color=colour, lw=1)
+        for epochs, accuracy in record.tests:
+            left.plot(epochs, accuracy, "o", color=colour)
+            right.plot(record.hours[epochs - 1], accuracy, "o", color=colour)
+    left.set_xlabel("Epochs")
+    right.set_xlabel("Hours of training on one thread")
+    left.set_ylabel("Accuracy %: lines in training, points on the test images")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend()
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI)
+    return png.getvalue()
+
+
+if __name__ == "__main__":
+    main()
