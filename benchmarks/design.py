@@ -79,14 +79,17 @@ def main() -> None:
         parser.error(str(error))
     written = ROOT / "results" / "design.json"
     earlier = json.loads(written.read_text())["tries"] if written.exists() else []
-    rows = collect(given.runs, {row["name"]: row["accuracies"] for row in earlier})
+    try:
+        rows = collect(given.runs, {row["name"]: row for row in earlier})
+    except MaamError as error:
+        parser.error(str(error))
     if not rows:
         parser.error(f"--runs {given.runs}: no finished training there")
     content = {"budget": BUDGET, "environment": backend.environment(), "tries": rows}
     write_atomic(written, json.dumps(content, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "design-notes.md", notes(content))
     for row in rows:
-        print(f"{row['name']:20} {row['accuracy']:.2f} {row['latency_ms']:.2f} ms")
+        print(f"{row['name']:20} {row['accuracy']:.2f}")
 
 
 def register(name: str) -> str:
@@ -118,17 +121,20 @@ def train(name: str, seed: int, runs: Path, data_dir: Path | None) -> None:
     print(f"{name} seed {seed}: {100 * accuracy:.2f} % of the held-out images", flush=True)
 
 
-def collect(runs: Path, earlier: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row for each try that was trained, now or earlier: accuracy over seeds, size, latency.
 
     Args:
         runs: where the run folders lie, TRY-seed-SEED each.
-        earlier: the accuracy (%) of each seed, of each try; those in ``runs`` replace them.
+        earlier: a row for each try; the accuracies of seeds that are in ``runs`` are replaced.
+
+    Raises:
+        MaamError: what a name stands for has changed since its row was written.
     """
     rows, models = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name, attempt in TRIES.items():
-            found = dict(earlier.get(name, {}))
+            found = dict(earlier[name]["accuracies"]) if name in earlier else {}
             for run in runs.glob(f"{name}-seed-*"):
                 if (run / "README.md").exists():
                     accuracy = read_history(run)[-1]["val_accuracy"]
@@ -137,25 +143,29 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, float]]) -> list[dict
                 continue
             last = list(found.values())
             net = maam.torch.create_model(register(name))
-            models[name] = Path(folder) / f"{name}.onnx"
-            export_onnx(net.eval(), IMAGE, models[name])
             parameters, macs = cost(net)
+            facts = {"options": dict(attempt.options), "parameters": parameters, "macs": macs}
+            if not facts.items() <= (facts | earlier.get(name, {})).items():
+                raise MaamError(f"results/design.json: {name} is another try now: delete its row")
+            if attempt.form.get("norms") != "own":  # which would fold, but is exported as it is
+                models[name] = Path(folder) / f"{name}.onnx"
+                export_onnx(net.eval(), IMAGE, models[name])
             rows.append(
                 {
                     "name": name,
                     "group": attempt.group,
                     "text": attempt.text,
-                    "options": dict(attempt.options),
                     "seeds": len(last),
                     "accuracies": {seed: found[seed] for seed in sorted(found, key=int)},
                     "accuracy": round(mean(last), 2),
                     "deviation": round(stdev(last), 2) if len(last) > 1 else None,
-                    "parameters": parameters,
-                    "macs": macs,
+                    **facts,
                 }
             )
         latencies = measure(models)
-    return [{**row, "latency_ms": latencies[row["name"]]["latency_ms"]} for row in rows]
+    for row in rows:
+        row["latency_ms"] = latencies.get(row["name"], {}).get("latency_ms")
+    return rows
 
 
 def notes(report: Mapping[str, Any]) -> str:
@@ -201,7 +211,7 @@ def _line(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> tuple[
         str(row["seeds"]),
         f"{row['parameters']:,}",
         f"{row['macs'] / 1e6:.2f}",
-        f"{row['latency_ms']:.3f}",
+        "-" if row["latency_ms"] is None else f"{row['latency_ms']:.3f}",
     )
 
 

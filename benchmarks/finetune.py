@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from ship import without_seed
 
 import maam
 from maam import backend, checkpoint, frameworks
@@ -148,7 +149,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
     """A row for each task and start that has a finished training.
 
     Raises:
-        MaamError: there is none.
+        MaamError: there is none, or seeds of a row differ in more than the seed.
     """
     rows = []
     for task in TASKS:
@@ -158,6 +159,8 @@ def collect(runs: Path) -> list[dict[str, Any]]:
             if not found:
                 continue
             metas = [checkpoint.read_meta(run) for run in found]
+            if len({without_seed(meta) for meta in metas}) > 1:
+                raise MaamError(f"{found[0]} and its other seeds differ in more than the seed")
             accuracies = [100 * meta["metrics"]["accuracy"] for meta in metas]
             config = metas[0]["config"]
             rows.append(
@@ -170,7 +173,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
                     "images": metas[0]["images"],
                     "epochs": config["epochs"],
                     "framework": frameworks.NAMES[config["framework"]],
-                    "command": command(task, start),
+                    "command": command(task, start, config["framework"]),
                 }
             )
     if not rows:
@@ -178,11 +181,11 @@ def collect(runs: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def command(task: str, start: str) -> str:
-    """What a user types for the same."""
-    options = BUDGET | TASKS[task] | STARTS[start]
+def command(task: str, start: str, framework: str) -> str:
+    """What a user types for the same, of the first seed; the folder is what ``train`` makes."""
+    options = BUDGET | TASKS[task] | STARTS[start] | {"framework": framework, "seed": 0}
     data = options.pop("data")
-    words = [f"maam train {data}{'/' if data == 'pictures' else ''}"]
+    words = [f"maam train {'runs/finetune/pictures/' if data == 'pictures' else data}"]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         quoted = f'"{value}"' if "*" in str(value) else str(value)

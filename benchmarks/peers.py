@@ -138,8 +138,16 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
             net = maam.torch.fuse(whole)
             models[recipe] = Path(scratch) / f"{recipe}.onnx"
             maam.torch.export_onnx(net, IMAGE, models[recipe], whole)
-            row["parameters"] = maam.torch.count_parameters(net)
-            row["macs"] = maam.torch.count_macs(net, IMAGE)
+            size = {
+                "parameters": maam.torch.count_parameters(net),
+                "macs": maam.torch.count_macs(net, IMAGE),
+            }
+            if not size.items() <= (size | row).items():
+                raise MaamError(
+                    f"results/peers.json: {row['model']} has another size now than when {recipe} "
+                    "was trained: train it anew, or delete its row"
+                )
+            row |= size
         latencies = measure(models)
     for recipe, row in rows.items():
         row["latency_ms"] = latencies[recipe]["latency_ms"]
@@ -149,12 +157,15 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
 
 def _accuracy(run: Path) -> float | None:
     """On the test images; None while the run is not finished."""
-    if (run / SCORES).exists():
-        return json.loads((run / SCORES).read_text())["accuracy"]
     if not (run / checkpoint.META).exists():
         return None
-    metrics = checkpoint.read_meta(run).get("metrics")
-    return metrics["accuracy"] if metrics else None
+    meta = checkpoint.read_meta(run)
+    scores = meta.get("metrics")
+    if not scores and (run / SCORES).exists():  # of a campaign, which ends no run itself
+        scores = json.loads((run / SCORES).read_text())
+        if scores["epochs"] != meta["config"]["epochs"]:
+            return None
+    return scores["accuracy"] if scores else None
 
 
 def _mixing(config: Mapping[str, Any]) -> str:
@@ -209,7 +220,9 @@ def page(report: Mapping[str, Any]) -> str:
                 "after folding; latency is of one image in ONNX Runtime on one thread of "
                 f"{facts['cpu']}. Accuracy is of the test images after the last epoch, without "
                 "test-time augmentation: mean ± standard deviation over the seeds. Trainings of a "
-                "row: `python benchmarks/campaign.py recipes/RECIPE.toml:0,1,2`, or fewer seeds.",
+                "row: `python benchmarks/campaign.py recipes/RECIPE.toml:0,1,2`, or fewer seeds. "
+                "No peer was trained by its published recipe, of 200 epochs and more: what is "
+                "compared is what networks learn in as many epochs as the table says.",
                 "![Accuracy against cost](comparison.png)",
                 "## Measured: the same images, the same harness",
                 measured,
@@ -230,27 +243,30 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
         ("latency_ms", "Milliseconds per image, one thread", 1),
     )
     for axes, (key, label, unit) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
+        names = []  # text, place, size, colour
         for row in rows:
             colour = COLOURS[1] if row["ours"] else COLOURS[5]
             place = (row[key] / unit, row["accuracy"])
             axes.errorbar(*place, yerr=row["deviation"] or 0, fmt="o", color=colour, capsize=2)
-            name = f"{row['recipe']}, {row['epochs']} epochs"
-            last = row[key] == max(each[key] for each in rows)  # its name goes to the left
-            side, at = ("right", (-5, -3)) if last else ("left", (5, -3))
-            axes.annotate(name, place, at, textcoords="offset points", fontsize=7, ha=side)
+            names.append((f"{row['recipe']}, {row['epochs']} epochs", place, 7, "black"))
         for entry in PUBLISHED if key != "latency_ms" else ():
             cost = entry.parameters * 1e3 if key == "parameters" else entry.macs
             if cost is not None:
                 axes.plot(cost, entry.accuracy, "o", mfc="none", mec="0.6", ms=5)
-                axes.annotate(
-                    entry.name,
-                    (cost, entry.accuracy),
-                    (5, -3),
-                    textcoords="offset points",
-                    fontsize=6,
-                    color="0.5",
-                )
-        axes.margins(x=0.3)  # for the names
+                names.append((entry.name, (cost, entry.accuracy), 6, "0.5"))
+        for name, (cost, accuracy), size, colour in names:
+            high = [n for n, (x, y), _, _ in names if 0 <= y - accuracy < 0.3 and x < 4 * cost]
+            last = colour == "black" and cost == max(row[key] for row in rows) / unit
+            axes.annotate(
+                name,
+                (cost, accuracy),
+                (0, 6) if last else (5, -9 if high != [name] else -2),
+                textcoords="offset points",
+                fontsize=size,
+                color=colour,
+                ha="right" if last else "left",
+            )
+        axes.margins(x=0.35)  # for the names
         if key == "latency_ms":
             axes.set_xlim(0, 1.4 * max(row[key] for row in rows))
         else:

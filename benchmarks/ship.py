@@ -176,7 +176,7 @@ def card(
     facts = (
         ("Test accuracy, these weights", f"{100 * scores['accuracy']:.2f} %"),
         ("Test accuracy, `model.onnx`", f"{onnx_accuracy:.2f} %"),
-        (f"Test accuracy, {len(accuracies)} seeds", f"{mean(accuracies):.2f}{spread} % ({seeds})"),
+        (f"Test accuracy, seeds: {len(accuracies)}", f"{mean(accuracies):.2f}{spread} % ({seeds})"),
         ("Macro F1", f"{100 * scores['f1_macro']:.2f} %"),
         ("Calibration error (ECE, 15 bins)", f"{100 * scores['ece']:.2f} %"),
         ("Cross-entropy", f"{scores['loss']:.4f}"),
@@ -239,7 +239,8 @@ def without_seed(meta: Mapping[str, Any]) -> str:
     """What runs have in common that differ in nothing but the seed."""
     config = {k: v for k, v in options(meta["config"]).items() if k != "seed"}
     stages = [[stage["epochs"], stage["until"]] for stage in meta.get("stages", [])]
-    parts = [meta["model"], meta["data_source"], meta["images"], config, stages]
+    facts = [meta[key] for key in ("model", "data_source", "images")]
+    parts = [*facts, meta["data_digests"]["test"], config, stages]
     return json.dumps(parts, sort_keys=True)
 
 

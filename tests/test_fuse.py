@@ -114,6 +114,17 @@ def test_every_model_folds_and_stays_as_it_was(pair, rng):
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("name", ["resnet8", "mobilenetv2-x0.5", "shufflenetv2-x0.5"])
+def test_peers_fold_too(name, rng):
+    net, other = same_weights(name, 3, 2, (8, 8))
+    images = torch.from_numpy(rng.normal(size=(3, 2, 8, 8)).astype(np.float32))
+    folded = maam.torch.fuse(other)
+    with torch.inference_mode():
+        assert_same(folded(images).numpy(), other.eval()(images).numpy())
+    assert not [name for name in values(folded) if "norm" in name]
+    assert_equal(values(maam.fuse(net)), values(folded))
+
+
 def test_names_are_the_same_in_both_frameworks_and_folding_twice_changes_nothing(pair):
     once = maam.fuse(pair[0]), maam.torch.fuse(pair[1])
     twice = maam.fuse(once[0]), maam.torch.fuse(once[1])

@@ -182,3 +182,20 @@ def test_without_a_run_the_shipped_model_answers(tmp_path, capsys):
     assert first == second
     assert run(["evaluate", "--model", "maamnet-nano", "--data", "digits"]) == 0
     assert run(["evaluate", "--model", "cnn"]) == 2
+
+
+def test_an_image_that_is_not_there_is_skipped_wherever_it_stands(capsys):
+    Image.new("L", (9, 7)).save("photo.png")
+    for names in (["photo.png", "foto.png"], ["foto.png", "photo.png"]):
+        assert run(["predict", *names, "--format", "jsonl"]) == 1
+        captured = capsys.readouterr()
+        assert captured.out.count('"class"') >= 1
+        assert "foto.png" in captured.out + captured.err
+
+
+def test_a_run_folder_without_its_meta_is_not_answered_by_another_network(tmp_path, capsys):
+    Image.new("L", (9, 7)).save("photo.png")
+    (tmp_path / "deployed").mkdir()
+    (tmp_path / "deployed" / "model.onnx").write_bytes(b"")
+    assert run(["predict", str(tmp_path / "deployed"), "photo.png"]) == 2
+    assert "is not a run folder" in capsys.readouterr().err

@@ -67,7 +67,7 @@ def test_the_onnx_form_computes_the_same(name):
 @pytest.mark.skipif("MAAM_DATA" not in os.environ, reason="MAAM_DATA names no folder of CIFAR-10")
 @pytest.mark.parametrize(
     ("name", "framework"),
-    [("maamnet-nano", "mindspore"), *((name, "torch") for name in shipped())],
+    [(DEFAULT, "mindspore"), *((name, "torch") for name in shipped())],
 )
 def test_the_cards_score_is_repeated(name, framework):
     scores = maam.evaluate(WEIGHTS / name, data="cifar10", framework=framework)

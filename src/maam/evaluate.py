@@ -189,7 +189,8 @@ def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
     logits = framework.compute_logits(net, split, preprocessing, config.batch_size)
     facts = {"split": config.split, "run": str(run), "model": meta["model"]}
     scores = score(logits, split.labels, dataset.classes)
-    other = bool(meta.get("shipped")) and dataset.digests() != meta["data_digests"]
+    same = (config.data or meta["data"]) == meta["data"]
+    other = bool(meta.get("shipped")) and same and dataset.digests() != meta["data_digests"]
     return {**facts, "data_source": dataset.source, "other_copy": other, **scores}
 
 

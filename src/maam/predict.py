@@ -14,7 +14,7 @@ from PIL import Image
 
 from maam.checkpoint import BEST, META, read_meta
 from maam.config import CONFIG
-from maam.data.images import UnreadableImage, decode, fit, to_rgb
+from maam.data.images import SUFFIXES, UnreadableImage, decode, fit, to_rgb
 from maam.data.transforms import Preprocessing
 from maam.errors import MaamError
 from maam.evaluate import softmax
@@ -169,7 +169,8 @@ def choose_run(names: Sequence[str]) -> tuple[Path, Sequence[str]]:
         The run folder, or else that of the shipped model that answers by default, and the images.
 
     Raises:
-        MaamError: the first name is none of these.
+        MaamError: the first name is none of these. (An image that is not there is one that
+            can't be read, like the others.)
     """
     default = default_run()
     if not names and default:
@@ -177,12 +178,14 @@ def choose_run(names: Sequence[str]) -> tuple[Path, Sequence[str]]:
     if not names:
         raise MaamError("no run folder given: name one, as `maam train` makes it, then images")
     first = find_run(names[0])
-    if any((first / file).is_file() for file in (META, CONFIG, BEST)):
+    if any((first / file).is_file() for file in (META, CONFIG, BEST, MODEL)):
         return first, names[1:]
-    pattern = names[0] == STDIN or glob.has_magic(names[0])
-    if default is None or not (first.exists() or pattern):
+    image = names[0] == STDIN or glob.has_magic(names[0]) or first.suffix.lower() in SUFFIXES
+    if default is None:
         what = "is no run folder" if first.exists() else "does not exist"
         raise MaamError(f"{first} {what}: name a run folder, as `maam train` makes it")
+    if not (first.exists() or image):
+        raise MaamError(f"{first} does not exist: name images, perhaps after a run folder")
     return default, names
 
 

@@ -60,7 +60,7 @@ def agent_sum(blocks: Sequence[Tensor], channels: int) -> Tensor:
 def fuse(net: nn.Module) -> nn.Module:
     """A copy of a network for inference, its modules folded; exact but for rounding.
 
-    ``MAAM``, ``AgentLayer``, and every convolution with a norm of its own, are folded.
+    ``MAAM``, ``AgentLayer``, and every ``ConvNorm``, are folded.
 
     Args:
         net: any network, such as ``create_model`` or ``load_model`` gives it; it stays as it is.
