@@ -145,7 +145,7 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
             net = maam.torch.create_model(register(name))
             parameters, macs = cost(net)
             facts = {"options": dict(attempt.options), "parameters": parameters, "macs": macs}
-            if not facts.items() <= (facts | earlier.get(name, {})).items():
+            if not facts.items() <= (facts | dict(earlier.get(name, {}))).items():
                 raise MaamError(f"results/design.json: {name} is another try now: delete its row")
             if attempt.form.get("norms") != "own":  # which would fold, but is exported as it is
                 models[name] = Path(folder) / f"{name}.onnx"
