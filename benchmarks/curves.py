@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from maam import checkpoint, frameworks
+from maam.errors import MaamError
 from maam.files import write_atomic
 from maam.markdown import code, markdown_table
 from maam.plots import COLOURS, DPI
@@ -43,13 +45,21 @@ class Record(NamedTuple):
 
 
 def main() -> None:
-    records = read(RECORDS)
+    try:
+        records = read(RECORDS)
+    except MaamError as error:
+        print(f"curves: {error}", file=sys.stderr)
+        sys.exit(2)
     write_atomic(ROOT / "docs" / "curves.md", page(records))
     write_atomic(ROOT / "docs" / "curves.png", plot(records))
 
 
 def read(folder: Path) -> list[Record]:
-    """All records, the smallest network first."""
+    """All records, the smallest network first.
+
+    Raises:
+        MaamError: none is of the network that the goal is for.
+    """
     records = []
     for path in sorted(folder.glob("*/metrics.csv")):
         with path.open(encoding="utf-8") as file:
@@ -61,6 +71,8 @@ def read(folder: Path) -> list[Record]:
         accuracies = [100 * float(row["train_accuracy"]) for row in rows]
         meta = checkpoint.read_meta(path.parent)
         records.append(Record(path.parent.name, meta, hours, accuracies))
+    if all(record.meta["model"] != GOAL[0] for record in records):
+        raise MaamError(f"{folder} has no record of {GOAL[0]}")
     return sorted(records, key=lambda record: record.meta["deployed"]["parameters"])
 
 

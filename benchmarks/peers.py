@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from campaign import SCORES
 from matplotlib.figure import Figure
-from ship import without_seed
+from ship import options, wanted, without_seed
 
 import maam.torch
 from maam import backend, checkpoint
@@ -100,7 +100,7 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
             f"{folders[0]}: runs, or those of results/peers.json, were scored on different images: "
             "take one copy, and delete that file if it is of the other"
         )
-    for group in groups.values():
+    for name, group in groups.items():
         seeds = [meta["config"]["seed"] for meta, _, _ in group]
         for meta, _, run in group:
             if meta["data"] != "cifar10":
@@ -111,6 +111,9 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
                 raise MaamError(f"{run} was trained with other options than {group[0][2]}")
             if seeds.count(meta["config"]["seed"]) > 1:
                 raise MaamError(f"{run}: its seed is there twice")
+        recipe, (meta, _, run) = ROOT / "recipes" / f"{name}.toml", group[0]
+        if wanted(recipe, meta) != options(meta["config"]):
+            raise MaamError(f"{run} was not trained by {recipe}")
     rows = {row["recipe"]: dict(row) for row in earlier}
     for recipe, group in groups.items():
         meta = group[0][0]

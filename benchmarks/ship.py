@@ -22,12 +22,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from maam import backend, checkpoint, evaluate, frameworks
+from maam import checkpoint, evaluate, frameworks
 from maam.data import load_dataset
 from maam.errors import MaamError
 from maam.files import write_atomic
 from maam.finish import commands
-from maam.latency import measure
 from maam.markdown import code, markdown_table
 from maam.predict import MODEL, Classifier
 from maam.recipe import resolve
@@ -78,8 +77,8 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         folder = Path(scratch) / meta["model"]
         folder.mkdir()
         tensors, _ = checkpoint.load_tensors(source / checkpoint.BEST)
-        facts = {"seed": meta["config"]["seed"]}
-        checkpoint.save_tensors(folder / checkpoint.BEST, rounded(tensors), facts)
+        seed = {"seed": meta["config"]["seed"]}
+        checkpoint.save_tensors(folder / checkpoint.BEST, rounded(tensors), seed)
         kept = {key: meta[key] for key in KEPT if key in meta}
         kept |= {"config": options(meta["config"]), "shipped": True}
         checkpoint.write_meta(folder, kept)
@@ -95,12 +94,9 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         metrics = {key: scores[key] for key in scores if key not in ("run", "confusion")}
         kept |= {"metrics": metrics}
         checkpoint.write_meta(folder, kept)
-        facts = (
-            [100 * each["metrics"]["accuracy"] for each in metas],
-            100 * onnx_accuracy(folder, data_dir),
-            measure({"model": folder / MODEL})["model"]["latency_ms"],
-        )
-        write_atomic(folder / "README.md", card(kept, scores, *facts, recipe))
+        accuracies = [100 * each["metrics"]["accuracy"] for each in metas]
+        text = card(kept, scores, accuracies, 100 * onnx_accuracy(folder, data_dir), recipe)
+        write_atomic(folder / "README.md", text)
         target, old = WEIGHTS / meta["model"], Path(scratch) / "old"
         WEIGHTS.mkdir(exist_ok=True)
         if target.exists():
@@ -166,7 +162,6 @@ def card(
     scores: Mapping[str, Any],
     accuracies: Sequence[float],
     onnx_accuracy: float,
-    latency_ms: float,
     recipe: Path,
 ) -> str:
     """The model card, in Markdown."""
@@ -182,10 +177,6 @@ def card(
         ("Cross-entropy", f"{scores['loss']:.4f}"),
         ("Parameters, folded", f"{meta['deployed']['parameters']:,}"),
         ("Multiply-accumulates per image, folded", f"{meta['deployed']['macs']:,}"),
-        (
-            f"Latency, ONNX Runtime, one thread of {backend.environment()['cpu']}, one image",
-            f"{latency_ms:.2f} ms",
-        ),
         ("Images", f"{meta['images']['train']:,} to train, {scores['images']:,} to test"),
     )
     by_class = markdown_table(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import curves
 import design
 import peers
 import pytest
+import ship
 
 from maam import MaamError
+from maam.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 RUN = {
@@ -49,11 +52,13 @@ def test_kept_records_are_those_of_the_results():
         assert round(100 * accuracy, 2) in accuracies[record.parent.name.rpartition("-seed-")[0]]
 
 
-def write(folder: Path, seed: int, **options: object) -> None:
+def write(folder: Path, seed: int, facts: dict[str, Any] | None = None, **options: object) -> Path:
     run = folder / f"cnn-seed-{seed}"
     run.mkdir(parents=True)
-    meta = {"format": 1, **RUN, "config": {"seed": seed, "epochs": 5, **options}}
+    config = TrainConfig(**{"data": "cifar10", "seed": seed, **options}).model_dump(mode="json")
+    meta = {"format": 1, **RUN, "config": config, **(facts or {})}
     (run / "meta.json").write_text(json.dumps(meta))
+    return run
 
 
 def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path):
@@ -65,3 +70,39 @@ def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path):
     write(tmp_path / "c", 0)
     with pytest.raises(MaamError, match="cnn-seed-0: its seed is there twice"):
         peers.collect([tmp_path / "b", tmp_path / "c"], [])
+    with pytest.raises(MaamError, match=r"cannot read the recipe .*cnn\.toml"):
+        peers.collect([tmp_path / "b"], [])
+
+
+def test_curves_need_the_network_of_the_goal(tmp_path):
+    with pytest.raises(MaamError, match="has no record of maamnet-base"):
+        curves.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "complaint"),
+    [
+        ({"metrics": {"split": "val"}}, {}, "has no test scores"),
+        ({}, {"epochs": 7}, "was not trained by"),
+        ({}, {"pretrained": True}, "was not trained by"),
+        ({"teacher": {"pretrained": True}}, {}, "rests on other weights"),
+        ({"teacher": {"data_digests": {"test": "b"}}}, {}, "trained on other images"),
+    ],
+)
+def test_what_rests_on_other_data_is_not_shipped(facts, options, complaint, tmp_path):
+    recipe = tmp_path / "cnn.toml"
+    recipe.write_text('data = "cifar10"\nframework = "torch"\n')
+    scored = {"metrics": {"split": "test"}, **facts}
+    run = write(tmp_path, 0, scored, framework="torch", **options)
+    with pytest.raises(MaamError, match=complaint):
+        ship.ship(recipe, [run], None, "torch")
+
+
+def test_seeds_that_differ_are_not_shipped_together(tmp_path):
+    recipe = tmp_path / "cnn.toml"
+    recipe.write_text('data = "cifar10"\nframework = "torch"\n')
+    scored = {"metrics": {"split": "test"}}
+    first = write(tmp_path, 0, scored, framework="torch")
+    second = write(tmp_path, 1, scored, framework="torch", epochs=7)
+    with pytest.raises(MaamError, match="cnn-seed-1 was trained with other options"):
+        ship.ship(recipe, [first, second], None, "torch")

@@ -13,8 +13,16 @@ import maam
 import maam.torch
 from maam import MaamError, checkpoint, shipped
 from maam.cli import run
+from maam.config import TrainConfig
 from maam.data.transforms import Preprocessing
-from maam.pretrained import SEEN, adapt_preprocessing, adapt_weights, take_weights
+from maam.pretrained import (
+    SEEN,
+    adapt_preprocessing,
+    adapt_weights,
+    rests_on,
+    take_weights,
+)
+from maam.recipe import resolve
 
 QUICK: dict[str, Any] = {
     "data": "digits",
@@ -151,6 +159,20 @@ def test_images_that_the_weights_were_learned_from_do_not_validate_them(weights,
         options: dict[str, Any] = {**QUICK, "pretrained": True, "val_fraction": fraction}
         maam.train(**options, out=tmp_path / str(fraction), watch=watch)
     assert [text for text in notes if "may have learned the validation images" in text] == [SEEN]
+
+
+def test_a_teacher_passes_on_what_it_has_seen(weights, tmp_path):
+    teacher = maam.train(**QUICK, pretrained=True, out=tmp_path / "teacher").run
+    found = rests_on(TrainConfig(data="digits", teacher=str(teacher)))
+    first = checkpoint.read_meta(weights / "maamnet-nano")
+    assert found == [checkpoint.read_meta(teacher), first]
+    assert rests_on(TrainConfig(data="digits", model="cnn")) == []
+
+
+def test_their_normalisation_is_not_overruled():
+    assert resolve({**QUICK, "pretrained": True}).normalize == "standard"
+    with pytest.raises(MaamError, match="--normalize unit: --pretrained has its own"):
+        resolve({**QUICK, "pretrained": True, "normalize": "unit"})
 
 
 def test_grey_images_take_the_mean_of_the_colours():

@@ -133,6 +133,7 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         "cpu": _cpu_name(),
         "cores": str(os.cpu_count()),
+        "threads": os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0))),
         "ONEDNN_MAX_CPU_ISA": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
     }
     facts["maam"] = sys.modules["maam"].__version__

@@ -17,11 +17,10 @@ from maam.data.transforms import Augmentation, Preprocessing
 from maam.errors import MaamError
 from maam.evaluate import loss_and_accuracy
 from maam.files import write_atomic
-from maam.pretrained import SEEN, saw_validation, take_weights, teacher_facts
+from maam.pretrained import SEEN, rests_on, saw_validation, take_weights, teacher_facts
 from maam.recipe import resolve, to_toml
 from maam.report import write_history
 from maam.schedule import learning_rates
-from maam.shipped import find_run, shipped_run
 from maam.state import TrainingState, finished_epochs, stages
 
 # Called with the kind of an event (plan, step, epoch, note) and its facts.
@@ -192,9 +191,7 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
     """
     device = framework.set_device(config.device, config.mode)
     framework.set_seed(config.seed)
-    others = [shipped_run(config.model)] if config.pretrained else []
-    others += [find_run(config.teacher)] if config.teacher else []
-    trained = [checkpoint.read_meta(run) for run in others]  # before a download
+    earlier_networks = rests_on(config)  # before a download
     dataset = _load(config, watch)
     net = _new_net(framework.create_model, config, dataset)
     preprocessing = Preprocessing.fit(dataset.train.images, config.normalize)
@@ -218,7 +215,7 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
         "config": config.model_dump(mode="json", exclude_none=True, exclude={"out"}),
         "environment": backend.environment(),
     }
-    if any(saw_validation(other, meta) for other in trained):
+    if any(saw_validation(network, meta) for network in earlier_networks):
         watch("note", {"text": SEEN})
     if config.teacher:
         meta["teacher"] = teacher_facts(config.teacher, dataset.classes, dataset.image_shape)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from maam import checkpoint
+from maam.config import TrainConfig
 from maam.data.transforms import Preprocessing
 from maam.errors import MaamError
 from maam.shipped import find_run, shipped_run
@@ -86,6 +87,21 @@ def teacher_facts(
         "data_digests": meta.get("data_digests"),
         "pretrained": meta["config"].get("pretrained", False),
     }
+
+
+def rests_on(config: TrainConfig) -> list[dict[str, Any]]:
+    """The facts, as in ``meta.json``, of the networks that a training learns from.
+
+    Raises:
+        MaamError: one is no run folder, or weights of its model do not come with the package.
+    """
+    found = [checkpoint.read_meta(shipped_run(config.model))] if config.pretrained else []
+    if config.teacher:
+        teacher = checkpoint.read_meta(find_run(config.teacher))
+        found.append(teacher)
+        if teacher["config"].get("pretrained"):
+            found.append(checkpoint.read_meta(shipped_run(teacher["model"])))
+    return found
 
 
 def saw_validation(trained: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:

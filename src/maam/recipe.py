@@ -48,7 +48,12 @@ def resolve(
     """
     if run is None:
         base = read_recipe(Path(recipe)) if recipe is not None else {}
-        return _with_framework(make_config(TrainConfig, absolute({**base, **options})))
+        given = absolute({**base, **options})
+        if given.get("pretrained") and given.setdefault("normalize", "standard") == "unit":
+            raise MaamError(
+                "--normalize unit: --pretrained has its own normalisation: leave it out"
+            )
+        return _with_framework(make_config(TrainConfig, given))
     if recipe is not None:
         raise MaamError("--resume goes on with the run's own options: leave --recipe out")
     if not (run / CONFIG).is_file():
