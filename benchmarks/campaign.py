@@ -32,7 +32,7 @@ from maam import checkpoint
 from maam.errors import MaamError
 from maam.files import locked, write_atomic
 from maam.job import check_begun, prepare, write_facts
-from maam.recipe import resolve
+from maam.recipe import read_recipe, resolve
 from maam.report import read_history
 
 SCORES = "scores.json"  # in a run folder; a job that has it is finished
@@ -99,6 +99,8 @@ def parse(texts: Sequence[str], out: Path) -> list[Job]:
                 f"{text!r} is not a job: write RECIPE.toml:SEED or RECIPE.toml:SEED,SEED"
             )
         resolve({}, recipe)
+        if read_recipe(Path(recipe)).get("framework") == "mindspore":
+            raise MaamError(f"{recipe} is for MindSpore: `maam train --recipe {recipe}` trains it")
         path = Path(recipe)
         for seed in map(int, seeds.split(",")):
             jobs.append(Job(path, seed, out / f"{path.stem}-seed-{seed}"))

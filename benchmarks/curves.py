@@ -58,7 +58,7 @@ def read(folder: Path) -> list[Record]:
     """All records, the smallest network first.
 
     Raises:
-        MaamError: none is of the network that the goal is for.
+        MaamError: one is not finished, or none is of the network that the goal is for.
     """
     records = []
     for path in sorted(folder.glob("*/metrics.csv")):
@@ -70,6 +70,8 @@ def read(folder: Path) -> list[Record]:
             hours.append(seconds / 3600)
         accuracies = [100 * float(row["train_accuracy"]) for row in rows]
         meta = checkpoint.read_meta(path.parent)
+        if "metrics" not in meta:
+            raise MaamError(f"{path.parent} is no finished run: bring its scores, or take it out")
         records.append(Record(path.parent.name, meta, hours, accuracies))
     if all(record.meta["model"] != GOAL[0] for record in records):
         raise MaamError(f"{folder} has no record of {GOAL[0]}")
@@ -80,13 +82,14 @@ def page(records: Sequence[Record]) -> str:
     """docs/curves.md."""
     table = markdown_table(
         (
-            *("Training", "Framework", "Parameters", "Epochs", "Hours"),
+            *("Training", "Framework", "Threads", "Parameters", "Epochs", "Hours"),
             *("Training accuracy %", "Test accuracy %"),
         ),
         (
             (
                 record.name,
                 frameworks.NAMES[record.meta["config"]["framework"]],
+                record.meta["environment"].get("threads", "not recorded"),
                 f"{record.meta['deployed']['parameters']:,}",
                 str(epochs),
                 f"{record.hours[epochs - 1]:.2f}",
@@ -103,36 +106,42 @@ def page(records: Sequence[Record]) -> str:
                 "# Accuracy and the time of training",
                 "Written by `python benchmarks/curves.py`, from "
                 "[results/campaign](../results/campaign). Images: "
-                f"{records[0].meta['data_source']}. Every training had one thread of an "
-                f"{records[0].meta['environment']['cpu']}, with another beside it "
-                "(`OMP_NUM_THREADS=1 maam train --recipe recipes/RECIPE.toml --seed SEED`). "
-                "Training accuracy is that of the augmented images, during the epoch. "
-                "A training with two lines was resumed for more epochs (`maam train --resume`).",
+                f"{records[0].meta['data_source']}. Machine: "
+                f"{records[0].meta['environment']['cpu']}, two trainings at a time, each "
+                "`OMP_NUM_THREADS=1 maam train --recipe recipes/RECIPE.toml --seed SEED` (older "
+                "records do not hold the number of threads). Training accuracy is that of the "
+                "augmented images, during the epoch. A training with two lines was given more "
+                "epochs when it had ended: `--epochs` of its first line, then `maam train --resume "
+                "RUN --epochs` of its second. In each part the learning rate falls to 0.",
                 "![Training accuracy by epoch and by hour](curves.png)",
                 table,
-                *_outlook(next(r for r in records if r.meta["model"] == GOAL[0])),
+                *outlook(next(r for r in records if r.meta["model"] == GOAL[0])),
             )
         )
         + "\n"
     )
 
 
-def _outlook(record: Record) -> tuple[str, ...]:
+def outlook(record: Record) -> tuple[str, ...]:
     """What the curve of the largest network says about its goal."""
     model, goal = GOAL
-    (before, less), (epochs, accuracy) = record.tests[-2:]
+    *before, (epochs, accuracy) = record.tests
+    missing = goal - accuracy
+    if missing <= 0:
+        return (f"`{model}` has reached our goal for it, {goal:.1f} %, with {accuracy:.2f} %.",)
+    gain = "".join(f"After {n} epochs it was {less:.2f} %. " for n, less in before)
     hours = record.hours[-1] / epochs * LONG
     return (
         f"## What {goal:g} % would need",
-        f"Our goal for `{model}` is {goal:.1f} % of these images. From {before} to {epochs} epochs "
-        f"it gained {accuracy - less:.2f} points and came to {accuracy:.2f} %, while it is right "
-        f"on {record.accuracies[-1]:.2f} % of its augmented training images: it has nearly learned "
-        "those, so that more epochs of the same kind are not likely to give the "
-        f"{goal - accuracy:.2f} points that are missing. It seems to lack variety of images rather "
-        "than capacity. Stronger augmentation, averaged weights and a teacher are the known "
-        "remedies, but they want hundreds of epochs: in 20, CutMix and TrivialAugment cost smaller "
-        f"networks accuracy ([design-notes.md](design-notes.md)). {LONG} epochs would take "
-        f"{hours:.0f} hours on one such thread. On a graphics card the next training is, untried,",
+        f"Our goal for `{model}` is {goal:.1f} % of these images. After {epochs} epochs it is "
+        f"{accuracy:.2f} %, {missing:.2f} points less. {gain}In the last epoch it was right on "
+        f"{record.accuracies[-1]:.2f} % of its augmented training images, which leaves "
+        f"{100 - record.accuracies[-1]:.2f} points to learn from them. So we expect little of more "
+        "epochs of the same kind, and more of more variety in the images and of averaged weights. "
+        "None of that has been tried on this network, which takes long to show it: in 20 epochs "
+        "CutMix and TrivialAugment cost smaller ones accuracy ([design-notes.md](design-notes.md), "
+        f"one seed each), and {LONG} epochs would take {hours:.0f} hours on one such thread. On a "
+        "graphics card the next training is, untried,",
         code(
             "sh",
             f"maam train --recipe recipes/{model}.toml --device CUDA --epochs {LONG} \\\n"

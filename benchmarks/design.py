@@ -64,7 +64,7 @@ BUDGET: dict[str, Any] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tries", nargs="*", metavar="TRY", help="; ".join(TRIES))
-    parser.add_argument("--seeds", default="0", help="commas between them")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/design"))
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--data-dir", type=Path)
@@ -73,14 +73,16 @@ def main() -> None:
         parser.error(f"no such try: {min(unknown)}")
     try:
         for name in () if given.report else given.tries or TRIES:
-            for seed in given.seeds.split(","):
-                train(name, int(seed), given.runs, given.data_dir)
+            for seed in given.seeds:
+                train(name, seed, given.runs, given.data_dir)
     except MaamError as error:
         parser.error(str(error))
     written = ROOT / "results" / "design.json"
-    earlier = json.loads(written.read_text())["tries"] if written.exists() else []
+    earlier = json.loads(written.read_text()) if written.exists() else {}
+    if earlier.get("budget", BUDGET) != BUDGET:
+        parser.error(f"{written}: the budget was another one then: delete it, and train all anew")
     try:
-        rows = collect(given.runs, {row["name"]: row for row in earlier})
+        rows = collect(given.runs, {row["name"]: row for row in earlier.get("tries", [])})
     except MaamError as error:
         parser.error(str(error))
     if not rows:
@@ -126,7 +128,8 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
 
     Args:
         runs: where the run folders lie, TRY-seed-SEED each.
-        earlier: a row for each try; the accuracies of seeds that are in ``runs`` are replaced.
+        earlier: a row for each try; the accuracies of seeds that are in ``runs`` are replaced, and
+            what is no try any more is left out.
 
     Raises:
         MaamError: what a name stands for has changed since its row was written.
@@ -144,7 +147,12 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
             last = list(found.values())
             net = maam.torch.create_model(register(name))
             parameters, macs = cost(net)
-            facts = {"options": dict(attempt.options), "parameters": parameters, "macs": macs}
+            facts = {
+                "options": dict(attempt.options),
+                "form": repr((attempt.form, attempt.stages, attempt.agents, attempt.muon)),
+                "parameters": parameters,
+                "macs": macs,
+            }
             if not facts.items() <= (facts | dict(earlier.get(name, {}))).items():
                 raise MaamError(f"results/design.json: {name} is another try now: delete its row")
             if attempt.form.get("norms") != "own":  # which would fold, but is exported as it is

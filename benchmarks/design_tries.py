@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from design_muon import OTHERS
+
 from maam.taps import Agent
 from maam.variants import AGENTS
 
@@ -74,6 +76,11 @@ def _agents(text: str, *agents: tuple[int, int]) -> Try:
     return Try("Agents", text, {"agents": [(side, side, step) for side, step in agents]})
 
 
+def _muon(rate: float) -> Try:
+    text = f"Muon {rate:g} for filters, which are normalised, sgd {OTHERS * rate:g} for the rest"
+    return Try("Training", text, options={"learning_rate": rate}, muon=True)
+
+
 TRIES = {
     "base": Try(
         "The base",
@@ -82,7 +89,6 @@ TRIES = {
     "resnet8": Try("The base", "the peer ResNet-8", model="resnet8"),
     "agents-3": _agents("one: 3x3", (3, 1)),
     "agents-5": _agents("one: 5x5", (5, 1)),
-    "agents-7": _agents("one: 7x7", (7, 1)),
     "agents-35": _agents("3, 5", (3, 1), (5, 1)),
     "agents-31": _agents("3, identity", (3, 1), (1, 1)),
     "fixed": Try("Fusion", "fixed weights 1 / 4", {"fusion": "fixed"}),
@@ -110,7 +116,7 @@ TRIES = {
     "dense-relu-sum": _dense("ReLU(X + F)", residual="relu"),
     "dense-mean": _dense("the mean over all places before the last layer", head="mean"),
     "tiny-dense": _dense(
-        "as large as `maamnet-tiny`: 16, 32 x 2, 96 x 2, 128 x 1",
+        "dense agents, as large as `maamnet-tiny`: 16, 32 x 2, 96 x 2, 128 x 1, mean at the end",
         stem=16,
         stages=((32, 2), (96, 2), (128, 1)),
         head="mean",
@@ -129,19 +135,17 @@ TRIES = {
     "long": _long("rate 0.1"),
     "long-rate": _long("rate 0.2", learning_rate=0.2),
     "long-cutmix": _long("rate 0.1, CutMix for 16 epochs", cutmix=1.0, mix_until=0.8),
-    "tiny-long": _long("rate 0.1, weight decay 5e-4", "maamnet-tiny"),
     "tiny-long-rate": _long("rate 0.2, weight decay 1e-3", "maamnet-tiny", **STEEP),
     "tiny-long-trivial": _long(
         "rate 0.2, weight decay 1e-3, TrivialAugment", "maamnet-tiny", augment="trivial", **STEEP
     ),
     "resnet20-long": _long("rate 0.1, weight decay 5e-4", "resnet20"),
     "resnet20-long-rate": _long("rate 0.2, weight decay 1e-3", "resnet20", **STEEP),
-    "rate-0.4": Try("Training", "rate 0.4", options={"learning_rate": 0.4}),
     "rate-0.2": Try("Training", "rate 0.2", options={"learning_rate": 0.2}),
     "decay-1e-3": Try("Training", "weight decay 1e-3", options={"weight_decay": 1e-3}),
     "no-smoothing": Try("Training", "no label smoothing", options={"label_smoothing": 0.0}),
     "ema": Try("Training", "EMA 0.999", options={"ema": 0.999}),
-    "muon": Try("Training", "Muon 0.2", options={"learning_rate": 0.2}, muon=True),
-    "muon-0.1": Try("Training", "Muon 0.1", options={"learning_rate": 0.1}, muon=True),
+    "muon": _muon(0.2),
+    "muon-0.1": _muon(0.1),
     "silu": Try("Activation", "SiLU", {"activation": "silu"}),
 }

@@ -117,7 +117,7 @@ def times_as_fast(
         for other in rows
         if other["form"] in forms and "ms" in other and all(other[key] == row[key] for key in work)
     ]
-    return round(min(rivals) / row["ms"], 3) if rivals and "ms" in row else None
+    return round(min(rivals) / row["ms"], 4) if rivals and "ms" in row else None
 
 
 def verdicts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

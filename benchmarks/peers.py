@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+import numpy as np
 from campaign import SCORES
 from matplotlib.figure import Figure
 from ship import options, wanted, without_seed
@@ -93,6 +94,11 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
             groups.setdefault(recipe, []).append((checkpoint.read_meta(run), accuracy, run))
     if not groups:
         raise MaamError(f"{folders[0]}: no finished run there")
+    for meta, _, run in (found for group in groups.values() for found in group):
+        if meta["data"] != "cifar10":
+            raise MaamError(f"{run} was trained on {meta['data']}: compare those on cifar10")
+        if meta["images"]["val"]:
+            raise MaamError(f"{run} held images out: compare trainings with --val-fraction 0")
     metas = [meta for group in groups.values() for meta, _, _ in group]
     copies = {row["data_source"] for row in earlier} | {meta["data_source"] for meta in metas}
     if len(copies) > 1 or len({meta["data_digests"]["test"] for meta in metas}) > 1:
@@ -103,10 +109,6 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
     for name, group in groups.items():
         seeds = [meta["config"]["seed"] for meta, _, _ in group]
         for meta, _, run in group:
-            if meta["data"] != "cifar10":
-                raise MaamError(f"{run} was trained on {meta['data']}: compare those on cifar10")
-            if meta["images"]["val"]:
-                raise MaamError(f"{run} held images out: compare trainings with --val-fraction 0")
             if without_seed(meta) != without_seed(group[0][0]):
                 raise MaamError(f"{run} was trained with other options than {group[0][2]}")
             if seeds.count(meta["config"]["seed"]) > 1:
@@ -123,6 +125,7 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
             "model": meta["model"],
             "ours": meta["model"].startswith("maamnet"),
             "epochs": meta["config"]["epochs"],
+            "stages": [stage["until"] for stage in meta.get("stages", [])],
             "teacher": Path(meta["config"].get("teacher", "")).name,
             "mixing": _mixing(meta["config"]),
             "seeds": len(found),
@@ -176,6 +179,11 @@ def _mixing(config: Mapping[str, Any]) -> str:
     return ", ".join(names)
 
 
+def _epochs(row: Mapping[str, Any]) -> str:
+    parts = np.diff([0, *row["stages"], row["epochs"]])
+    return " + ".join(str(part) for part in parts)
+
+
 def page(report: Mapping[str, Any]) -> str:
     """docs/comparison.md."""
     rows, facts = report["rows"], report["environment"]
@@ -190,7 +198,7 @@ def page(report: Mapping[str, Any]) -> str:
                 f"{row['parameters']:,}",
                 f"{row['macs'] / 1e6:.1f}",
                 f"{row['latency_ms']:.2f}",
-                str(row["epochs"]),
+                _epochs(row),
                 row["mixing"] or "-",
                 row["teacher"] or "-",
                 str(row["seeds"]),
@@ -223,9 +231,11 @@ def page(report: Mapping[str, Any]) -> str:
                 "after folding; latency is of one image in ONNX Runtime on one thread of "
                 f"{facts['cpu']}. Accuracy is of the test images after the last epoch, without "
                 "test-time augmentation: mean ± standard deviation over the seeds. Trainings of a "
-                "row: `python benchmarks/campaign.py recipes/RECIPE.toml:0,1,2`, or fewer seeds. "
-                "No peer was trained by its published recipe, of 200 epochs and more: what is "
-                "compared is what networks learn in as many epochs as the table says.",
+                "row: `maam train --recipe recipes/RECIPE.toml --seed SEED`, seeds from 0; where "
+                "epochs are a sum, `--epochs` of its first part, then `maam train --resume RUN "
+                "--epochs` of the whole; the learning rate falls to 0 in each. No peer was trained "
+                "by its published recipe, of 200 epochs and more: what is compared is what "
+                "networks learn in as many epochs as the table says.",
                 "![Accuracy against cost](comparison.png)",
                 "## Measured: the same images, the same harness",
                 measured,
@@ -251,7 +261,7 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
             colour = COLOURS[1] if row["ours"] else COLOURS[5]
             place = (row[key] / unit, row["accuracy"])
             axes.errorbar(*place, yerr=row["deviation"] or 0, fmt="o", color=colour, capsize=2)
-            names.append((f"{row['recipe']}, {row['epochs']} epochs", place, 7, "black"))
+            names.append((f"{row['recipe']}, {_epochs(row)} epochs", place, 7, "black"))
         for entry in PUBLISHED if key != "latency_ms" else ():
             cost = entry.parameters * 1e3 if key == "parameters" else entry.macs
             if cost is not None:

@@ -19,16 +19,15 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from maam import checkpoint, evaluate, frameworks
+from maam.config import TrainConfig, make_config
 from maam.data import load_dataset
 from maam.errors import MaamError
 from maam.files import write_atomic
 from maam.finish import commands
 from maam.markdown import code, markdown_table
-from maam.predict import MODEL, Classifier
+from maam.predict import Classifier
 from maam.recipe import resolve
 from maam.shipped import WEIGHTS
 
@@ -56,9 +55,11 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
     """Write the folder of a shipped model, in place of an older one.
 
     Raises:
-        MaamError: a run is not finished, or differs from the first in more than the seed.
+        MaamError: a run is not finished, was not trained by the recipe on CIFAR-10 alone, or
+            differs from the first in more than the seed.
     """
     metas = [checkpoint.read_meta(run) for run in runs]
+    seeds = [meta["config"]["seed"] for meta in metas]
     for run, meta in zip(runs, metas, strict=True):
         if "metrics" not in meta or meta["metrics"]["split"] != "test":
             raise MaamError(f"{run} has no test scores: end it with `maam train --resume {run}`")
@@ -66,12 +67,20 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
             raise MaamError(f"{run} was trained with other options than {runs[0]}")
         if wanted(recipe, meta) != options(meta["config"]):
             raise MaamError(f"{run} was not trained by {recipe}")
-        if meta["config"]["pretrained"] or meta.get("teacher", {}).get("pretrained"):
+        if meta["data"] != "cifar10":
+            raise MaamError(f"{run} was trained on {meta['data']}: the card is for cifar10")
+        if seeds.count(meta["config"]["seed"]) > 1:
+            raise MaamError(f"{run}: its seed is there twice")
+        if meta["config"]["pretrained"]:
             raise MaamError(f"{run} rests on other weights: ship what was trained from scratch")
-        if "teacher" in meta and meta["teacher"]["data_digests"] != meta["data_digests"]:
-            raise MaamError(f"{run} had a teacher that was trained on other images")
+        teacher = meta.get("teacher")
+        while teacher:
+            if teacher["pretrained"] or teacher["data_digests"] != meta["data_digests"]:
+                raise MaamError(f"{run} rests on a teacher of other images or weights")
+            teacher = teacher.get("teacher")
     meta, source = metas[0], runs[0]
-    there = frameworks.use(frameworks.choose(framework, meta["config"]["framework"]))
+    chosen = frameworks.choose(framework, meta["config"]["framework"])
+    there = frameworks.use(chosen)
     there.set_device("CPU")
     with tempfile.TemporaryDirectory(dir=WEIGHTS.parent) as scratch:
         folder = Path(scratch) / meta["model"]
@@ -87,8 +96,8 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         shape = (meta["preprocessing"]["channels"], height, width)
         whole = Path(scratch) / "whole.onnx"
         there.export_onnx(there.fuse(net), shape, whole, net)
-        write_atomic(folder / MODEL, halved(onnx.load(str(whole))).SerializeToString())
-        scores = evaluate(folder, data_dir=data_dir)
+        write_atomic(folder / checkpoint.MODEL, halved(whole))
+        scores = evaluate(folder, data_dir=data_dir, framework=chosen)
         if scores["other_copy"]:
             raise MaamError(f"{scores['data_source']}: not the images that {source} was trained on")
         metrics = {key: scores[key] for key in scores if key not in ("run", "confusion")}
@@ -101,7 +110,12 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         WEIGHTS.mkdir(exist_ok=True)
         if target.exists():
             target.rename(old)
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
     return target
 
 
@@ -111,10 +125,14 @@ def wanted(recipe: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training was given, without what belongs to the machine that it ran on."""
+    """What a training was given, without what belongs to the machine that it ran on.
+
+    An option that is newer than the training has its default.
+    """
+    whole = make_config(TrainConfig, dict(config)).model_dump(mode="json")
     return {
         key: Path(value).name if key == "teacher" and value else value
-        for key, value in config.items()
+        for key, value in whole.items()
         if value is not None and key not in ("data_dir", "out", "device", "workers")
     }
 
@@ -135,11 +153,15 @@ def rounded(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network with its weights, but not its biases, stored in float16.
+def halved(whole: Path) -> bytes:
+    """An exported network with its weights, but not its biases, stored in float16.
 
     ONNX Runtime turns them into float32 once, when it loads the file.
     """
+    import onnx  # after `maam`, which sets what MindSpore needs before it
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(whole))
     graph, casts = model.graph, []
     for entry in [entry for entry in graph.input if entry.name != "image"]:
         graph.input.remove(entry)  # MindSpore lists the weights there too
@@ -154,7 +176,7 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     onnx.checker.check_model(model)
-    return model
+    return model.SerializeToString()
 
 
 def card(
@@ -186,7 +208,7 @@ def card(
             for row in scores["per_class"]
         ),
     )
-    teacher = config.get("teacher")
+    named, teacher = f"recipes/{recipe.name}", config.get("teacher")
     taught = (
         f"It also learned from the answers of `{teacher}`, our own network, trained on the same "
         "images and nothing else."
@@ -197,7 +219,7 @@ def card(
         "\n\n".join(
             (
                 f"# {model} for CIFAR-10",
-                f"{meta['data_source']}. Recipe: `{recipe.as_posix()}`, seed {config['seed']}, "
+                f"{meta['data_source']}. Recipe: `{named}`, seed {config['seed']}, "
                 f"{config['epochs']} epochs with {frameworks.NAMES[config['framework']]}. No other "
                 f"data, no pretrained weights, no test-time augmentation. {taught} "
                 "Weights are stored in float16, norms and biases in float32.",
@@ -207,9 +229,7 @@ def card(
                 code(
                     "sh",
                     f"maam evaluate --model {model} --data cifar10\n"
-                    + commands(
-                        f"maam train --recipe {recipe.as_posix()} --seed {config['seed']}", meta
-                    ),
+                    + commands(f"maam train --recipe {named} --seed {config['seed']}", meta),
                 ),
                 "## Limits",
                 "- It knows ten classes and 32x32 pixels, and answers every image with one of "

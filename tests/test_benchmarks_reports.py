@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,9 @@ def test_kept_records_are_those_of_the_results():
         assert round(100 * accuracy, 2) in accuracies[record.parent.name.rpartition("-seed-")[0]]
 
 
+TEACHER = {"pretrained": False, "data_digests": RUN["data_digests"]}
+
+
 def write(folder: Path, seed: int, facts: dict[str, Any] | None = None, **options: object) -> Path:
     run = folder / f"cnn-seed-{seed}"
     run.mkdir(parents=True)
@@ -85,8 +91,14 @@ def test_curves_need_the_network_of_the_goal(tmp_path):
         ({"metrics": {"split": "val"}}, {}, "has no test scores"),
         ({}, {"epochs": 7}, "was not trained by"),
         ({}, {"pretrained": True}, "was not trained by"),
-        ({"teacher": {"pretrained": True}}, {}, "rests on other weights"),
-        ({"teacher": {"data_digests": {"test": "b"}}}, {}, "trained on other images"),
+        ({"data": "digits"}, {}, "was trained on digits"),
+        ({"teacher": {**TEACHER, "pretrained": True}}, {}, "a teacher of other images or weights"),
+        ({"teacher": {**TEACHER, "data_digests": {}}}, {}, "a teacher of other images or weights"),
+        (
+            {"teacher": {**TEACHER, "teacher": {**TEACHER, "pretrained": True}}},
+            {},
+            "a teacher of other images or weights",
+        ),
     ],
 )
 def test_what_rests_on_other_data_is_not_shipped(facts, options, complaint, tmp_path):
@@ -106,3 +118,23 @@ def test_seeds_that_differ_are_not_shipped_together(tmp_path):
     second = write(tmp_path, 1, scored, framework="torch", epochs=7)
     with pytest.raises(MaamError, match="cnn-seed-1 was trained with other options"):
         ship.ship(recipe, [first, second], None, "torch")
+    with pytest.raises(MaamError, match="cnn-seed-0: its seed is there twice"):
+        ship.ship(recipe, [first, first], None, "torch")
+
+
+@pytest.mark.parametrize("script", ["ship", "finetune"])
+def test_scripts_leave_mindspore_able_to_start(script):
+    """It can't where something imports ``onnx`` before ``maam``."""
+    code = f"import {script}, onnx, mindspore, sys; sys.exit('onnx' not in sys.modules)"
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "benchmarks", ROOT / "src")))}
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **paths}, check=True)
+
+
+def test_the_outlook_follows_the_record():
+    meta = {"model": "maamnet-base", "metrics": {"accuracy": 0.9}}
+    record = curves.Record("maamnet-base-seed-0", meta, [0.5, 1.0], [80.0, 95.0])
+    text = " ".join(curves.outlook(record))
+    assert "After 2 epochs it is 90.00 %, 4.00 points less" in text
+    assert "100 hours" in text
+    meta["metrics"] = {"accuracy": 0.95}
+    assert "has reached our goal" in curves.outlook(record)[0]

@@ -119,6 +119,13 @@ def test_a_failing_job_does_not_stop_the_next(recipe, bare, tmp_path):
     assert "1 of 3 jobs are finished" in output and "Traceback" not in output
 
 
+def test_a_recipe_for_mindspore_is_not_trained_in_pytorch(recipe, bare):
+    recipe.write_text('framework = "mindspore"\n' + recipe.read_text())
+    code, output = run(bare, f"{recipe}:0", "--out", "runs")
+    assert code == 2 and "is for MindSpore" in output
+    assert not Path("runs").exists()
+
+
 def test_what_is_in_the_way_stays(recipe, bare):
     folder = Path("runs/tiny-seed-0")
     folder.mkdir(parents=True)

@@ -21,6 +21,7 @@ from maam.pretrained import (
     adapt_weights,
     rests_on,
     take_weights,
+    teacher_facts,
 )
 from maam.recipe import resolve
 
@@ -167,6 +168,12 @@ def test_a_teacher_passes_on_what_it_has_seen(weights, tmp_path):
     first = checkpoint.read_meta(weights / "maamnet-nano")
     assert found == [checkpoint.read_meta(teacher), first]
     assert rests_on(TrainConfig(data="digits", model="cnn")) == []
+    facts = teacher_facts(str(teacher), first["classes"], (8, 8, 1))
+    student = tmp_path / "student"
+    student.mkdir()
+    checkpoint.write_meta(student, {**checkpoint.read_meta(teacher), "teacher": facts})
+    further = rests_on(TrainConfig(data="digits", teacher=str(student)))
+    assert further[-2:] == [facts, first]
 
 
 def test_their_normalisation_is_not_overruled():

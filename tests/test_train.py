@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from maam import MaamError, backend, checkpoint, create_model, evaluate, train
+from maam import MaamError, backend, checkpoint, create_model, evaluate, frameworks, train
 from maam.config import TrainConfig
+from maam.job import prepare, write_facts
 from maam.loop import agent_weights
+from maam.recipe import resolve
 from maam.schedule import learning_rates
 from maam.step import decays, make_optimizer, make_train_step
 
@@ -191,11 +193,22 @@ def test_resume_can_go_on_for_longer(finished, tmp_path):
 
     result, _ = finished
     copy = shutil.copytree(result.run, tmp_path / "longer")
-    longer = train(resume=copy, epochs=4)
+    with pytest.raises(Cut):
+        train(resume=copy, epochs=4, watch=cut_at(4, 1))
+    # No card, no network and no scores that belong to other weights.
+    assert not {"README.md", "model.onnx"} & {path.name for path in copy.iterdir()}
+    assert "metrics" not in checkpoint.read_meta(copy)
+    longer = train(resume=copy)
     assert [row["epoch"] for row in longer.history] == [1, 2, 3, 4]
     assert longer.history[:3] == result.history
     stage = {"epochs": 3, "until": 3, "accuracy": result.scores["accuracy"]}
     assert checkpoint.read_meta(copy)["stages"] == [stage]
+    again = prepare(resolve({}, run=copy), copy, frameworks.use("mindspore"), lambda *_: None)
+    write_facts(again)  # of a run that has all its epochs: what describes it stays
+    assert checkpoint.read_meta(copy)["metrics"] == json.loads(json.dumps(longer.scores)) | {
+        "split": "test"
+    }
+    assert {path.name for path in copy.iterdir()} >= RUN_FILES
 
 
 def test_a_run_of_changed_length_says_how_to_repeat_it(tmp_path):

@@ -9,8 +9,7 @@ import pytest
 
 import maam
 import maam.torch
-from maam.checkpoint import read_meta
-from maam.predict import MODEL
+from maam.checkpoint import MODEL, read_meta
 from maam.shipped import DEFAULT, WEIGHTS, shipped
 from maam.torch.checkpoint import named_tensors
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mindspore import Parameter, nn
 
 META, BEST, LAST = "meta.json", "best.safetensors", "last.safetensors"
-ENVIRONMENT = "environment.json"
+ENVIRONMENT, MODEL, CARD = "environment.json", "model.onnx", "README.md"
 FORMAT = 1
 
 

@@ -35,7 +35,7 @@ def finish_run(job: Job, framework: Any, history: list[dict[str, Any]]) -> dict[
     height, width = preprocessing.size
     shape = (preprocessing.channels, height, width)
     folded = framework.fuse(net)
-    error = framework.export_onnx(folded, shape, run / "model.onnx", net)
+    error = framework.export_onnx(folded, shape, run / checkpoint.MODEL, net)
     deployed = {
         "parameters": framework.count_parameters(folded),
         "macs": framework.count_macs(folded, shape),
@@ -71,7 +71,7 @@ def finish_run(job: Job, framework: Any, history: list[dict[str, Any]]) -> dict[
     }
     checkpoint.write_meta(run, meta)
     command = commands(f"maam train --recipe {CONFIG}", meta)
-    write_atomic(run / "README.md", model_card(meta, scores, history, command))
+    write_atomic(run / checkpoint.CARD, model_card(meta, scores, history, command))
     return scores
 
 

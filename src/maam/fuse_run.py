@@ -12,7 +12,6 @@ from maam.errors import MaamError
 from maam.files import make_folder, write_atomic
 from maam.latency import measure
 from maam.markdown import markdown_table
-from maam.predict import MODEL
 from maam.shipped import find_run
 
 # What is compared: key -> name and format
@@ -83,8 +82,8 @@ def fuse_run(
         made = Path(scratch) / "run"
         make_folder(made)
         checkpoint.save_tensors(made / checkpoint.BEST, tensors, {"fused": True})
-        write_atomic(made / MODEL, files["after"].read_bytes())
-        write_atomic(made / "README.md", _card(source, meta, found))
+        write_atomic(made / checkpoint.MODEL, files["after"].read_bytes())
+        write_atomic(made / checkpoint.CARD, _card(source, meta, found))
         checkpoint.write_meta(made, {**meta, **facts, "fused": True})
         try:
             made.rename(folder)

@@ -23,6 +23,8 @@ from maam.report import write_history
 from maam.schedule import learning_rates
 from maam.state import TrainingState, finished_epochs, stages
 
+FINISHED = ("environment", "device", "metrics", "deployed")  # what ``finish_run`` ends with
+
 # Called with the kind of an event (plan, step, epoch, note) and its facts.
 Watch = Callable[[str, dict[str, Any]], None]
 
@@ -228,8 +230,8 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
         if trained > config.epochs:
             raise MaamError(f"--epochs {config.epochs}: {folder} has {trained} epochs already")
         if trained == config.epochs:
-            # It has been trained: where, stays true.
-            meta |= {key: before[key] for key in ("environment", "device") if key in before}
+            # It has been trained: where, and how well, stays true.
+            meta |= {key: before[key] for key in FINISHED if key in before}
         if earlier := stages(before, config.epochs, trained):
             meta["stages"] = earlier
         if before.get("data_digests") != meta["data_digests"]:
@@ -258,7 +260,13 @@ def prepare(config: TrainConfig, resume: Path | None, framework: Any, watch: Wat
 
 
 def write_facts(job: Job) -> None:
-    """Write what is known before the first step: options, machine, and what the weights need."""
+    """Write what is known before the first step: options, machine, and what the weights need.
+
+    What described other weights than those that will come is deleted.
+    """
+    if "metrics" not in job.meta:
+        for name in (checkpoint.CARD, checkpoint.MODEL):
+            (job.folder / name).unlink(missing_ok=True)
     write_atomic(job.folder / CONFIG, to_toml(job.config.model_copy(update={"out": None})))
     environment = json.dumps(job.meta["environment"], indent=1) + "\n"
     write_atomic(job.folder / checkpoint.ENVIRONMENT, environment)

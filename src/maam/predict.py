@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from maam.checkpoint import BEST, META, read_meta
+from maam.checkpoint import BEST, META, MODEL, read_meta
 from maam.config import CONFIG
 from maam.data.images import SUFFIXES, UnreadableImage, decode, fit, to_rgb
 from maam.data.transforms import Preprocessing
@@ -24,8 +24,6 @@ from maam.shipped import default_run, find_run
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-MODEL = "model.onnx"
 
 Source = str | Path | bytes | Image.Image | np.ndarray
 

@@ -12,7 +12,7 @@ from maam import checkpoint
 from maam.config import TrainConfig
 from maam.data.transforms import Preprocessing
 from maam.errors import MaamError
-from maam.shipped import find_run, shipped_run
+from maam.shipped import find_run, shipped, shipped_run
 
 SEEN = (
     "the network that this training rests on may have learned the validation images: their scores "
@@ -62,8 +62,8 @@ def teacher_facts(
         classes, image_shape: (H, W, C), of the student's images.
 
     Returns:
-        Its model, digests of its weights and of its images, and whether it began with others'
-        weights.
+        Its model, a digest of its weights, its data with their digests, whether it began with
+        shipped weights, and the same of its own teacher.
 
     Raises:
         MaamError: it is no run folder with weights, or it knows other classes or images of
@@ -84,23 +84,28 @@ def teacher_facts(
     return {
         "model": meta["model"],
         "weights": weights,
+        "data": meta.get("data"),
         "data_digests": meta.get("data_digests"),
         "pretrained": meta["config"].get("pretrained", False),
+        "teacher": meta.get("teacher"),
     }
 
 
 def rests_on(config: TrainConfig) -> list[dict[str, Any]]:
-    """The facts, as in ``meta.json``, of the networks that a training learns from.
+    """The facts of the networks that a training learns from, directly or through another.
 
     Raises:
-        MaamError: one is no run folder, or weights of its model do not come with the package.
+        MaamError: the teacher is no run folder, or the model's weights do not come with the
+            package.
     """
     found = [checkpoint.read_meta(shipped_run(config.model))] if config.pretrained else []
-    if config.teacher:
-        teacher = checkpoint.read_meta(find_run(config.teacher))
+    teacher = checkpoint.read_meta(find_run(config.teacher)) if config.teacher else None
+    while teacher:
         found.append(teacher)
-        if teacher["config"].get("pretrained"):
+        began = teacher.get("pretrained") or teacher.get("config", {}).get("pretrained")
+        if began and teacher["model"] in shipped():
             found.append(checkpoint.read_meta(shipped_run(teacher["model"])))
+        teacher = teacher.get("teacher")
     return found
 
 
