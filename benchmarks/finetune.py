@@ -1,7 +1,7 @@
 """What shipped weights are worth on other images: Fashion-MNIST, larger pictures, few pictures.
 
     python benchmarks/finetune.py                 # train what is not trained yet, then report
-    python benchmarks/finetune.py --report        # results/finetune.json, docs/fine-tuning.md
+    python benchmarks/finetune.py --report        # results/finetune.json, docs/fine-tuning.*
 
 Every row is a training by ``maam train``, and its command is in the notes. The larger pictures are
 made here: 64x64 colour JPEG files, an article of Fashion-MNIST on a part of a CIFAR-10 photograph.
@@ -10,6 +10,7 @@ made here: 64x64 colour JPEG files, an article of Fashion-MNIST on a part of a C
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
@@ -98,6 +99,7 @@ def main() -> None:
     content = {"environment": backend.environment(), "rows": rows}
     write_atomic(ROOT / "results" / "finetune.json", json.dumps(content, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "fine-tuning.md", notes(content))
+    write_atomic(ROOT / "docs" / "fine-tuning.png", strip(make_pictures(given.runs / "pictures")))
 
 
 def train(task: str, start: str, seed: int, runs: Path, framework: str) -> None:
@@ -157,6 +159,18 @@ def compose(article: np.ndarray, scene: np.ndarray, random: np.random.Generator)
     return picture
 
 
+def strip(folder: Path) -> bytes:
+    """The first test picture of every class, side by side, as PNG."""
+    files = [min(place.iterdir()) for place in sorted((folder / "test").iterdir())]
+    whole = Image.new("RGB", (SIDE * len(files), SIDE))
+    for number, file in enumerate(files):
+        with Image.open(file) as picture:
+            whole.paste(picture, (SIDE * number, 0))
+    png = io.BytesIO()
+    whole.save(png, format="png")
+    return png.getvalue()
+
+
 def collect(runs: Path) -> list[dict[str, Any]]:
     """A row for each task and start that has a finished training.
 
@@ -214,7 +228,11 @@ def notes(report: dict[str, Any]) -> str:
         f"Written by `python benchmarks/finetune.py`, from results/finetune.json: `{MODEL}` "
         f"trained by {rows[0]['framework']} on {facts['cpu']}, accuracy on the test images after "
         "the last epoch, mean ± standard deviation over seeds. Its weights were learned from "
-        "CIFAR-10, ten classes of animals and vehicles.",
+        "CIFAR-10, ten classes of animals and vehicles. The pictures are made by that script: an "
+        "article of Fashion-MNIST, enlarged, turned and tinted, on a photograph of CIFAR-10 "
+        "(training articles on training photographs, which the weights have seen; test articles "
+        "on test photographs, which they have not).",
+        "![A picture of each class](fine-tuning.png)",
     ]
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
