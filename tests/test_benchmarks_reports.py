@@ -11,6 +11,7 @@ from typing import Any
 
 import curves
 import design
+import finetune
 import peers
 import pytest
 import ship
@@ -33,7 +34,11 @@ RUN = {
 
 @pytest.mark.parametrize(
     ("name", "written", "make"),
-    [("comparison", "peers", peers.page), ("design-notes", "design", design.notes)],
+    [
+        ("comparison", "peers", peers.page),
+        ("design-notes", "design", design.notes),
+        ("fine-tuning", "finetune", finetune.notes),
+    ],
 )
 def test_pages_are_those_of_the_results(name, written, make):
     results = json.loads((ROOT / "results" / f"{written}.json").read_text())

@@ -106,6 +106,11 @@ def test_figures_in_the_readme_are_those_of_the_results():
         spread = "" if row["deviation"] is None else f" ± {row['deviation']:.2f}"
         cost = f"{row['parameters']:,} | {row['macs'] / 1e6:.1f} M | {row['latency_ms']:.2f} ms"
         assert f"| {cost} | {row['seeds']} | {row['accuracy']:.2f}{spread} % |" in README
+    tuned = result("finetune.json")["rows"]
+    for task in dict.fromkeys(row["task"] for row in tuned):
+        own = [row for row in tuned if row["task"] == task]
+        cells = [f"{row['accuracy']:.2f} ± {row['deviation']:.2f} %" for row in own]
+        assert f" | {' | '.join(cells)} |" in README
     pipeline = result("pipeline_speed.json")
     assert f"{pipeline['pipeline_images_per_second']:,} images/s" in README
     assert f"{pipeline['ratio']:.0f}\ntimes" in README
