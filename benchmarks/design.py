@@ -31,7 +31,7 @@ from torch import nn
 import maam
 import maam.torch
 from maam import backend
-from maam.checkpoint import META
+from maam.checkpoint import CARD, META
 from maam.errors import MaamError
 from maam.files import write_atomic
 from maam.latency import measure
@@ -112,7 +112,7 @@ def register(name: str) -> str:
 def train(name: str, seed: int, runs: Path, data_dir: Path | None) -> None:
     """Train one try, or go on with it, unless that has been done."""
     folder = runs / f"{name}-seed-{seed}"
-    if (folder / "README.md").exists():
+    if (folder / CARD).exists():
         return
     options = {**BUDGET, **TRIES[name].options, "model": register(name), "seed": seed}
     loop.make_optimizer = (design_muon if TRIES[name].muon else step).make_optimizer
@@ -139,7 +139,7 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
         for name, attempt in TRIES.items():
             found = dict(earlier[name]["accuracies"]) if name in earlier else {}
             for run in runs.glob(f"{name}-seed-*"):
-                if (run / "README.md").exists():
+                if (run / CARD).exists():
                     accuracy = read_history(run)[-1]["val_accuracy"]
                     found[run.name.rpartition("-")[2]] = round(100 * accuracy, 2)
             if not found:

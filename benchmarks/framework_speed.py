@@ -26,6 +26,8 @@ import numpy as np
 from child import ChildError, run_child
 from framework_forms import FORMS, SHIPPED, TORCH_COMPILED, TORCH_EAGER, WHATS, forms_of, measure
 
+from maam.backend import usable_cores
+
 RESULTS = Path(__file__).parents[1] / "results"
 GOAL = 1.3  # times as fast as PyTorch eager fp32
 
@@ -169,7 +171,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=_cores(), help="of every process")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of every process")
     parser.add_argument("--seconds", type=float, default=1.0, help="least time of a measurement")
     parser.add_argument("--models", nargs="+", default=["maam", "cnn"])
     parser.add_argument("--batches", nargs="+", type=int, default=[64, 256])
@@ -182,13 +184,6 @@ def parse() -> argparse.Namespace:
     options.output = options.output or RESULTS / name
     options.forms = options.forms or forms_of(options.device)
     return options
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         checkpoint.write_meta(folder, kept)
         accuracies = [100 * each["metrics"]["accuracy"] for each in metas]
         text = card(kept, scores, accuracies, 100 * onnx_accuracy(folder, data_dir), recipe)
-        write_atomic(folder / "README.md", text)
+        write_atomic(folder / checkpoint.CARD, text)
         target, old = WEIGHTS / meta["model"], Path(scratch) / "old"
         WEIGHTS.mkdir(exist_ok=True)
         if target.exists():

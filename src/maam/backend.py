@@ -133,7 +133,7 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         "cpu": _cpu_name(),
         "cores": str(os.cpu_count()),
-        "threads": os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0))),
+        "threads": os.environ.get("OMP_NUM_THREADS") or str(usable_cores()),
         "ONEDNN_MAX_CPU_ISA": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
     }
     facts["maam"] = sys.modules["maam"].__version__
@@ -151,6 +151,13 @@ def environment() -> dict[str, str]:
         if torch.cuda.is_available():
             facts["gpu"] = torch.cuda.get_device_name()
     return facts
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from maam import native
+from maam import backend, native
 from maam.data import cifar10, fashion_mnist
 from maam.data.places import cache_dir, search_places
 from maam.errors import MaamError
@@ -97,9 +97,8 @@ def _python() -> Check:
 
 
 def _system() -> Check:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = f"{platform.system()} {platform.release()} {platform.machine()}"
-    return Check("system", True, f"{machine}, {cores} cores")
+    return Check("system", True, f"{machine}, {backend.usable_cores()} cores")
 
 
 def _memory() -> Check:
