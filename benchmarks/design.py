@@ -24,6 +24,7 @@ from typing import Any
 
 import design_forms
 import design_muon
+import onnx
 import torch
 from design_tries import NANO, REFERENCES, TRIES
 from torch import nn
@@ -134,7 +135,7 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
     Raises:
         MaamError: what a name stands for has changed since its row was written.
     """
-    rows, models = [], {}
+    rows, graphs, models = [], {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, attempt in TRIES.items():
             found = dict(earlier[name]["accuracies"]) if name in earlier else {}
@@ -156,8 +157,10 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
             if not facts.items() <= (facts | dict(earlier.get(name, {}))).items():
                 raise MaamError(f"results/design.json: {name} is another try now: delete its row")
             if attempt.form.get("norms") != "own":  # which would fold, but is exported as it is
-                models[name] = Path(folder) / f"{name}.onnx"
-                export_onnx(net.eval(), IMAGE, models[name])
+                path = Path(folder) / f"{name}.onnx"
+                export_onnx(net.eval(), IMAGE, path)
+                graphs[name] = without_weights(path)
+                models.setdefault(graphs[name], path)
             rows.append(
                 {
                     "name": name,
@@ -172,8 +175,19 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
             )
         latencies = measure(models)
     for row in rows:
-        row["latency_ms"] = latencies.get(row["name"], {}).get("latency_ms")
+        measured = latencies.get(graphs.get(row["name"]))
+        row["latency_ms"] = measured["latency_ms"] if measured else None
     return rows
+
+
+def without_weights(path: Path) -> str:
+    """What a network computes but for its weights: those of equal text are timed once."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+    return str(model.graph)
 
 
 def notes(report: Mapping[str, Any]) -> str:

@@ -12,9 +12,12 @@ from typing import Any
 import curves
 import design
 import finetune
+import numpy as np
+import onnx
 import peers
 import pytest
 import ship
+from onnx import TensorProto, helper, numpy_helper
 
 from maam import MaamError
 from maam.config import TrainConfig
@@ -83,6 +86,21 @@ def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path):
         peers.collect([tmp_path / "b", tmp_path / "c"], [])
     with pytest.raises(MaamError, match=r"cannot read the recipe .*cnn\.toml"):
         peers.collect([tmp_path / "b"], [])
+
+
+def test_networks_alike_but_for_their_weights_are_timed_once(tmp_path):
+    texts = []
+    for width, weight in ((3, 1), (3, 2), (4, 1)):
+        tensor = numpy_helper.from_array(np.full((1, width), weight, np.float32), "weight")
+        image, out = (
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, width])
+            for name in ("image", "out")
+        )
+        node = helper.make_node("Mul", ["image", "weight"], ["out"])
+        graph = helper.make_graph([node], "net", [image], [out], [tensor])
+        onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
+        texts.append(design.without_weights(tmp_path / "net.onnx"))
+    assert texts[0] == texts[1] != texts[2]
 
 
 def test_curves_need_the_network_of_the_goal(tmp_path):
