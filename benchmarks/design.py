@@ -175,7 +175,7 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
             )
         latencies = measure(models)
     for row in rows:
-        measured = latencies.get(graphs.get(row["name"]))
+        measured = latencies.get(graphs.get(row["name"], ""))
         row["latency_ms"] = measured["latency_ms"] if measured else None
     return rows
 
