@@ -142,8 +142,9 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
         for recipe, row in rows.items():
             whole = maam.torch.create_model(row["model"]).eval()
             net = maam.torch.fuse(whole)
-            models[recipe] = Path(scratch) / f"{recipe}.onnx"
-            maam.torch.export_onnx(net, IMAGE, models[recipe], whole)
+            if row["model"] not in models:  # of which several recipes may train one
+                models[row["model"]] = Path(scratch) / f"{row['model']}.onnx"
+                maam.torch.export_onnx(net, IMAGE, models[row["model"]], whole)
             size = {
                 "parameters": maam.torch.count_parameters(net),
                 "macs": maam.torch.count_macs(net, IMAGE),
@@ -155,8 +156,8 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
                 )
             row |= size
         latencies = measure(models)
-    for recipe, row in rows.items():
-        row["latency_ms"] = latencies[recipe]["latency_ms"]
+    for row in rows.values():
+        row["latency_ms"] = latencies[row["model"]]["latency_ms"]
     ordered = sorted(rows.values(), key=lambda row: (row["parameters"], row["recipe"]))
     return {"environment": backend.environment(), "rows": ordered}
 
@@ -236,7 +237,7 @@ def page(report: Mapping[str, Any]) -> str:
                 "--epochs` of the whole; the learning rate falls to 0 in each. No peer was trained "
                 "by its published recipe, of 200 epochs and more: what is compared is what "
                 "networks learn in as many epochs as the table says.",
-                "![Accuracy against cost](comparison.png)",
+                "![Accuracy against cost, of the best recipe of each network](comparison.png)",
                 "## Measured: the same images, the same harness",
                 measured,
                 "## Published: the original images, their own recipes",
@@ -248,7 +249,8 @@ def page(report: Mapping[str, Any]) -> str:
 
 
 def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Three panels: accuracy against parameters, MACs and latency."""
+    """Three panels: accuracy of each network's best recipe against parameters, MACs and latency."""
+    best = {row["model"]: row for row in sorted(rows, key=lambda row: row["accuracy"])}
     figure = Figure(figsize=(13, 4.6), layout="constrained", dpi=DPI)
     panels = (
         ("parameters", "Parameters (thousands)", 1e3),
@@ -257,7 +259,7 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
     )
     for axes, (key, label, unit) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
         names = []  # text, place, size, colour
-        for row in rows:
+        for row in best.values():
             colour = COLOURS[1] if row["ours"] else COLOURS[5]
             place = (row[key] / unit, row["accuracy"])
             axes.errorbar(*place, yerr=row["deviation"] or 0, fmt="o", color=colour, capsize=2)
@@ -279,11 +281,12 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
                 color=colour,
                 ha="right" if last else "left",
             )
-        axes.margins(x=0.35)  # for the names
+        lowest, highest = min(x for _, (x, _), _, _ in names), max(x for _, (x, _), _, _ in names)
         if key == "latency_ms":
-            axes.set_xlim(0, 1.4 * max(row[key] for row in rows))
+            axes.set_xlim(0, 1.4 * highest)
         else:
             axes.set_xscale("log")
+            axes.set_xlim(lowest / 1.4, 5 * highest)  # room for the names
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("Test accuracy %")
