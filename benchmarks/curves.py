@@ -50,8 +50,9 @@ def main() -> None:
     except MaamError as error:
         print(f"curves: {error}", file=sys.stderr)
         sys.exit(2)
-    write_atomic(ROOT / "docs" / "curves.md", page(records))
-    write_atomic(ROOT / "docs" / "curves.png", plot(records))
+    text, picture = page(records), plot(records)
+    write_atomic(ROOT / "docs" / "curves.md", text)
+    write_atomic(ROOT / "docs" / "curves.png", picture)
 
 
 def read(folder: Path) -> list[Record]:
@@ -108,9 +109,9 @@ def page(records: Sequence[Record]) -> str:
                 "[results/campaign](../results/campaign). Images: "
                 f"{records[0].meta['data_source']}. Machine: "
                 f"{records[0].meta['environment']['cpu']}, two trainings at a time, each "
-                "`OMP_NUM_THREADS=1 maam train --recipe recipes/RECIPE.toml --seed SEED` (older "
-                "records do not hold the number of threads). Training accuracy is that of the "
-                "augmented images, during the epoch. A training with two lines was given more "
+                "`OMP_NUM_THREADS=1 taskset -c CORE maam train --recipe recipes/RECIPE.toml --seed "
+                "SEED` (older records do not hold the number of threads). Training accuracy is that "
+                "of the augmented images, during the epoch. A training with two lines was given more "
                 "epochs when it had ended: `--epochs` of its first line, then `maam train --resume "
                 "RUN --epochs` of its second. In each part the learning rate falls to 0.",
                 "![Training accuracy by epoch and by hour](curves.png)",
@@ -158,11 +159,12 @@ def plot(records: Sequence[Record]) -> bytes:
     left, right = figure.subplots(1, 2, sharey=True)
     for record in records:
         model = record.meta["model"]
-        colour = COLOURS[models.index(model)]
+        rounds, place = divmod(models.index(model), len(COLOURS))
+        colour, line = COLOURS[place], ("-", "--", ":")[rounds]
         name = model if model not in left.get_legend_handles_labels()[1] else None
         every = range(1, len(record.hours) + 1)
-        left.plot(every, record.accuracies, color=colour, lw=1, label=name)
-        right.plot(record.hours, record.accuracies, color=colour, lw=1)
+        left.plot(every, record.accuracies, ls=line, color=colour, lw=1, label=name)
+        right.plot(record.hours, record.accuracies, ls=line, color=colour, lw=1)
         for epochs, accuracy in record.tests:
             left.plot(epochs, accuracy, "o", color=colour)
             right.plot(record.hours[epochs - 1], accuracy, "o", color=colour)

@@ -140,9 +140,10 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
         for name, attempt in TRIES.items():
             found = dict(earlier[name]["accuracies"]) if name in earlier else {}
             for run in runs.glob(f"{name}-seed-*"):
-                if (run / CARD).exists():
+                seed = run.name.rpartition("-")[2]
+                if seed.isdigit() and (run / CARD).exists():  # not what `maam fuse` made of it
                     accuracy = read_history(run)[-1]["val_accuracy"]
-                    found[run.name.rpartition("-")[2]] = round(100 * accuracy, 2)
+                    found[seed] = round(100 * accuracy, 2)
             if not found:
                 continue
             last = list(found.values())

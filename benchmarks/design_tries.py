@@ -142,8 +142,6 @@ TRIES = {
     "resnet20-long": _long("rate 0.1, weight decay 5e-4", "resnet20"),
     "resnet20-long-rate": _long("rate 0.2, weight decay 1e-3", "resnet20", **STEEP),
     "rate-0.2": Try("Training", "rate 0.2", options={"learning_rate": 0.2}),
-    "decay-1e-3": Try("Training", "weight decay 1e-3", options={"weight_decay": 1e-3}),
-    "no-smoothing": Try("Training", "no label smoothing", options={"label_smoothing": 0.0}),
     "ema": Try("Training", "EMA 0.999", options={"ema": 0.999}),
     "muon": _muon(0.2),
     "muon-0.1": _muon(0.1),

@@ -93,13 +93,14 @@ def main() -> None:
                     for start in STARTS:
                         train(task, start, seed, given.runs, given.framework)
         rows = collect(given.runs)
+        picture = strip(make_pictures(given.runs / "pictures"))
     except MaamError as error:
         print(f"finetune: {error}", file=sys.stderr)
         sys.exit(2)
     content = {"environment": backend.environment(), "rows": rows}
     write_atomic(ROOT / "results" / "finetune.json", json.dumps(content, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "fine-tuning.md", notes(content))
-    write_atomic(ROOT / "docs" / "fine-tuning.png", strip(make_pictures(given.runs / "pictures")))
+    write_atomic(ROOT / "docs" / "fine-tuning.png", picture)
 
 
 def train(task: str, start: str, seed: int, runs: Path, framework: str) -> None:
@@ -181,7 +182,8 @@ def collect(runs: Path) -> list[dict[str, Any]]:
     for task in TASKS:
         for start in STARTS:
             every = sorted(runs.glob(f"{_name(task, start)}-seed-*"))
-            found = [run for run in every if (run / checkpoint.CARD).exists()]
+            seeds = [run for run in every if run.name.rpartition("-")[2].isdigit()]  # not fused
+            found = [run for run in seeds if (run / checkpoint.CARD).exists()]
             if not found:
                 continue
             metas = [checkpoint.read_meta(run) for run in found]

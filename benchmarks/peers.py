@@ -90,7 +90,9 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
     groups: dict[str, list[tuple[dict[str, Any], float, Path]]] = {}
     for run in sorted(run for folder in folders for run in folder.glob("*-seed-*")):
         if (accuracy := _accuracy(run)) is not None:
-            recipe = run.name.rpartition("-seed-")[0]
+            recipe, _, seed = run.name.rpartition("-seed-")
+            if not seed.isdigit():  # what `maam fuse` made of a run
+                continue
             groups.setdefault(recipe, []).append((checkpoint.read_meta(run), accuracy, run))
     if not groups:
         raise MaamError(f"{folders[0]}: no finished run there")
