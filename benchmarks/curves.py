@@ -110,8 +110,9 @@ def page(records: Sequence[Record]) -> str:
                 f"{records[0].meta['data_source']}. Machine: "
                 f"{records[0].meta['environment']['cpu']}, two trainings at a time, each "
                 "`OMP_NUM_THREADS=1 taskset -c CORE maam train --recipe recipes/RECIPE.toml --seed "
-                "SEED` (older records do not hold the number of threads). Training accuracy is that "
-                "of the augmented images, during the epoch. A training with two lines was given more "
+                "SEED` (older records do not hold the number of threads). The hours of both "
+                "MobileNetV2 hold 0.3 in which they were paused. Training accuracy is that of the "
+                "augmented images, during the epoch. A training with two lines was given more "
                 "epochs when it had ended: `--epochs` of its first line, then `maam train --resume "
                 "RUN --epochs` of its second. In each part the learning rate falls to 0.",
                 "![Training accuracy by epoch and by hour](curves.png)",

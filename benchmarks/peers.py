@@ -265,7 +265,7 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
             colour = COLOURS[1] if row["ours"] else COLOURS[5]
             place = (row[key] / unit, row["accuracy"])
             axes.errorbar(*place, yerr=row["deviation"] or 0, fmt="o", color=colour, capsize=2)
-            names.append((f"{row['recipe']}, {_epochs(row)} epochs", place, 7, "black"))
+            names.append((row["recipe"], place, 7, "black"))
         for entry in PUBLISHED if key != "latency_ms" else ():
             cost = entry.parameters * 1e3 if key == "parameters" else entry.macs
             if cost is not None:
