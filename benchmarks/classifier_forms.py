@@ -5,8 +5,8 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from plain_maam import PlainMAAM
 
-from maam.models import create_model
-from maam.module import AgentFusion
+from maam.mindspore.maam import AgentFusion
+from maam.mindspore.models import create_model
 
 
 class FusedSumMAAM(PlainMAAM):

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from maam import checkpoint, frameworks
-from maam.errors import MaamError
-from maam.files import write_atomic
-from maam.markdown import code, markdown_table
-from maam.plots import COLOURS, DPI
+from maam.core import frameworks, run_folder
+from maam.core.errors import MaamError
+from maam.core.files import write_atomic
+from maam.report.markdown import code, markdown_table
+from maam.report.plots import COLOURS, DPI
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results" / "campaign"
@@ -70,7 +70,7 @@ def read(folder: Path) -> list[Record]:
             seconds += float(row["seconds"])
             hours.append(seconds / 3600)
         accuracies = [100 * float(row["train_accuracy"]) for row in rows]
-        meta = checkpoint.read_meta(path.parent)
+        meta = run_folder.read_meta(path.parent)
         if "metrics" not in meta:
             raise MaamError(f"{path.parent} is no finished run: bring its scores, or take it out")
         records.append(Record(path.parent.name, meta, hours, accuracies))

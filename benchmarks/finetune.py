@@ -22,11 +22,11 @@ from PIL import Image
 from ship import without_seed
 
 import maam
-from maam import backend, checkpoint, frameworks
+from maam.core import environment, frameworks, run_folder
+from maam.core.errors import MaamError
+from maam.core.files import write_atomic
 from maam.data import load_dataset
-from maam.errors import MaamError
-from maam.files import write_atomic
-from maam.markdown import code, markdown_table
+from maam.report.markdown import code, markdown_table
 
 ROOT = Path(__file__).parents[1]
 MODEL = "maamnet-tiny"
@@ -97,7 +97,7 @@ def main() -> None:
     except MaamError as error:
         print(f"finetune: {error}", file=sys.stderr)
         sys.exit(2)
-    content = {"environment": backend.environment(), "rows": rows}
+    content = {"environment": environment.environment(), "rows": rows}
     write_atomic(ROOT / "results" / "finetune.json", json.dumps(content, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "fine-tuning.md", notes(content))
     write_atomic(ROOT / "docs" / "fine-tuning.png", picture)
@@ -106,12 +106,12 @@ def main() -> None:
 def train(task: str, start: str, seed: int, runs: Path, framework: str) -> None:
     """Train one row's network once, unless that has been done."""
     folder = runs / f"{_name(task, start)}-seed-{seed}"
-    if (folder / checkpoint.CARD).exists():
+    if (folder / run_folder.CARD).exists():
         return
     options = BUDGET | TASKS[task] | STARTS[start]
     if options["data"] == "pictures":
         options["data"] = str(make_pictures(runs / "pictures"))
-    begun = (folder / checkpoint.META).exists()
+    begun = (folder / run_folder.META).exists()
     given: dict[str, Any] = {**options, "seed": seed, "framework": framework, "out": folder}
     if begun:
         given = {"resume": folder}
@@ -183,10 +183,10 @@ def collect(runs: Path) -> list[dict[str, Any]]:
         for start in STARTS:
             every = sorted(runs.glob(f"{_name(task, start)}-seed-*"))
             seeds = [run for run in every if run.name.rpartition("-")[2].isdigit()]  # not fused
-            found = [run for run in seeds if (run / checkpoint.CARD).exists()]
+            found = [run for run in seeds if (run / run_folder.CARD).exists()]
             if not found:
                 continue
-            metas = [checkpoint.read_meta(run) for run in found]
+            metas = [run_folder.read_meta(run) for run in found]
             if len({without_seed(meta) for meta in metas}) > 1:
                 raise MaamError(f"{found[0]} and its other seeds differ in more than the seed")
             accuracies = [100 * meta["metrics"]["accuracy"] for meta in metas]

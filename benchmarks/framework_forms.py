@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from maam.backend import environment
+from maam.core.environment import environment
 
 # With glibc's own values PyTorch returns every large array to the kernel, and spends a quarter of
 # a training step on getting it back. Each framework gets its best, as `maam train` gives it.
@@ -182,15 +182,15 @@ def _arrays(batch: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _mindspore_net(form: Form, model: str) -> Any:
     """The model; naive ones run in MindSpore's default mode, and ``maam`` as Figure 1 draws it."""
-    from maam import backend
+    from maam.mindspore import runtime
 
     if form.naive and model == "maam":
         from classifier_forms import plain
 
         return plain()
     if not form.naive:
-        backend.set_device("CPU", "graph")
-    from maam.models import create_model
+        runtime.set_device("CPU", "graph")
+    from maam.mindspore.models import create_model
 
     return create_model(model)
 
@@ -208,8 +208,8 @@ def _mindspore_training(form: Form, model: str, batch: int, device: str) -> Step
     net = _mindspore_net(form, model)
     from mindspore import Tensor
 
-    from maam.config import TrainConfig
-    from maam.step import make_optimizer, make_train_step
+    from maam.core.config import TrainConfig
+    from maam.mindspore.step import make_optimizer, make_train_step
 
     config = TrainConfig(epochs=1)  # a compiled step, in whatever mode the process is
     rates = np.full(100_000, 1e-3, np.float32)
@@ -224,8 +224,8 @@ def _torch_net(form: Form, model: str, batch: int, device: str) -> tuple[Any, An
     """The model, images and labels on the device, in the form's layout."""
     import torch
 
-    from maam.torch.backend import set_device
     from maam.torch.models import create_model
+    from maam.torch.runtime import set_device
 
     if device == "cuda":  # on a CPU, how malloc keeps its memory is the form's choice
         set_device("CUDA")
@@ -251,7 +251,7 @@ def _torch_inference(form: Form, model: str, batch: int, device: str) -> Step:
 
 def _torch_training(form: Form, model: str, batch: int, device: str) -> Step:
     net, images, labels = _torch_net(form, model, batch, device)
-    from maam.config import TrainConfig
+    from maam.core.config import TrainConfig
     from maam.torch.step import make_optimizer, make_train_step
 
     config = TrainConfig(

@@ -11,8 +11,8 @@ from framework_forms import FORMS, SHIPPED
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from maam.files import write_atomic
-from maam.plots import COLOURS, DPI
+from maam.core.files import write_atomic
+from maam.report.plots import COLOURS, DPI
 
 OURS, RIVAL = COLOURS[1], COLOURS[5]
 

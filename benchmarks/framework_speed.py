@@ -26,7 +26,7 @@ import numpy as np
 from child import ChildError, run_child
 from framework_forms import FORMS, SHIPPED, TORCH_COMPILED, TORCH_EAGER, WHATS, forms_of, measure
 
-from maam.backend import usable_cores
+from maam.core.environment import usable_cores
 
 RESULTS = Path(__file__).parents[1] / "results"
 GOAL = 1.3  # times as fast as PyTorch eager fp32
@@ -192,8 +192,8 @@ def main() -> None:
         run_as_child(options)
         return
 
-    from maam.backend import environment
-    from maam.files import write_atomic
+    from maam.core.environment import environment
+    from maam.core.files import write_atomic
 
     def measure_case(case: Case) -> dict[str, Any]:
         print(f"{case[0]}, batch {case[1]}, {FORMS[case[2]].label}:", end=" ", flush=True)

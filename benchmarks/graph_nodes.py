@@ -96,16 +96,16 @@ def count_nodes(dump: str) -> Counter[str]:
 
 def compile_graph(form: str, graph: str, folder: Path) -> None:
     """Compile and run one graph in this process; its dumps go to ``folder``."""
-    from maam import backend
+    from maam.mindspore import runtime
 
-    backend.set_device("CPU")
+    runtime.set_device("CPU")
     import classifier_forms
     import mindspore as ms
     import numpy as np
     from mindspore import Tensor
 
-    from maam.config import TrainConfig
-    from maam.step import make_optimizer, make_train_step
+    from maam.core.config import TrainConfig
+    from maam.mindspore.step import make_optimizer, make_train_step
 
     context: dict[str, Any] = {"save_graphs": 2, "save_graphs_path": str(folder)}
     if FORMS[form].graph_kernel:
@@ -175,8 +175,8 @@ def main() -> None:
         compile_graph(form, graph, Path(folder))
         return
 
-    from maam.backend import environment
-    from maam.files import write_atomic
+    from maam.core.environment import environment
+    from maam.core.files import write_atomic
 
     rows = compare([measure(form, graph) for graph in GRAPHS for form in FORMS])
     for row in rows:

@@ -26,12 +26,12 @@ from matplotlib.figure import Figure
 from ship import options, wanted, without_seed
 
 import maam.torch
-from maam import backend, checkpoint
-from maam.errors import MaamError
-from maam.files import write_atomic
-from maam.latency import measure
-from maam.markdown import markdown_table
-from maam.plots import COLOURS, DPI
+from maam.core import environment, run_folder
+from maam.core.errors import MaamError
+from maam.core.files import write_atomic
+from maam.deploy.latency import measure
+from maam.report.markdown import markdown_table
+from maam.report.plots import COLOURS, DPI
 
 ROOT = Path(__file__).parents[1]
 IMAGE = (3, 32, 32)
@@ -93,7 +93,7 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
             recipe, _, seed = run.name.rpartition("-seed-")
             if not seed.isdigit():  # what `maam fuse` made of a run
                 continue
-            groups.setdefault(recipe, []).append((checkpoint.read_meta(run), accuracy, run))
+            groups.setdefault(recipe, []).append((run_folder.read_meta(run), accuracy, run))
     if not groups:
         raise MaamError(f"{folders[0]}: no finished run there")
     for meta, _, run in (found for group in groups.values() for found in group):
@@ -161,14 +161,14 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
     for row in rows.values():
         row["latency_ms"] = latencies[row["model"]]["latency_ms"]
     ordered = sorted(rows.values(), key=lambda row: (row["parameters"], row["recipe"]))
-    return {"environment": backend.environment(), "rows": ordered}
+    return {"environment": environment.environment(), "rows": ordered}
 
 
 def _accuracy(run: Path) -> float | None:
     """On the test images; None while the run is not finished."""
-    if not (run / checkpoint.META).exists():
+    if not (run / run_folder.META).exists():
         return None
-    meta = checkpoint.read_meta(run)
+    meta = run_folder.read_meta(run)
     scores = meta.get("metrics")
     if not scores and (run / SCORES).exists():  # of a campaign, which ends no run itself
         scores = json.loads((run / SCORES).read_text())

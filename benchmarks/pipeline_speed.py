@@ -14,15 +14,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from maam import backend
-from maam.config import TrainConfig
+from maam.core import environment
+from maam.core.config import TrainConfig
+from maam.core.files import write_atomic
+from maam.data.augment import Augmentation
 from maam.data.base import Split
-from maam.data.pipeline import train_batches
-from maam.data.transforms import Augmentation, Preprocessing
-from maam.files import write_atomic
-from maam.models import create_model
-from maam.schedule import learning_rates
-from maam.step import make_optimizer, make_train_step
+from maam.data.preprocessing import Preprocessing
+from maam.mindspore import runtime
+from maam.mindspore.loader import train_batches
+from maam.mindspore.models import create_model
+from maam.mindspore.step import make_optimizer, make_train_step
+from maam.training.schedule import learning_rates
 
 ROUNDS, STEPS, BATCH, IMAGES = 5, 20, 64, 12_800
 HOW = Augmentation("crop-flip")
@@ -30,7 +32,7 @@ OUTPUT = Path(__file__).parents[1] / "results" / "pipeline_speed.json"
 
 
 def main() -> None:
-    backend.set_device("CPU")
+    runtime.set_device("CPU")
     ms.set_seed(0)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (IMAGES, 32, 32, 3)).astype(np.uint8)
@@ -62,7 +64,7 @@ def main() -> None:
         "what": "images/s of the input pipeline (pad 4, crop, flip, [0,1], CHW) and of training "
         "maam on one ready batch; 3x32x32, batch 64, in turns",
         "command": "python benchmarks/pipeline_speed.py",
-        "environment": backend.environment(),
+        "environment": environment.environment(),
         "pipeline_images_per_second": pipeline,
         "training_images_per_second": training,
         "ratio": round(pipeline / training, 1),

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from maam.models.agents import READINGS
 from mindspore import Parameter, Tensor, nn, ops
 
-from maam.module import MAAM
-from maam.variants import READINGS
+from maam.mindspore.maam import MAAM
 
 
 class PlainMAAM(nn.Cell):

@@ -20,16 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from maam import checkpoint, evaluate, frameworks
-from maam.config import TrainConfig, make_config
+from maam import evaluate
+from maam.core import frameworks, run_folder, tensors
+from maam.core.config import TrainConfig, make_config
+from maam.core.errors import MaamError
+from maam.core.files import write_atomic
+from maam.core.recipes import resolve
 from maam.data import load_dataset
-from maam.errors import MaamError
-from maam.files import write_atomic
-from maam.finish import commands
-from maam.markdown import code, markdown_table
-from maam.predict import Classifier
-from maam.recipe import resolve
-from maam.shipped import WEIGHTS
+from maam.deploy.prediction import Classifier
+from maam.models.weights import WEIGHTS
+from maam.report.markdown import code, markdown_table
+from maam.training.finalize import commands
 
 KEPT = (
     *("format", "model", "classes", "preprocessing", "data", "data_source", "data_digests"),
@@ -58,7 +59,7 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         MaamError: a run is not finished, was not trained by the recipe on CIFAR-10 alone, or
             differs from the first in more than the seed.
     """
-    metas = [checkpoint.read_meta(run) for run in runs]
+    metas = [run_folder.read_meta(run) for run in runs]
     seeds = [meta["config"]["seed"] for meta in metas]
     for run, meta in zip(runs, metas, strict=True):
         if "metrics" not in meta or meta["metrics"]["split"] != "test":
@@ -85,27 +86,27 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
     with tempfile.TemporaryDirectory(dir=WEIGHTS.parent) as scratch:
         folder = Path(scratch) / meta["model"]
         folder.mkdir()
-        tensors, _ = checkpoint.load_tensors(source / checkpoint.BEST)
+        tensors, _ = tensors.load_tensors(source / run_folder.BEST)
         seed = {"seed": meta["config"]["seed"]}
-        checkpoint.save_tensors(folder / checkpoint.BEST, rounded(tensors), seed)
+        tensors.save_tensors(folder / run_folder.BEST, rounded(tensors), seed)
         kept = {key: meta[key] for key in KEPT if key in meta}
         kept |= {"config": options(meta["config"]), "shipped": True}
-        checkpoint.write_meta(folder, kept)
+        run_folder.write_meta(folder, kept)
         net, _ = there.load_model(folder)
         height, width = meta["preprocessing"]["size"]
         shape = (meta["preprocessing"]["channels"], height, width)
         whole = Path(scratch) / "whole.onnx"
         there.export_onnx(there.fuse(net), shape, whole, net)
-        write_atomic(folder / checkpoint.MODEL, halved(whole))
+        write_atomic(folder / run_folder.MODEL, halved(whole))
         scores = evaluate(folder, data_dir=data_dir, framework=chosen)
         if scores["other_copy"]:
             raise MaamError(f"{scores['data_source']}: not the images that {source} was trained on")
         metrics = {key: scores[key] for key in scores if key not in ("run", "confusion")}
         kept |= {"metrics": metrics}
-        checkpoint.write_meta(folder, kept)
+        run_folder.write_meta(folder, kept)
         accuracies = [100 * each["metrics"]["accuracy"] for each in metas]
         text = card(kept, scores, accuracies, 100 * onnx_accuracy(folder, data_dir), recipe)
-        write_atomic(folder / checkpoint.CARD, text)
+        write_atomic(folder / run_folder.CARD, text)
         target, old = WEIGHTS / meta["model"], Path(scratch) / "old"
         WEIGHTS.mkdir(exist_ok=True)
         if target.exists():
@@ -139,7 +140,7 @@ def options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def onnx_accuracy(folder: Path, data_dir: Path | None) -> float:
     """That of ``model.onnx`` on the test images, from 0 to 1."""
-    meta = checkpoint.read_meta(folder)
+    meta = run_folder.read_meta(folder)
     test = load_dataset(meta["data"], data_dir, None, 0.0).test
     probabilities = Classifier.load(folder).classify(list(test.images))
     return float((probabilities.argmax(1) == test.labels).mean())

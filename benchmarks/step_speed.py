@@ -35,10 +35,10 @@ def measure(form: str, mode: str) -> dict:
     from mindspore import Tensor, nn
     from plain_maam import PlainMAAM
 
-    from maam.config import TrainConfig
-    from maam.models import create_model
-    from maam.schedule import learning_rates
-    from maam.step import make_optimizer, make_train_step
+    from maam.core.config import TrainConfig
+    from maam.mindspore.models import create_model
+    from maam.mindspore.step import make_optimizer, make_train_step
+    from maam.training.schedule import learning_rates
 
     if mode == "graph":
         ms.set_context(mode=ms.GRAPH_MODE)
@@ -78,8 +78,8 @@ def main() -> None:
         print(json.dumps(measure(*options.measure)))
         return
 
-    from maam.backend import environment
-    from maam.files import write_atomic
+    from maam.core.environment import environment
+    from maam.core.files import write_atomic
 
     jobs = {
         "shipped": (sys.executable, "shipped", "graph", "1"),

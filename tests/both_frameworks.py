@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from maam.mindspore.weights import assign_tensors
+from maam.models.registry import list_models
 from mindspore import nn
 from torch import nn as torch_nn
 
-from maam.checkpoint import assign_tensors
-from maam.models import create_model
-from maam.torch import checkpoint as torch_checkpoint
+from maam.mindspore.models import create_model
 from maam.torch import create_model as create_torch_model
-from maam.variants import list_models
+from maam.torch import weights as torch_checkpoint
 
 # So many layers that test_peers.py asks less of them; resnet8 stands for their common parts.
 DEEP = ("resnet20", "mobilenetv2-x0.5", "mobilenetv2", "shufflenetv2-x0.5")

@@ -27,8 +27,8 @@ def _without_galleries(request, monkeypatch):
     the trainings of fixtures that serve a whole file, and those in processes of their own.
     """
     if "maam.plots" in sys.modules and request.module.__name__ != "test_plots":
-        from maam import plots
-        from maam.files import write_atomic
+        from maam.core.files import write_atomic
+        from maam.report import plots
 
         def blank(pictures, titles, heading, path, columns, cell):
             write_atomic(path, b"")

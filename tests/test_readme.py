@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from maam.cli import app, run
+from maam.cli.app import app, run
 from maam.paper import page
 
 ROOT = Path(__file__).parents[1]

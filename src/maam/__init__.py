@@ -1,91 +1,72 @@
 """maam: small image classifiers that people really deploy, built on MindSpore.
 
-The public names below are resolved on first use, so ``import maam`` imports no framework.
+The public names below are resolved on first use, so ``import maam`` imports no framework, sets no
+variable, and costs nothing. ``maam.torch`` is the same in PyTorch.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
-from maam.backend import prepare_environment
-
 if TYPE_CHECKING:
-    from maam.checkpoint import load_model as load_model
+    from maam.core.errors import MaamError as MaamError
     from maam.data import load_dataset as load_dataset
-    from maam.data.describe import describe as describe
-    from maam.doctor import checks as doctor  # noqa: F401
-    from maam.errors import MaamError as MaamError
-    from maam.evaluate import evaluate as evaluate
-    from maam.fuse import fuse as fuse
-    from maam.models import create_model as create_model
-    from maam.module import MAAM as MAAM
-    from maam.module import AgentBlock as AgentBlock
-    from maam.module import AgentFusion as AgentFusion
-    from maam.module import Reduce as Reduce
-    from maam.predict import predict as predict
-    from maam.reproduce import reproduce as reproduce
-    from maam.train import train as train
-    from maam.variants import list_models as list_models
+    from maam.data import register_source as register_source
+    from maam.data.augment import register_augmentation as register_augmentation
+    from maam.data.description import describe as describe
+    from maam.deploy.prediction import predict as predict
+    from maam.mindspore import MAAM as MAAM
+    from maam.mindspore import AgentBlock as AgentBlock
+    from maam.mindspore import AgentFusion as AgentFusion
+    from maam.mindspore import Reduce as Reduce
+    from maam.mindspore import create_model as create_model
+    from maam.mindspore import fuse as fuse
+    from maam.mindspore import load_model as load_model
+    from maam.models import list_models as list_models
+    from maam.models import register_model as register_model
+    from maam.paper.reproduction import reproduce as reproduce
+    from maam.training.evaluation import evaluate as evaluate
+    from maam.training.pipeline import train as train
+    from maam.training.readiness import doctor as doctor
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "MAAM": "module",
-    "AgentBlock": "module",
-    "AgentFusion": "module",
-    "Reduce": "module",
-    "MaamError": "errors",
-    "create_model": "models",
-    "list_models": "variants",
+# What is written for MindSpore; PyTorch's is in maam.torch.
+_MINDSPORE = ("MAAM", "AgentBlock", "AgentFusion", "Reduce", "create_model", "fuse", "load_model")
+
+_HOMES = {
+    **dict.fromkeys(_MINDSPORE, "mindspore"),
+    "MaamError": "core.errors",
+    "describe": "data.description",
+    "doctor": "training.readiness",
+    "evaluate": "training.evaluation",
+    "list_models": "models",
     "load_dataset": "data",
-    "describe": "data.describe",
-    "doctor": "doctor:checks",
-    "load_model": "checkpoint",
-    "fuse": "fuse",
-    "train": "train",
-    "evaluate": "evaluate",
-    "predict": "predict",
-    "reproduce": "reproduce",
+    "predict": "deploy.prediction",
+    "register_augmentation": "data.augment",
+    "register_model": "models",
+    "register_source": "data",
+    "reproduce": "paper.reproduction",
+    "train": "training.pipeline",
 }
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-class _Package(types.ModuleType):
-    """A package whose verbs stay functions.
-
-    Importing the submodule ``maam.train`` would replace the attribute ``maam.train``, which is
-    the function. Dropping that one assignment keeps ``maam.train(...)`` callable, while
-    ``from maam.train import train_step`` works as ever.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME and isinstance(value, types.ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "torch":
-        return importlib.import_module("maam.torch")
-    if name not in _HOME:
+    if name in ("mindspore", "torch"):
+        return importlib.import_module(f"maam.{name}")
+    if name not in _HOMES:
         raise AttributeError(f"module 'maam' has no attribute {name!r}")
-    home, _, attribute = _HOME[name].partition(":")
-    if home in ("module", "models", "fuse") or name == "load_model":
-        importlib.import_module("maam.frameworks").require("mindspore", f"maam.torch.{name}")
-    value = getattr(importlib.import_module(f"maam.{home}"), attribute or name)
+    if name in _MINDSPORE:
+        from maam.core.frameworks import require_framework
+
+        require_framework("mindspore", f"maam.torch.{name}")
+    value = getattr(importlib.import_module(f"maam.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
-
-
-# MindSpore reads its environment when it is first imported, and all ways to it lead through here.
-prepare_environment()

@@ -2,4 +2,5 @@
 
 from maam.cli import main
 
-main()
+if __name__ == "__main__":  # a process that this one spawns imports it again
+    main()

@@ -1,4 +1,4 @@
-"""Data sources: one file a source, all giving a ``Dataset`` of uint8 images in memory."""
+"""Images, labels and splits: every source gives a ``Dataset``. NumPy and Pillow only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
-from maam.config import SOURCES
-from maam.data.base import Dataset, Split
-from maam.errors import MaamError
+from maam.core.errors import MaamError
+from maam.data.base import ArraySplit, Dataset, Split
+from maam.data.sources import SOURCES, register_source, source
+from maam.data.splits import hold_out
 
-__all__ = ["SOURCES", "Dataset", "Split", "load_dataset"]
+__all__ = [
+    "SOURCES",
+    "ArraySplit",
+    "Dataset",
+    "Split",
+    "hold_out",
+    "load_dataset",
+    "register_source",
+]
 
 
 def load_dataset(
@@ -37,7 +46,7 @@ def load_dataset(
     """
     dataset = _load(data, data_dir, image_size, val_fraction, seed, progress)
     if len(set(dataset.train.labels.tolist())) < len(dataset.classes):
-        raise MaamError(f"--val-fraction {val_fraction} leaves a class without training images")
+        raise MaamError(f"`val_fraction={val_fraction}` leaves a class without training images")
     return dataset
 
 
@@ -51,25 +60,15 @@ def _load(
 ) -> Dataset:
     if not data:
         raise MaamError(f"no data named: give a folder of images, or one of {', '.join(SOURCES)}")
-    if data in SOURCES and image_size is not None:
-        raise MaamError(f"--image-size is for folders of images; {data} has a size of its own")
-    if data == "cifar10":
-        from maam.data import cifar10
-
-        return cifar10.load(data_dir, val_fraction, seed, progress)
-    if data == "fashion-mnist":
-        from maam.data import fashion_mnist
-
-        return fashion_mnist.load(data_dir, val_fraction, seed, progress)
-    if data == "digits":
-        from maam.data import digits
-
-        return digits.load(val_fraction, seed)
-    from maam.data import folder
+    if data in SOURCES:
+        if image_size is not None:
+            raise MaamError(f"`image_size` is for folders of images; {data} has a size of its own")
+        return source(data)(data_dir, val_fraction, seed, progress)
+    from maam.data.sources import folder
 
     path = Path(os.path.expanduser(data))
     if not path.exists():
         near = get_close_matches(path.name, SOURCES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"name one, or {', '.join(SOURCES)}"
-        raise MaamError(f"--data {data}: no such folder or archive: {hint}")
+        raise MaamError(f"`data={data}`: no such folder or archive: {hint}")
     return folder.load(path, image_size, val_fraction, seed)

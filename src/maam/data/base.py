@@ -1,18 +1,57 @@
-"""What every data source returns: three splits of uint8 images in memory, with names."""
+"""What every data source returns: three splits of uint8 images, with names."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from maam.errors import MaamError
+from maam.core.errors import MaamError
+
+
+class Split(Protocol):
+    """Images of one split, decoded and fitted to one size, wherever they lie.
+
+    Attributes:
+        labels: int32 array (N,), indices into ``Dataset.classes``.
+        names: one name per image: the file's path, or e.g. ``train/17``.
+        image_shape: (H, W, C) of every image, C = 1 or 3.
+    """
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: np.ndarray) -> Split:
+        """The images at ``indices``, in that order."""
+        ...
+
+    def batches(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All images in order: uint8 (n, H, W, C) and labels (n,); the last batch may be short."""
+        ...
+
+    def pixels(self) -> np.ndarray:
+        """All images at once: uint8 (N, H, W, C)."""
+        ...
+
+    def digest(self) -> str:
+        """A fingerprint of the images and labels, to notice that files have changed."""
+        ...
 
 
 @dataclass(frozen=True)
-class Split:
-    """Images of one split, decoded and fitted to one size.
+class ArraySplit:
+    """A ``Split`` in memory.
 
     Attributes:
         images: uint8 array (N, H, W, C), C = 1 or 3.
@@ -27,18 +66,34 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def take(self, indices: np.ndarray) -> ArraySplit:
+        """The images at ``indices``, in that order."""
+        return ArraySplit(
+            self.images[indices], self.labels[indices], tuple(self.names[i] for i in indices)
+        )
+
+    def batches(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All images in order: uint8 (n, H, W, C) and labels (n,); the last batch may be short."""
+        for start in range(0, len(self), batch_size):
+            part = slice(start, start + batch_size)
+            yield self.images[part], self.labels[part]
+
+    def pixels(self) -> np.ndarray:
+        """All images at once: uint8 (N, H, W, C)."""
+        return self.images
+
     def digest(self) -> str:
         """A fingerprint of the images and labels, to notice that files have changed."""
         sha = hashlib.sha256(repr(self.images.shape).encode())
         sha.update(np.ascontiguousarray(self.images).data)
         sha.update(np.ascontiguousarray(self.labels, dtype=np.int32).data)
         return sha.hexdigest()
-
-    def take(self, indices: np.ndarray) -> Split:
-        """The images at ``indices``, in that order."""
-        return Split(
-            self.images[indices], self.labels[indices], tuple(self.names[i] for i in indices)
-        )
 
 
 @dataclass(frozen=True)
@@ -51,7 +106,7 @@ class Dataset:
         classes: class names, in label order.
         train, val, test: the splits; ``val`` is held out of the training images, and it or
             ``test`` may be empty (length 0).
-        augment: the augmentation that suits these images: ``none``, ``crop`` or ``crop-flip``.
+        augment: the augmentation that suits these images: a name in ``AUGMENTATIONS``.
         skipped: files that could not be read, as (name, reason).
     """
 
@@ -67,15 +122,14 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of every image."""
-        height, width, channels = self.train.images.shape[1:]
-        return height, width, channels
+        return self.train.image_shape
 
     @property
     def all(self) -> Split:
         """All images, whatever their split."""
         splits = (self.train, self.val, self.test)
-        return Split(
-            np.concatenate([split.images for split in splits]),
+        return ArraySplit(
+            np.concatenate([split.pixels() for split in splits]),
             np.concatenate([split.labels for split in splits]),
             tuple(name for split in splits for name in split.names),
         )
@@ -94,7 +148,7 @@ class Dataset:
         from maam.data.splits import stratified_choice
 
         if count > len(self.train):
-            raise MaamError(f"--limit {count}: there are only {len(self.train)} training images")
+            raise MaamError(f"`limit={count}`: there are only {len(self.train)} training images")
         return replace(
             self, train=self.train.take(stratified_choice(self.train.labels, count, seed))
         )

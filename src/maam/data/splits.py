@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from maam.core.errors import MaamError
 from maam.data.base import Split
-from maam.errors import MaamError
 
 
 def stratified_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -1,22 +1,8 @@
-"""Every model by name, in MindSpore: ``create_model("maam", num_classes=10)``."""
+"""What both frameworks know of the models: registry, shapes of agents, algebra of folding.
 
-from __future__ import annotations
+No framework is imported here, and nothing is computed but on NumPy arrays.
+"""
 
-from mindspore import nn
+from maam.models.registry import describe_model, list_models, register_model
 
-from maam.variants import build_model
-
-
-def create_model(
-    name: str,
-    num_classes: int = 10,
-    in_channels: int = 3,
-    image_size: tuple[int, int] = (32, 32),
-) -> nn.Cell:
-    """A freshly initialised network: (N, in_channels, H, W) -> logits (N, num_classes).
-
-    Raises:
-        MaamError: no model has this name (the nearest one is suggested), or it can't take
-            images of this size.
-    """
-    return build_model(__name__, name, num_classes, in_channels, image_size)
+__all__ = ["describe_model", "list_models", "register_model"]

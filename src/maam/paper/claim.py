@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maam.paper.collect import Report, tables_of
 from maam.paper.published import NAMES
+from maam.paper.runs import Report, tables_of
 
 HOLDS, FAILS = "holds", "does not hold"
 UNTESTED, PENDING = "cannot be tested here", "not tested yet"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from maam.paper import published
 from maam.paper.claim import UNTESTED, Claim, untrained, verdict
-from maam.paper.collect import Report, tables_of
 from maam.paper.plan import TABLE_1
 from maam.paper.published import NAMES
+from maam.paper.runs import Report, tables_of
 from maam.paper.words import percent, printed
 
 ROUNDED = 0.005  # what may be lost to the paper's rounding to whole percents

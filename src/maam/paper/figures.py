@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from maam.paper.collect import Report, tables_of
 from maam.paper.published import NAMES
-from maam.plots import agent_weights, draw_line, epoch_axis, save_figure
+from maam.paper.runs import Report, tables_of
+from maam.report.plots import agent_weights, draw_line, epoch_axis, save_figure
 
 
 def losses(report: Report, path: Path) -> None:

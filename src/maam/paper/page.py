@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from maam.files import make_folder, write_atomic
-from maam.markdown import markdown_table
+from maam.core.files import make_folder, write_atomic
 from maam.paper import sections, study_sections
 from maam.paper.claim import FAILS, HOLDS, PENDING, UNTESTED
-from maam.paper.collect import Report
 from maam.paper.plan import PROTOCOL, TABLE_1, TABLE_2
+from maam.paper.runs import Report
 from maam.paper.training_claims import TOLERANCE
+from maam.report.markdown import markdown_table
 
 HEADLINES = ("maam", "margin", "parameters", "attention", "speed")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maam.paper.collect import METRICS
+from maam.paper.runs import METRICS
 
 # Tables 1 and 2, as fractions, under our names of the models.
 SCORES: dict[str, dict[str, float]] = {

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from maam.markdown import markdown_table, plain
+from maam.models.registry import describe_model
 from maam.paper import published
-from maam.paper.collect import (
-    METRICS,
-    Report,
-    select,
-    spread,
-    tables_of,
-)
 from maam.paper.plan import TABLE_1
 from maam.paper.published import NAMES
+from maam.paper.runs import METRICS, Report, select, spread, tables_of
 from maam.paper.training_claims import mean_losses
 from maam.paper.words import percent, plus_minus, printed
-from maam.variants import describe_model
+from maam.report.markdown import markdown_table, plain
 
 SHOWN = 10  # of the trainings that are missing
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
-from maam.paper.collect import Report, Run, Spread, seed_noise, select, spread
 from maam.paper.plan import STUDY
+from maam.paper.runs import Report, Run, Spread, seed_noise, select, spread
 
 BASE = "maam"
 

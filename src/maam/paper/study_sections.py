@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from maam.markdown import markdown_table
+from maam.models.registry import describe_model
 from maam.paper import published, study
-from maam.paper.collect import Report, accuracy_of, select, spread, tables_of
 from maam.paper.plan import AGREEING, COLLAPSE, TABLE_2
 from maam.paper.published import NAMES
+from maam.paper.runs import Report, accuracy_of, select, spread, tables_of
 from maam.paper.words import circumstances, counted, machines, percent, plus_minus, printed
-from maam.variants import describe_model
+from maam.report.markdown import markdown_table
 
 # Table 2's ablations end at 25.5 to 32.0 %; chance is 10 %.
 COLLAPSED = (0.2, 0.35)

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from maam.paper import published
 from maam.paper.claim import Claim, untrained, verdict
-from maam.paper.collect import Report, accuracy_of, tables_of
 from maam.paper.plan import TABLE_1, TABLE_2
 from maam.paper.published import NAMES
+from maam.paper.runs import Report, accuracy_of, tables_of
 from maam.paper.words import circumstances, percent, plus_minus, printed
 
 # The paper's data are the original images, ours may be a JPEG copy, and it leaves optimiser,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from maam.paper.collect import Run, Spread
+from maam.paper.runs import Run, Spread
 
 
 def printed(value: float) -> str:

@@ -1,21 +1,29 @@
 """maam in PyTorch, for CUDA and CPU: the same models, parameters, weight files and recipes.
 
 ``maam.torch.MAAM`` is a layer for any PyTorch network; ``maam.torch.load_model`` reads a run that
-either framework has trained. ``maam.frameworks`` says what the other functions are for.
+either framework has trained. ``core.frameworks.Backend`` says what the other functions are for.
 """
 
 from __future__ import annotations
 
-from maam.backend import limit_onednn
-from maam.torch.backend import set_device, set_seed
-from maam.torch.benchmark import count_macs, count_parameters
-from maam.torch.checkpoint import get_weights, load_model, set_weights
+from maam.core.environment import limit_onednn
+from maam.torch.cost import count_macs, count_parameters
 from maam.torch.export import export_onnx
-from maam.torch.fuse import fuse
+from maam.torch.fold import fuse, register_fold
+from maam.torch.load import load_model
 from maam.torch.loop import fit
+from maam.torch.maam import MAAM, AgentBlock, AgentFusion, Reduce
 from maam.torch.models import create_model
-from maam.torch.module import MAAM, AgentBlock, AgentFusion, Reduce
-from maam.torch.step import compute_logits, freeze
+from maam.torch.runtime import (
+    native_operators,
+    rank,
+    set_device,
+    set_seed,
+    sum_over_ranks,
+    world_size,
+)
+from maam.torch.step import compute_logits, freeze, register_optimizer
+from maam.torch.weights import get_weights, head_names, set_weights
 
 __all__ = [
     "MAAM",
@@ -31,10 +39,17 @@ __all__ = [
     "freeze",
     "fuse",
     "get_weights",
+    "head_names",
     "load_model",
+    "native_operators",
+    "rank",
+    "register_fold",
+    "register_optimizer",
     "set_device",
     "set_seed",
     "set_weights",
+    "sum_over_ranks",
+    "world_size",
 ]
 
 limit_onednn(False)  # before PyTorch computes anything

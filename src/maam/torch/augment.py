@@ -1,17 +1,39 @@
 """Augmentation in PyTorch, whole batches at a time on any device.
 
-The same results, pixel by pixel, as ``maam.data.transforms``, ``maam.data.trivial`` (Pillow) and
-``maam.data.mixing`` from the same draws. The draws are made on the CPU: a seed means the same on
+The same results, pixel by pixel, as ``maam.data.augment.crop``, ``.trivial`` (Pillow) and
+``.mixing`` from the same draws. The draws are made on the CPU: a seed means the same on
 every device, and the device never has to be waited for to learn how many images drew what.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from maam.data.mixing import Mix
-from maam.data.trivial import OPS, TOP, Draws, settings
+from maam.data.augment import AUGMENTATIONS, BUILT_IN
+from maam.data.augment.mixing import Mix
+from maam.data.augment.trivial import OPS, TOP, Draws, settings
+
+
+def augment(
+    images: Tensor, kind: str, generator: torch.Generator, rng: np.random.Generator
+) -> Tensor:
+    """Vary a batch, each image by itself.
+
+    Args:
+        images: uint8 (N, H, W, C); not changed.
+        kind: a name in ``AUGMENTATIONS``; one that is not built in works on the CPU, in NumPy.
+        generator, rng: where the randomness comes from, of the built-in kinds and of others.
+
+    Returns:
+        uint8, the same shape.
+    """
+    if kind not in BUILT_IN:
+        changed = AUGMENTATIONS[kind](images.cpu().numpy(), rng)
+        return torch.from_numpy(np.ascontiguousarray(changed)).to(images.device)
+    pixels = crop_flip(images, kind, generator)
+    return trivial_augment(pixels, generator) if kind == "trivial" else pixels
 
 
 def crop_flip(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
@@ -58,7 +80,7 @@ def shift_mirror(images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
 
 
 def trivial_augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """TrivialAugment "wide" on a batch, each image by itself; see ``maam.data.trivial``.
+    """TrivialAugment "wide" on a batch, each image by itself; see ``maam.data.augment.trivial``.
 
     Args:
         images: uint8 (N, H, W, C), C 1 (grey) or 3 (RGB); not changed. The work is grouped by
@@ -99,11 +121,11 @@ def apply_trivial(images: Tensor, draws: Draws) -> Tensor:
 
 
 def apply_mix(images: Tensor, mix: Mix) -> Tensor:
-    """Mix each image with the one before it; the counterpart of ``maam.data.mixing.apply_mix``.
+    """Mix each image with the one before it; as ``maam.data.augment.mixing.apply_mix``.
 
     Args:
         images: floating point (N, C, H, W); not changed. The memory format is kept.
-        mix: from ``maam.data.mixing.draw_mix``, for this size.
+        mix: from ``maam.data.augment.mixing.draw_mix``, for this size.
 
     Returns:
         (N, C, H, W), the same type.

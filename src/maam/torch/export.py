@@ -1,4 +1,4 @@
-"""The deployed artefact from PyTorch: ONNX, written, reloaded and compared before it counts."""
+"""A network as ONNX from PyTorch: written, reloaded and compared before it counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from maam.export import write_verified
+from maam.core.frameworks import require
+from maam.deploy.onnx import INPUT, OUTPUT, write_verified
 
 OPSET = 18
 
@@ -41,6 +42,7 @@ def export_onnx(
     Raises:
         MaamError: the exported file does not compute the same; nothing has been written then.
     """
+    require("exporting", "torch", "onnx", "onnxscript")
     net = copy.deepcopy(net).cpu()
     reference = net if reference is None else copy.deepcopy(reference).cpu()
     two = torch.zeros((2, *image_shape))  # of one image the exporter would make a constant
@@ -54,8 +56,8 @@ def export_onnx(
             net,
             (two,),
             file,
-            input_names=["image"],
-            output_names=["logits"],
+            input_names=[INPUT],
+            output_names=[OUTPUT],
             dynamic_shapes=({0: torch.export.Dim("N")},),
             opset_version=OPSET,
             external_data=False,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from maam.torch.depthwise import DepthwiseConv2d
-from maam.torch.norm import BatchNorm2d
+from maam.torch.ops.depthwise import DepthwiseConv2d
+from maam.torch.ops.normalization import norm_activation
 
 
 class ConvNorm(nn.Module):
@@ -37,8 +37,8 @@ class ConvNorm(nn.Module):
         self.conv = layer(
             in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
         )
-        self.norm = BatchNorm2d(out_channels, relu=activation == "relu")
-        self.activation = nn.ReLU6() if activation == "relu6" else nn.Identity()
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.activation = {"relu": nn.ReLU, "relu6": nn.ReLU6, None: nn.Identity}[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.norm(self.conv(x)))
+        return norm_activation(self.conv(x), self.norm, self.activation)

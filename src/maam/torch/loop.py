@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maam.data.transforms import Preprocessing
-from maam.job import Job
-from maam.pretrained import renormalisation
-from maam.state import TrainingState
-from maam.torch.backend import current_device, place
-from maam.torch.checkpoint import assign_tensors, load_model, named_tensors, read_tensors
+from maam.core.signals import check_signals
+from maam.data.preprocessing import Preprocessing
+from maam.torch.load import load_model
+from maam.torch.loader import train_batches
+from maam.torch.maam import AgentFusion
 from maam.torch.models import create_model
-from maam.torch.module import AgentFusion
-from maam.torch.pipeline import train_batches
+from maam.torch.runtime import current_device, place
 from maam.torch.step import (
     compute_logits,
     make_optimizer,
@@ -25,11 +23,17 @@ from maam.torch.step import (
     set_training,
     update_average,
 )
+from maam.torch.weights import assign_tensors, named_tensors, read_tensors
+from maam.training.distillation import renormalisation
+from maam.training.events import EpochTotals, Step
+from maam.training.resume import TrainingState
+from maam.training.run import TrainingRun
+from maam.training.schedule import average_decay
 
 REPORT = 20  # steps between looks at the loss: each look waits for the device
 
 
-def fit(job: Job) -> list[dict[str, Any]]:
+def fit(run: TrainingRun) -> list[dict[str, Any]]:
     """Train from the first epoch that is not finished to the last one.
 
     Returns:
@@ -38,50 +42,50 @@ def fit(job: Job) -> list[dict[str, Any]]:
     Raises:
         MaamError: numbers that are not finite; all finished epochs are kept.
     """
-    config, device = job.config, current_device()
-    net = place(job.net)
-    scored = place(_average_of(job)) if config.ema else net
+    config, device = run.config, current_device()
+    net = place(run.net)
+    scored = place(_average_of(run)) if config.ema else net
     live, means = named_tensors(net), named_tensors(scored)
     optimizer = make_optimizer(net, config)
     changing = live | (named_tensors(scored, "ema.") if config.ema else {})
     changing |= _slots(net, optimizer)
     state = TrainingState(
-        lambda: read_tensors(changing), lambda found, what: assign_tensors(changing, found, what)
+        lambda: read_tensors(changing),
+        lambda tensors, source: assign_tensors(changing, tensors, source),
     )
-    job.resume(state)
-    images = torch.from_numpy(job.dataset.train.images).to(device)
-    labels = torch.from_numpy(job.dataset.train.labels).long().to(device)
-    teacher = _teacher(job) if config.teacher else None
+    state.load(run.folder)
+    images = torch.from_numpy(run.dataset.train.pixels()).to(device)
+    labels = torch.from_numpy(run.dataset.train.labels).long().to(device)
+    teacher = _teacher(run) if config.teacher else None
     train_step = make_train_step(net, optimizer, config, teacher)
-    while state.epoch < config.epochs and not job.stalled(state):
+    while state.epoch < config.epochs and not run.stalled(state):
         epoch = state.epoch
         set_training(net)
         key = (config.seed, epoch)
-        augmentation = job.augmentation_in(epoch)
+        augmentation = run.augmentation_in(epoch)
         batches = train_batches(
-            images, labels, job.preprocessing, job.batch_size, augmentation, key
+            images, labels, run.preprocessing, run.batch_size, augmentation, key
         )
         total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         seen, start = 0, time.perf_counter()
         for number, (inputs, answers) in enumerate(batches):
-            done = epoch * job.steps + number
-            loss, right = train_step(inputs, answers, float(job.rates[done]))
+            done = epoch * run.steps + number
+            loss, right = train_step(inputs, answers, float(run.rates[done]))
             if config.ema:
-                # A young average forgets its random start: the decay grows towards its end.
-                decay = min(config.ema, (2 + done) / (11 + done))
+                decay = average_decay(config.ema, done)
                 update_average(list(means.values()), list(live.values()), decay)
             total += loss * len(inputs)
             correct += right
             seen += len(inputs)
-            if number % REPORT == 0 or number == job.steps - 1:
-                job.check_loss(total.item(), epoch, number)
+            check_signals()
+            if number % REPORT == 0 or number == run.steps - 1:
                 speed = seen / (time.perf_counter() - start)
-                facts = {"loss": total.item() / seen, "accuracy": correct.item() / seen}
-                facts |= {"epoch": epoch, "step": number, "images_per_second": speed}
-                job.watch("step", facts)
-        totals = (total.item(), int(correct.item()), seen, time.perf_counter() - start)
-        logits = compute_logits(scored, job.probe, job.preprocessing)
-        job.finish_epoch(state, totals, logits, read_tensors(means), agent_weights(scored))
+                loss, accuracy = total.item() / seen, correct.item() / seen
+                run.tell_step(Step(epoch, number, loss, accuracy, speed))
+        seconds = time.perf_counter() - start
+        totals = EpochTotals(total.item(), int(correct.item()), seen, seconds)
+        logits = compute_logits(scored, run.probe, run.preprocessing)
+        run.finish_epoch(state, totals, logits, read_tensors(means), agent_weights(scored))
     return state.history
 
 
@@ -92,21 +96,21 @@ def agent_weights(net: nn.Module) -> list[list[float]]:
     return [alpha.detach().softmax(0).cpu().numpy().round(6).tolist() for alpha in learned]
 
 
-def _teacher(job: Job) -> Callable[[Tensor], Tensor]:
+def _teacher(run: TrainingRun) -> Callable[[Tensor], Tensor]:
     """The network to learn from, for images that are normalised as the student's."""
-    net, meta = load_model(job.config.teacher)
-    theirs = Preprocessing.from_dict(meta["preprocessing"])
+    net, meta = load_model(run.config.teacher)
+    preprocessing = Preprocessing.from_dict(meta.preprocessing)
     factor, summand = (
         torch.from_numpy(array).to(current_device())
-        for array in renormalisation(job.preprocessing, theirs)
+        for array in renormalisation(run.preprocessing, preprocessing)
     )
     return lambda images: net(images * factor + summand)
 
 
-def _average_of(job: Job) -> nn.Module:
+def _average_of(run: TrainingRun) -> nn.Module:
     """A network for the moving average of the weights, which begins where they begin."""
-    average = job.new_net(create_model)
-    average.load_state_dict(job.net.state_dict())
+    average = run.new_net(create_model)
+    average.load_state_dict(run.net.state_dict())
     return average.requires_grad_(False)
 
 

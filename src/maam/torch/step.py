@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maam.config import TrainConfig
+from maam.core.config import TrainConfig
+from maam.core.errors import MaamError
+from maam.core.signals import check_signals
 from maam.data.base import Split
-from maam.data.transforms import Preprocessing
-from maam.errors import MaamError
-from maam.freeze import frozen_names
-from maam.torch.checkpoint import named_tensors
-from maam.torch.pipeline import input_maker
+from maam.data.preprocessing import Preprocessing
+from maam.torch.loader import input_maker
+from maam.torch.weights import named_tensors
+from maam.training.freezing import frozen_names
+from maam.training.schedule import OPTIMIZERS
 
 
 def decays(parameter: Tensor) -> bool:
@@ -49,13 +52,38 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
         {"params": [p for p in parameters if decays(p)], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if not decays(p)], "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
-    rate = config.learning_rate
-    if config.optimizer == "sgd":
-        momentum = config.momentum
-        return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+    return _optimizers[config.optimizer]([group for group in groups if group["params"]], config)
+
+
+def _sgd(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
+    rate, momentum = config.learning_rate, config.momentum
+    return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+
+
+def _adam(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, rate, betas=(config.momentum, 0.999), fused=True)
+    return kind(groups, config.learning_rate, betas=(config.momentum, 0.999), fused=True)
+
+
+MakeOptimizer = Callable[[list[dict[str, Any]], TrainConfig], torch.optim.Optimizer]
+_optimizers: dict[str, MakeOptimizer] = {"adam": _adam, "adamw": _adam, "sgd": _sgd}
+
+
+def register_optimizer(name: str, make: MakeOptimizer) -> None:
+    """Make an optimiser known by name, for the option ``optimizer``.
+
+    Args:
+        name: as the option spells it.
+        make: parameter groups, with their weight decay, and the options -> an optimiser; each step
+            sets its rate anew.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in _optimizers:
+        raise ValueError(f"there is an optimiser {name!r} already")
+    _optimizers[name] = make
+    OPTIMIZERS.add(name)
 
 
 def make_train_step(
@@ -93,7 +121,7 @@ def make_train_step(
         except ValueError as error:  # of a BatchNorm
             if "more than 1 value per channel" not in str(error):
                 raise
-            text = "this network can't train on one image a step: raise --batch-size"
+            text = "this network can't train on one image a step: raise `batch_size`"
             raise MaamError(text) from error
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
         if teacher is not None:
@@ -142,7 +170,7 @@ def _compiled(net: nn.Module) -> Callable[[Tensor], Tensor]:
                 raise
             reason = " ".join(str(error).split())[:200]
             raise MaamError(
-                f"--mode graph: PyTorch can't compile here, use --mode eager ({reason})"
+                f"`mode=graph`: PyTorch can't compile here, use `mode=eager` ({reason})"
             ) from None
 
     return forward
@@ -164,8 +192,8 @@ def compute_logits(
     net.eval()
     to_input, logits = input_maker(preprocessing, device), []
     with torch.inference_mode():
-        for start in range(0, len(split), batch_size):
-            pixels = torch.from_numpy(split.images[start : start + batch_size]).to(device)
-            logits.append(net(to_input(pixels)).cpu())
+        for images, _ in split.batches(batch_size):
+            logits.append(net(to_input(torch.from_numpy(images).to(device))).cpu())
+            check_signals()
     net.train(mode)
     return torch.cat(logits).numpy()

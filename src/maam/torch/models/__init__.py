@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from maam.variants import build_model
+from maam.models.registry import build_model
 
 
 def create_model(
@@ -19,4 +19,4 @@ def create_model(
         MaamError: no model has this name (the nearest one is suggested), or it can't take
             images of this size.
     """
-    return build_model(__name__, name, num_classes, in_channels, image_size)
+    return build_model("torch", name, num_classes, in_channels, image_size)

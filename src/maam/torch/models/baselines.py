@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from maam.variants import check_size
+from maam.models.registry import check_size
 
 
 class CNN(nn.Module):

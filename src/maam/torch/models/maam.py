@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from maam.torch.module import MAAM
-from maam.variants import CHANNELS, HIDDEN, check_size
+from maam.models.registry import check_size
+from maam.models.variants import CHANNELS, HIDDEN
+from maam.torch.maam import MAAM
 
 
 class MAAMClassifier(nn.Module):

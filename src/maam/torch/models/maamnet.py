@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from maam.taps import Agent, agent_taps
-from maam.torch.depthwise import depthwise
+from maam.models.kernels import Agent, kernel_layout
+from maam.models.registry import check_size
 from maam.torch.layers import ConvNorm
-from maam.torch.module import AgentFusion
-from maam.torch.norm import BatchNorm2d
-from maam.variants import check_size
+from maam.torch.maam import AgentFusion
+from maam.torch.ops.depthwise import depthwise
+from maam.torch.ops.normalization import norm_activation
 
 
 class LinearAgents(nn.Module):
@@ -31,23 +31,23 @@ class LinearAgents(nn.Module):
 
     def __init__(self, channels: int, agents: Sequence[Agent], stride: int = 1) -> None:
         super().__init__()
-        plan = agent_taps(agents)
+        layout = kernel_layout(agents)
         self.channels, self.stride = channels, stride
-        self.agents, self.side = tuple(agents), plan.side
-        self.places: Tensor
-        self.owners: Tensor
-        for name, array in (("places", plan.places), ("owners", plan.owners)):
+        self.agents, self.side = tuple(agents), layout.side
+        self.positions: Tensor
+        self.owner: Tensor
+        for name, array in (("positions", layout.positions), ("owner", layout.agents)):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
-        deviation = torch.from_numpy(plan.deviation)
-        drawn = torch.randn(channels, 1, len(plan.places)) * deviation
+        deviation = torch.from_numpy(layout.deviation)
+        drawn = torch.randn(channels, 1, len(layout.positions)) * deviation
         drawn[..., deviation == 1] = 1.0  # the agent of one tap begins as the identity
         self.taps = nn.Parameter(drawn)
         self.fusion = AgentFusion(len(agents))
 
     def kernel(self) -> Tensor:
         """The one kernel: (channels, 1, side, side)."""
-        weights = self.owners @ self.fusion.weights()
-        kernel = self.taps @ (self.places * weights[:, None])
+        weights = self.owner @ self.fusion.weights()
+        kernel = self.taps @ (self.positions * weights[:, None])
         return kernel.reshape(-1, 1, self.side, self.side)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,10 +60,11 @@ class AgentLayer(nn.Module):
     def __init__(self, channels: int, agents: Sequence[Agent], stride: int = 1) -> None:
         super().__init__()
         self.agents = LinearAgents(channels, agents, stride)
-        self.norm = BatchNorm2d(channels, relu=True)
+        self.norm = nn.BatchNorm2d(channels)
+        self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.agents(x))
+        return norm_activation(self.agents(x), self.norm, self.activation)
 
 
 class Block(nn.Module):

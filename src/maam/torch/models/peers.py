@@ -7,8 +7,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from maam.models.registry import check_size
+from maam.models.variants import mobilenetv2_blocks
 from maam.torch.layers import ConvNorm
-from maam.variants import check_size, mobilenetv2_blocks
 
 SMALLEST = 8  # pixels a side: three halvings leave one
 

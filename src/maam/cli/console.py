@@ -1,0 +1,231 @@
+"""What a person sees of the verbs: plan, progress, tables. Called by ``cli`` alone."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import markup
+from rich.console import Console
+from rich.table import Table
+
+from maam.core.config import PredictConfig
+from maam.core.errors import MaamError
+from maam.deploy.costs import count_costs, stored_costs
+from maam.deploy.folding import Costs, cost_rows
+from maam.deploy.formats import exit_code, printable, render, save
+from maam.models import describe_model, list_models
+
+if TYPE_CHECKING:
+    from maam.data.description import Description
+    from maam.training.readiness import Check
+
+
+class _Console(Console):
+    """A console that goes on in silence when its reader, e.g. ``head``, has had enough."""
+
+    def on_broken_pipe(self) -> None:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, self.file.fileno())
+        os.close(silence)
+
+
+out = _Console(highlight=False, soft_wrap=True, emoji=False)
+err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def escape(text: str) -> str:
+    """Text for Rich's markup: nothing in it is markup, a line break or a terminal's code."""
+    return markup.escape(printable(text))
+
+
+def error(text: str) -> None:
+    """One line on standard error."""
+    err.print(f"[bold red]maam:[/] {escape(' '.join(text.split()))}")
+
+
+def note(text: str) -> None:
+    """A remark on standard error."""
+    err.print(f"[dim]{escape(text)}[/]")
+
+
+def saved(run: Path) -> None:
+    """Where a run lies, and what can be done with it."""
+    name = escape(shlex.quote(str(run)))
+    out.print(f"\n{name}/README.md tells the whole story. Next:")
+    out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
+
+
+def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
+    """The scores of a split, and those of each class if asked for."""
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    names = {
+        "accuracy": "accuracy",
+        "top5_accuracy": "top-5 accuracy",
+        "f1_macro": "macro F1",
+        "precision_macro": "macro precision",
+        "recall_macro": "macro recall",
+        "ece": "calibration error (ECE)",
+    }
+    for key, name in names.items():
+        if scores[key] is not None:
+            table.add_row(name, f"{scores[key]:.2%}")
+    table.add_row("loss (cross-entropy)", f"{scores['loss']:.4f}")
+    table.add_row("images", f"{scores['images']:,}")
+    out.print(table)
+    if not per_class:
+        return
+    classes = [row["class"] for row in scores["per_class"]]
+    table = Table("class", title="By class", title_justify="left")
+    for name in ("images", "precision", "recall", "F1", "taken for"):
+        table.add_column(name, justify="right")
+    rows = zip(scores["per_class"], scores["confusion"], strict=True)
+    for index, (row, counts) in enumerate(rows):
+        wrong = [(count, other) for other, count in enumerate(counts) if other != index and count]
+        worst = f"{classes[max(wrong)[1]]} {max(wrong)[0]}" if wrong else "-"
+        measures = (f"{row[key]:.2%}" for key in ("precision", "recall", "f1"))
+        table.add_row(escape(row["class"]), f"{row['images']:,}", *measures, escape(worst))
+    out.print(table)
+
+
+def predictions(names: Sequence[str], config: PredictConfig) -> int:
+    """Classify files to the screen or a file; 1 if some could not be read."""
+    from maam.deploy.prediction import choose_run, predict
+
+    run, files = choose_run(names)
+    if not files:
+        raise MaamError("no images given: name files, folders or patterns, or - for standard input")
+    if files is names:
+        note(
+            f"{run.path.name} answers, which comes with maam; name a run folder first for your own"
+        )
+    found = predict(run.path, files, config.top_k, config.batch_size)
+    if config.output is not None:
+        read, failed = save(found, config.format, config.output)
+    else:
+        read, failed = render(found, config.format, sys.stdout)
+    if failed:
+        error(f"{failed} of {read + failed} images could not be read")
+    return exit_code(read, failed)
+
+
+def folded(run: Path, costs: Costs) -> None:
+    """What folding has saved, and where the result lies."""
+    table = Table("", title="Folded", title_justify="left")
+    for name in ("before", "after"):
+        table.add_column(name, justify="right")
+    for row in cost_rows(costs):
+        table.add_row(*row)
+    out.print(table)
+    name = escape(shlex.quote(str(run)))
+    out.print(f"{name} takes the place of the run in:")
+    out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
+
+
+def models(pattern: str, channels: int, size: int) -> None:
+    """The table of models."""
+    names = list_models(pattern)
+    if not names:
+        raise MaamError(f"no model matches {pattern!r}: see `maam models`")
+    costs = stored_costs() if (channels, size) == (3, 32) else {}
+    if not all(name in costs for name in names):
+        costs = count_costs(names, channels, size)
+    table = Table("model", title=f"At {channels}x{size}x{size}, 10 classes", title_justify="left")
+    for column in ("parameters", "deployed", "MACs (M)"):
+        table.add_column(column, justify="right")
+    table.add_column("what it is")
+    for name in names:
+        cost = costs.get(name)
+        if cost is None:  # the images are too small for it
+            table.add_row(name, "-", "-", "-", describe_model(name))
+            continue
+        macs = f"{cost.macs / 1e6:,.1f}"
+        counts = (f"{count:,}" for count in (cost.parameters, cost.deployed))
+        table.add_row(name, *counts, macs, describe_model(name))
+    out.print(table)
+    out.print("deployed: parameters once norms and agents are folded; the MACs are of that network")
+
+
+def description(found: Description) -> None:
+    """What is in a data set, and what to mend before training."""
+    out.print(f"[bold]{escape(found.name)}[/]: {escape(found.source)}")
+    table = Table("class")
+    for split in found.counts:
+        table.add_column(split, justify="right")
+    for name in found.classes:
+        table.add_row(escape(name), *(f"{counts[name]:,}" for counts in found.counts.values()))
+    table.add_section()
+    table.add_row("all", *(f"{sum(counts.values()):,}" for counts in found.counts.values()))
+    out.print(table)
+    sizes = found.sizes
+    height, width, _ = found.image_shape
+    span = " ".join(
+        f"{name} {w}x{h}"
+        for name, (w, h) in (
+            ("smallest", sizes.smallest),
+            ("median", sizes.median),
+            ("largest", sizes.largest),
+        )
+    )
+    out.print(f"sizes       {span} ({sizes.distinct} different); trained at {width}x{height}")
+    for name, counts in (("formats", found.formats), ("modes", found.modes)):
+        if counts:
+            out.print(
+                f"{name:11} " + ", ".join(f"{key} {count:,}" for key, count in counts.items())
+            )
+    out.print(f"imbalance   {found.imbalance:.1f} (largest class / smallest)")
+    for name, reason in found.unreadable:
+        out.print(f"[yellow]unreadable[/]  {escape(name)}: {escape(reason)}")
+    for line in found.advice:
+        out.print(f"[yellow]advice[/]      {escape(line)}")
+    if not found.advice:
+        out.print("[green]nothing stands out: ready to train[/]")
+
+
+def checks(found: Sequence[Check]) -> int:
+    """The machine's check-up; 1 if something needed is missing."""
+    for check in found:
+        mark = (
+            "[green]ok[/]  "
+            if check.ok
+            else "[red]no[/]  "
+            if check.required
+            else "[yellow]-[/]   "
+        )
+        out.print(f"{mark}{check.name:22} {escape(check.detail)}")
+        if not check.ok and check.fix:
+            out.print(f"{'':26} {escape(check.fix)}")
+    return 1 if any(check.required and not check.ok for check in found) else 0
+
+
+def queue(path: Path, runs: Path) -> None:
+    """Where the queue for the campaign runner is, and how it trains it."""
+    name, folder = (escape(shlex.quote(text)) for text in (f"@{path}", str(runs)))
+    out.print(f"{escape(str(path))} lists what PyTorch trains. Next:")
+    out.print(f"  python -m maam.training.campaign {name} --out {folder}")
+
+
+def reproduction_event(kind: str, text: str) -> None:
+    """What a reproduction does: a training, a line that it prints, or what went wrong."""
+    styles = {"training": "[bold]{}[/]", "skip": "[yellow]left out[/]  {}", "note": "{}"}
+    out.print(styles.get(kind, "  {}").format(escape(text)))
+
+
+def reproduction(report: dict[str, Any], page: Path) -> int:
+    """The verdicts of a reproduction; 1 if trainings are missing."""
+    table = Table("the paper claims", title="The paper, reproduced", title_justify="left")
+    table.add_column("measured", justify="right")
+    table.add_column("verdict")
+    for claim in report["claims"]:
+        table.add_row(*(escape(claim[key]) for key in ("claim", "measured", "verdict")))
+    out.print(table)
+    trainings = report["trainings"]
+    out.print(f"{trainings['finished']} of {trainings['planned']} trainings are finished")
+    out.print(f"{escape(str(page))} tells the whole story")
+    return 1 if trainings["finished"] < trainings["planned"] else 0

@@ -1,0 +1,118 @@
+"""A training as a person sees it: its plan, its progress, its epochs. Called by ``cli`` alone."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from maam.cli.console import err, escape, out
+from maam.core import frameworks
+from maam.training.events import Download, Epoch, Event, Note, Plan, Step
+
+
+class Display:
+    """Told of a training's events: a progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+        )
+        # On the console of the epoch lines, which Rich then prints above the bar.
+        self.bar = Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
+        self.task = self.bar.add_task("", total=None, status="", visible=False)
+        self.steps = self.epochs = 0
+        self.downloading = False
+
+    def __enter__(self) -> Display:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: object, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Plan():
+                self._plan(event)
+            case Step():
+                self._step(event)
+            case Epoch():
+                self._epoch(event)
+            case Download():
+                self.download(event.done, event.total)
+            case Note():
+                out.print(escape(event.text))
+
+    def _plan(self, plan: Plan) -> None:
+        meta, config = plan.meta, plan.meta.config
+        self.steps, self.epochs = plan.steps, config["epochs"]
+        channels, height, width = meta.image_shape
+        images, device = meta.images, meta.device
+        device += f" ({meta.device_name})" if meta.device_name else ""
+        rows = {
+            "data": f"{meta.data_source}: {len(meta.classes)} classes, "
+            f"{images['train']:,} train, {images['val']:,} val, {images['test']:,} test, "
+            f"{channels}x{height}x{width}, augmentation {plan.augmentation}",
+            "model": f"{meta.model}: {meta.parameters or 0:,} parameters, "
+            f"{(meta.macs or 0) / 1e6:,.1f} M multiply-accumulates an image",
+            "training": f"{config['epochs']} epochs of {plan.steps:,} steps, batch "
+            f"{plan.batch_size}, {config['optimizer']} {config['learning_rate']:g} "
+            f"{config['schedule']}, seed {config['seed']}",
+            "computes": f"{frameworks.NAMES[config['framework']]} "
+            f"{meta.environment[config['framework']]} on {device}, "
+            f"{config['precision']}, mode {config['mode']}",
+            "run": str(plan.folder),
+        }
+        for name, text in rows.items():
+            out.print(f"[bold]{name:9}[/] {escape(text)}")
+        for name, reason in plan.skipped:
+            err.print(f"[yellow]skipped[/]   {escape(name)}: {escape(reason)}")
+
+    def _step(self, step: Step) -> None:
+        self.bar.update(
+            self.task,
+            visible=True,
+            description=f"epoch {step.epoch + 1}/{self.epochs}",
+            total=self.epochs * self.steps,
+            completed=step.epoch * self.steps + step.step + 1,
+            status=f"loss {step.loss:.3f}  accuracy {step.accuracy:.1%}  "
+            f"{step.images_per_second:,.0f} images/s",
+        )
+
+    def _epoch(self, epoch: Epoch) -> None:
+        text = (
+            f"epoch {epoch.epoch:3}/{self.epochs}  "
+            f"loss {epoch.train_loss:.4f}  accuracy {epoch.train_accuracy:.2%}  "
+        )
+        if epoch.val_accuracy is not None:
+            text += f"val loss {epoch.val_loss:.4f}  val accuracy {epoch.val_accuracy:.2%}  "
+        left = (self.epochs - epoch.epoch) * epoch.seconds
+        text += f"{epoch.images_per_second:,.0f} images/s  {_duration(left)} left"
+        out.print(text)
+
+    def download(self, done: int, total: int | None) -> None:
+        """Told of a download: bytes so far, and in all."""
+        if not self.downloading and not out.is_terminal:
+            out.print(f"downloading {'' if total is None else f'{total / 1e6:.0f} MB'}")
+        self.downloading = True
+        self.bar.update(
+            self.task,
+            visible=done != total,
+            description="download",
+            total=total,
+            completed=done,
+            status=f"{done / 1e6:.0f} MB",
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

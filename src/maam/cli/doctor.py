@@ -1,0 +1,25 @@
+"""``maam doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import maam
+from maam.cli import console
+
+
+def command(*, data_dir: Path | None = None) -> int:
+    """Check this machine: versions, instruction set, devices, data, write access.
+
+    Exit code 1 says that something needed is missing; its line says what to do.
+
+    **Examples**
+
+        maam doctor
+
+    Parameters
+    ----------
+    data_dir
+        Where to look for data sets too.
+    """
+    return console.checks(maam.doctor(data_dir))

@@ -1,0 +1,40 @@
+"""``maam fuse``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from maam.cli import console
+from maam.core.signals import deferred
+from maam.deploy.folding import fuse_run
+
+
+def command(
+    run: Path,
+    /,
+    *,
+    out: Path | None = None,
+    framework: Literal["auto", "mindspore", "torch"] = "auto",
+) -> int:
+    """Fold a trained network: the same answers from fewer operations, in a run folder of its own.
+
+    Prints parameters, multiply-accumulates, graph nodes and latency before and after.
+
+    **Examples**
+
+        maam fuse runs/digits-maam
+
+    Parameters
+    ----------
+    run
+        A run folder, as `maam train` makes it, or the name of a model that comes with its weights.
+    out
+        The folder to make; RUN-fused when not given, for shipped weights in the working directory.
+    framework
+        auto: what the run was trained with.
+    """
+    with deferred():
+        folder, costs = fuse_run(run, out, framework)
+    console.folded(folder, costs)
+    return 0

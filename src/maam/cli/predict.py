@@ -1,0 +1,40 @@
+"""``maam predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from maam.cli import console
+from maam.cli.options import Flags
+from maam.core.config import PredictConfig
+from maam.core.errors import MaamError
+
+
+def command(
+    *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    config: Annotated[PredictConfig | None, Flags] = None,
+) -> int:
+    """Classify image files. Needs no training framework.
+
+    The first name may be a run folder, or a model that comes with its weights: then it answers.
+    Exit code 1 says that some files could not be read; each is named.
+
+    **Examples**
+
+        maam predict photo.jpg
+        maam predict runs/digits-maam photo.jpg
+        maam predict runs/digits-maam photos/ "more/**/*.png" --format csv
+        find . -name "*.jpg" | maam predict runs/digits-maam - --format jsonl
+
+    Parameters
+    ----------
+    files
+        Image files, folders, patterns, or - for standard input: an image, or paths line by line.
+    """
+    for name in files:  # a lone - is standard input, and so a hyphen may lead
+        if name.startswith("-") and name != "-" and not Path(name).exists():
+            raise MaamError(f"unknown option {name}: see `maam predict --help`")
+    return console.predictions(files, config or PredictConfig())

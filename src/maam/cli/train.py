@@ -1,0 +1,54 @@
+"""``maam train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import maam
+from maam.cli import console
+from maam.cli.display import Display
+from maam.cli.options import Flags, given
+from maam.core.config import TrainConfig
+from maam.core.errors import MaamError
+from maam.core.signals import deferred
+
+
+def command(
+    source: str | None = None,
+    /,
+    *,
+    recipe: Path | None = None,
+    resume: Path | None = None,
+    config: Annotated[TrainConfig | None, Flags] = None,
+) -> int:
+    """Train a model and write everything about it to a run folder.
+
+    **Examples**
+
+        maam train
+        maam train --data cifar10 --model maam --epochs 30
+        maam train photos/ --image-size 64 --ema 0.999
+        maam train photos/ --model maamnet-tiny --pretrained
+        maam train --recipe recipes/maam-cifar10.toml --seed 1
+        maam train --resume runs/cifar10-maam
+
+    Parameters
+    ----------
+    source
+        The same as --data.
+    recipe
+        A TOML file of options; flags given beside it override it.
+    resume
+        A run folder to go on with, exactly where its last finished epoch ended.
+    """
+    options = given(config)
+    if source is not None:
+        if "data" in options:
+            raise MaamError(f"both {source} and `data={options['data']}`: name the images once")
+        options["data"] = source
+    with deferred(), Display() as display:
+        result = maam.train(recipe=recipe, resume=resume, watch=display, **options)
+    console.scores(result.scores, f"{result.run}")
+    console.saved(result.run)
+    return 0

@@ -1,0 +1,242 @@
+"""The one schema of a run: command line, TOML recipe and Python share it.
+
+Every field here is a flag (``--learning-rate``), a recipe key (``learning_rate``) and a keyword
+argument (``maam.train(learning_rate=...)``), with this type, default and help text.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from maam.core.errors import MaamError
+from maam.core.schema import BaseModel, ConfigDict, Field, ValidationError
+
+Device = Literal["auto", "CPU", "CUDA", "Ascend"]
+
+# What a resumed run may change without changing what has been learned so far.
+RESUMABLE = frozenset({"data_dir", "device", "early_stopping", "epochs", "teacher", "workers"})
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class DataConfig(_Schema):
+    """Where images lie, at which size, split how."""
+
+    data_dir: Path | None = None
+    """Where cifar10 or fashion-mnist lies; else MAAM_DATA, else the cache, else a download."""
+
+    image_size: int | None = Field(default=None, ge=8, le=512)
+    """Side in pixels to which folder images are fitted (32 when not given)."""
+
+    val_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Part of the training images held out for validation; 0 trains on all of them."""
+
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of splits, initial weights, order and augmentation."""
+
+
+class TrainConfig(DataConfig):
+    """All that decides how a run turns out."""
+
+    data: str = Field(default="digits", min_length=1)
+    """cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders."""
+
+    model: str = "maam"
+    """A name that `maam models` lists."""
+
+    pretrained: bool = Field(default=False, strict=True)
+    """Begin with the weights of this model that come with the package, and their normalisation."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Train on this many images only (a stratified choice): for quick trials."""
+
+    augment: str = "auto"
+    """none; crop: random shift by an eighth of the side; crop-flip: mirroring too; trivial:
+    TrivialAugment after both; auto: by the data."""
+
+    mixup: float = Field(default=0.0, ge=0, le=100)
+    """Alpha of mixup, which blends pairs of images; 0: off. With cutmix, each batch takes one."""
+
+    cutmix: float = Field(default=0.0, ge=0, le=100)
+    """Alpha of CutMix, which pastes a box of another image; 0: off."""
+
+    mix_until: float = Field(default=1.0, gt=0, le=1)
+    """Part of the epochs in which mixup and cutmix work; after it images are left whole."""
+
+    normalize: Literal["unit", "standard"] = "unit"
+    """unit: pixels in [0, 1], as the paper; standard: then mean 0 and deviation 1 by channel."""
+
+    workers: int = Field(default=4, ge=1)
+    """Threads that prepare batches; never more than there are cores."""
+
+    epochs: int = Field(default=15, ge=1, le=100_000)
+    """Passes over the training images. A resumed run may change it; its schedule is laid anew."""
+
+    batch_size: int = Field(default=64, ge=1, le=100_000)
+    """Images in a training step."""
+
+    optimizer: str = "adam"
+    """adam, adamw, or sgd, which has Nesterov momentum."""
+
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e30)
+    """The highest rate of the schedule."""
+
+    schedule: Literal["cosine", "triangular", "constant"] = "cosine"
+    """How the rate falls after the warm-up: half a cosine to 0, straight to 0, or not at all."""
+
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    """Epochs in which the rate rises from 0 in a straight line."""
+
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of sgd; beta 1 of adam and adamw."""
+
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Of weights, not of biases, norms and fusion scalars; decoupled for adamw."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then the result; 0: off."""
+
+    clip_norm: float = Field(default=0.0, ge=0)
+    """Largest global norm of the gradient; 0: off."""
+
+    teacher: str = ""
+    """A run folder, or a model with shipped weights, whose answers are learned too
+    (distillation)."""
+
+    teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of the loss that compares with the teacher; the rest compares with the labels."""
+
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    """What logits are divided by before teacher and student are compared."""
+
+    freeze: str = ""
+    """Parameters not to train: shell patterns of names, comma-separated. Norms so named use their
+    stored statistics."""
+
+    early_stopping: int = Field(default=0, ge=0)
+    """Stop after this many epochs without a better validation accuracy; 0: off."""
+
+    framework: Literal["auto", "mindspore", "torch"] = "auto"
+    """What computes; auto: MindSpore, or PyTorch where only that is installed. Weights, recipes and
+    run folders are the same."""
+
+    device: Device = "auto"
+    """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
+
+    precision: Literal["fp32", "amp"] = "fp32"
+    """amp: bfloat16 where it is safe (PyTorch), or float16 (MindSpore: for Ascend, not CPU)."""
+
+    mode: Literal["auto", "graph", "eager"] = "auto"
+    """graph compiles first; auto: graph with MindSpore, eager with PyTorch."""
+
+    out: Path | None = None
+    """The run folder; runs/DATA-MODEL, numbered, when not given."""
+
+
+class EvaluateConfig(_Schema):
+    """How to score a trained run."""
+
+    data: str | None = None
+    """Other images than those the run was trained on; same classes."""
+
+    data_dir: Path | None = None
+    """Where cifar10 or fashion-mnist lies."""
+
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which split to score; all: every image, e.g. of a folder that the run has never seen."""
+
+    batch_size: int = Field(default=250, ge=1, le=100_000)
+    """Images at a time; does not change the result."""
+
+    framework: Literal["auto", "mindspore", "torch"] = "auto"
+    """auto: what the run was trained with, or the other where that is not installed."""
+
+    device: Device = "auto"
+    """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
+
+
+class PredictConfig(_Schema):
+    """How to classify image files."""
+
+    top_k: int = Field(default=3, ge=1)
+    """How many classes to name for each image."""
+
+    format: Literal["table", "jsonl", "csv"] = "table"
+    """The form of the answer."""
+
+    output: Path | None = None
+    """File for the answer; the screen when not given."""
+
+    batch_size: int = Field(default=64, ge=1, le=100_000)
+    """Images at a time; does not change the result."""
+
+
+class ReproduceConfig(_Schema):
+    """How to reproduce the paper."""
+
+    data_dir: Path | None = None
+    """Where cifar10 lies; else MAAM_DATA, else the cache, else a download."""
+
+    framework: Literal["auto", "mindspore", "torch"] = "auto"
+    """What trains, auto: as `maam train`; `cnn` and `mlp` are trained in the other one too."""
+
+    device: Device = "auto"
+    """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
+
+    epochs: int | None = Field(default=None, ge=1, le=1000)
+    """Of Tables 1 and 2 and Figure 2, with --full; 15, or 30 with --device CUDA, if not given."""
+
+    seeds: int | None = Field(default=None, ge=1, le=100)
+    """Trainings of each model there; 3 of CNN, MLP and RNN, and of each MAAM 1, or 3 with
+    --device CUDA, if not given."""
+
+    runs: Path = Path("runs/reproduce")
+    """Where the run folders lie. What is finished there is not trained again."""
+
+    results: Path = Path("results")
+    """Where reproduce.json goes, and where framework_speed.json and graph_nodes.json lie."""
+
+    docs: Path = Path("docs")
+    """Where reproduction.md and reproduction.html go."""
+
+
+SCHEMAS = (DataConfig, TrainConfig, EvaluateConfig, PredictConfig, ReproduceConfig)
+
+Config = TypeVar("Config", bound=_Schema)
+
+
+def make_config(schema: type[Config], options: dict[str, Any], source: str = "") -> Config:
+    """Check ``options`` against a schema.
+
+    Args:
+        schema: the class to build.
+        options: field name -> value.
+        source: where they come from (a file), for the error.
+
+    Raises:
+        MaamError: unknown key (the nearest is suggested) or a value out of range.
+    """
+    try:
+        return schema(**options)
+    except ValidationError as error:
+        raise MaamError(explain(error, schema, source)) from None
+
+
+def explain(error: ValidationError, schema: type[BaseModel], source: str = "") -> str:
+    """The first complaint of a failed check, in one line."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    where = f"{source}: " if source else ""
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(key, schema.model_fields, n=1, cutoff=0.0)
+        return f"{where}unknown option {key!r}: did you mean `{near[0]}`?"
+    return f"{where}`{key}`: {first['msg']} (got {first['input']!r})"

@@ -1,0 +1,11 @@
+"""The one exception for what a user can mend."""
+
+from __future__ import annotations
+
+
+class MaamError(Exception):
+    """Bad input or a machine that lacks something: one line that says what is wrong and what to do.
+
+    Options stand in it in backticks and as Python spells them, such as ```early_stopping`` or
+    ```device=CUDA``; the command line spells them as its flags.
+    """

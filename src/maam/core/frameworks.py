@@ -1,0 +1,194 @@
+"""MindSpore or PyTorch: which one computes, and what each must offer.
+
+``maam.mindspore`` and ``maam.torch`` are the two ``Backend``s. Training, evaluation and deployment
+call these functions on the module that ``use`` returns, and know nothing else about a framework.
+A new framework is a package with them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from maam.core.errors import MaamError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from maam.core.run_folder import RunMeta
+
+NAMES = {"mindspore": "MindSpore", "torch": "PyTorch"}
+EXTRAS = {"mindspore": "train", "torch": "torch"}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a framework computes.
+
+    Attributes:
+        kind: ``CPU``, ``CUDA`` or ``Ascend``.
+        name: of the accelerator, such as ``NVIDIA H100 80GB HBM3``; empty for a CPU.
+    """
+
+    kind: str
+    name: str = ""
+
+
+class Backend(Protocol):
+    """What a framework offers. Networks are its own: ``nn.Cell`` or ``nn.Module``."""
+
+    def set_device(self, device: str, mode: str = "auto") -> Device:
+        """Choose a device, and graph or eager mode, for all that follows."""
+        ...
+
+    def set_seed(self, seed: int) -> None:
+        """Seed what draws initial weights."""
+        ...
+
+    def rank(self) -> int:
+        """The number of this process among those that train together. Number 0 writes."""
+        ...
+
+    def world_size(self) -> int:
+        """How many processes train together."""
+        ...
+
+    def sum_over_ranks(self, values: Sequence[float]) -> list[float]:
+        """Each value, summed over all processes."""
+        ...
+
+    def create_model(
+        self, name: str, num_classes: int, in_channels: int, image_size: tuple[int, int]
+    ) -> Any:
+        """A freshly initialised network: (N, in_channels, H, W) -> logits (N, num_classes)."""
+        ...
+
+    def load_model(self, run: str | os.PathLike[str]) -> tuple[Any, RunMeta]:
+        """The trained network of a run folder, for inference."""
+        ...
+
+    def get_weights(self, net: Any) -> dict[str, np.ndarray]:
+        """Copies of all parameters and statistics, by their names in weight files."""
+        ...
+
+    def set_weights(self, net: Any, tensors: Mapping[str, np.ndarray], source: str) -> None:
+        """Set all parameters and statistics."""
+        ...
+
+    def head_names(self, net: Any) -> set[str]:
+        """The names, in weight files, of the last layer's parameters."""
+        ...
+
+    def count_parameters(self, net: Any) -> int:
+        """Number of trainable values."""
+        ...
+
+    def count_macs(self, net: Any, image_shape: tuple[int, int, int]) -> int:
+        """Multiply-accumulates of one image (C, H, W)."""
+        ...
+
+    def native_operators(self, net: Any) -> bool:
+        """Whether training this network uses operators of ours."""
+        ...
+
+    def freeze(self, net: Any, patterns: str) -> None:
+        """Take the parameters that match out of training."""
+        ...
+
+    def fit(self, run: Any) -> list[dict[str, Any]]:
+        """Train a ``TrainingRun`` to its last epoch: one row an epoch."""
+        ...
+
+    def compute_logits(
+        self, net: Any, split: Any, preprocessing: Any, batch_size: int = 250
+    ) -> np.ndarray:
+        """The logits of a split, in order, in inference mode: float32 (N, K)."""
+        ...
+
+    def fuse(self, net: Any) -> Any:
+        """A folded copy of a network, for inference."""
+        ...
+
+    def export_onnx(
+        self, net: Any, image_shape: tuple[int, int, int], path: Path, reference: Any = None
+    ) -> float:
+        """Write a network as ONNX, reload it and compare; the largest relative difference."""
+        ...
+
+
+def use(framework: str) -> Backend:
+    """The named framework, checked to be installed.
+
+    Raises:
+        MaamError: it is not.
+    """
+    require_framework(framework)
+    return cast(Backend, importlib.import_module(f"maam.{framework}"))
+
+
+def require_framework(framework: str, instead: str = "") -> None:
+    """Check that a framework is installed and fits its NumPy.
+
+    Args:
+        framework: ``mindspore`` or ``torch``.
+        instead: what does the same with the other one; else the option ``framework``.
+
+    Raises:
+        MaamError: it is missing, or NumPy is too new for MindSpore's wheels.
+    """
+    other = "torch" if framework == "mindspore" else "mindspore"
+    if not installed(framework) and installed(other):
+        raise MaamError(
+            f"{framework} is not installed, but {other} is: use "
+            f"{instead or f'`framework={other}`'}, or {install(EXTRAS[framework])}"
+        )
+    require("training and evaluation", EXTRAS[framework], framework)
+    numpy = metadata.version("numpy")
+    if framework == "mindspore" and int(numpy.split(".")[0]) >= 2:
+        raise MaamError(f"MindSpore needs NumPy 1, found {numpy}: pip install 'numpy<2'")
+
+
+def require(what: str, extra: str, *packages: str) -> None:
+    """Check that packages are installed.
+
+    Args:
+        what: needs them, for people.
+        extra: of maam, that brings them.
+        packages: their names on the package index.
+
+    Raises:
+        MaamError: one is missing.
+    """
+    for package in packages:
+        if not installed(package):
+            raise MaamError(
+                f"{package} is not installed: {what} needs it: {install(extra)}, on Python 3.11 "
+                "or 3.12"
+            )
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra of maam."""
+    return f"pip install 'maam[{extra}]'"
+
+
+def choose(wanted: str, trained_with: str = "mindspore") -> str:
+    """``wanted``; for ``auto`` what trained the run, or the other one where that is missing."""
+    if wanted != "auto":
+        return wanted
+    first, second = trained_with, "torch" if trained_with == "mindspore" else "mindspore"
+    return second if installed(second) and not installed(first) else first
+
+
+def installed(package: str) -> bool:
+    """Whether a package is there; does not import it."""
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

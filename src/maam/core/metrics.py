@@ -1,0 +1,150 @@
+"""Logits and labels -> scores. Every score is summed over all images first, divided once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from maam.core.errors import MaamError
+from maam.core.frameworks import require
+
+CALIBRATION_BINS = 15
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (..., K), float64, of logits (..., K); no logit is too large for it."""
+    return np.exp(_log_softmax(logits))
+
+
+def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """All scores of one pass over a split, as plain numbers that ``json.dumps`` accepts.
+
+    The predicted class is the one with the largest logit; of equal logits the first one counts
+    as larger, here and in the top-5 accuracy. A class without images has precision, recall and
+    F1 of 0 and counts in the macro averages.
+
+    Args:
+        logits: (N, K), any float type.
+        labels: (N,), integers from 0 to K - 1.
+        classes: K names, in label order.
+
+    Returns:
+        ``images`` (N); ``accuracy``, ``top5_accuracy`` (None if K <= 5), ``f1_macro``,
+        ``precision_macro``, ``recall_macro``, all from 0 to 1; ``loss``, the mean cross-entropy
+        in nats; ``ece``, the expected calibration error from 0 to 1; ``per_class``, a list of
+        {``class``, ``images``, ``precision``, ``recall``, ``f1``}; ``confusion``, K rows (true)
+        of K counts (predicted).
+
+    Raises:
+        MaamError: no images, shapes or labels that do not fit together, or a logit that is not
+            a finite float32.
+    """
+    require("scoring", "train", "scikit-learn")
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    logits, labels = _checked(np.asarray(logits), np.asarray(labels), len(classes))
+    count = len(labels)
+    log_probabilities = _log_softmax(logits)
+    ranks = _ranks(logits, labels)
+    predicted = logits.argmax(axis=1)
+    every_class = range(len(classes))
+    with warnings.catch_warnings():
+        # Many classes and few images look like a regression to scikit-learn 1.6 and 1.7.
+        warnings.filterwarnings("ignore", "The number of unique classes")
+        by_class = precision_recall_fscore_support(
+            labels,
+            predicted,
+            labels=every_class,
+            zero_division=0,  # pyright: ignore[reportArgumentType]
+        )
+        confusion = confusion_matrix(labels, predicted, labels=every_class)
+    precision, recall, f1, support = np.array(by_class)  # (4, K)
+    columns = zip(classes, support, precision, recall, f1, strict=True)
+    return {
+        "images": count,
+        "accuracy": int((ranks == 0).sum()) / count,
+        "top5_accuracy": int((ranks < 5).sum()) / count if len(classes) > 5 else None,
+        "f1_macro": float(np.mean(f1)),
+        "precision_macro": float(np.mean(precision)),
+        "recall_macro": float(np.mean(recall)),
+        "loss": -float(log_probabilities[np.arange(count), labels].sum()) / count,
+        "ece": _calibration_error(np.exp(log_probabilities.max(axis=1)), predicted == labels),
+        "per_class": [
+            {
+                "class": str(name),
+                "images": int(images),
+                "precision": float(p),
+                "recall": float(r),
+                "f1": float(f),
+            }
+            for name, images, p, r, f in columns
+        ],
+        "confusion": confusion.tolist(),
+    }
+
+
+def _checked(logits: np.ndarray, labels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Float64 logits (N, K) and int64 labels (N,) that fit each other and ``width`` classes."""
+    if logits.ndim != 2 or labels.ndim != 1 or len(logits) != len(labels):
+        raise MaamError(
+            f"logits {logits.shape} and labels {labels.shape} do not fit together: "
+            "(images, classes) and (images,) are needed"
+        )
+    if len(labels) == 0:
+        raise MaamError("there are no images to score: check that the split is not empty")
+    if logits.shape[1] != width or width < 2:
+        raise MaamError(
+            f"the model has {logits.shape[1]} outputs and there are {width} class names: "
+            "the two must be equal, and at least 2"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise MaamError(f"labels must be integers, not {labels.dtype}")
+    if labels.min() < 0 or labels.max() >= width:
+        raise MaamError(
+            f"labels run from {labels.min()} to {labels.max()}, but {width} classes need "
+            f"0 to {width - 1}: these images are not of the data set that the model knows"
+        )
+    # The float32 range: beyond it, differences of logits and so the loss could overflow.
+    bad = ~(np.abs(logits) <= np.finfo(np.float32).max).all(axis=1)
+    if bad.any():
+        raise MaamError(
+            f"{bad.sum()} of {len(bad)} images have logits that are not finite numbers "
+            f"(first: image {bad.argmax()}): the weights are damaged or the training diverged"
+        )
+    return logits.astype(np.float64), labels.astype(np.int64)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities (..., K), float64. The largest logit becomes 0, so exp cannot overflow."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Place (N,) of the true class among the logits (N, K), 0 is best; ties in class order."""
+    true = np.take_along_axis(logits, labels[:, None], axis=1)  # (N, 1)
+    earlier = np.arange(logits.shape[1]) < labels[:, None]  # (N, K)
+    return ((logits > true) | ((logits == true) & earlier)).sum(axis=1)
+
+
+def _calibration_error(confidences: np.ndarray, correct: np.ndarray) -> float:
+    """Expected calibration error (Guo et al. 2017) of top probabilities (N,) and hits (N,).
+
+    A bin holds the confidences in (low, high]. Its share of the images times its gap between
+    accuracy and mean confidence is |hits - sum of confidences| / N, so N divides only once.
+    """
+    inner_edges = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
+    bins = np.digitize(confidences, inner_edges, right=True)
+    gaps = np.bincount(bins, weights=correct - confidences, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(confidences))
+
+
+def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Mean cross-entropy in nats and accuracy from 0 to 1, defined as in ``score``."""
+    log_probabilities = _log_softmax(logits)
+    loss = -float(log_probabilities[np.arange(len(labels)), labels].sum()) / len(labels)
+    return loss, int((logits.argmax(axis=1) == labels).sum()) / len(labels)

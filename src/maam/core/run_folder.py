@@ -1,0 +1,341 @@
+"""A run folder: the names of its files, what they hold, and how far the run has come.
+
+config.toml        all options of the run, resolved
+meta.json          model, classes, preprocessing, scores: a ``RunMeta``
+best.safetensors   weights of the best epoch
+last.safetensors   weights, optimiser and progress after the last finished epoch
+metrics.jsonl      a line an epoch; metrics.csv is the same
+model.onnx         the best weights, folded, for `maam predict`
+environment.json, plots/, README.md (the model card), scores.json (from the campaign runner)
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from maam.core.errors import MaamError
+from maam.core.files import locked, make_folder, write_atomic
+from maam.core.schema import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+FORMAT = 1
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class RunMeta:
+    """What a run's ``meta.json`` says.
+
+    Attributes:
+        model: a name that ``maam models`` lists.
+        classes: class names, in the order of the outputs.
+        preprocessing: ``size`` [H, W], ``channels``, ``mean``, ``std``: see
+            ``maam.data.preprocessing.Preprocessing``.
+        config: the options, as a recipe.
+        parameters, macs: of the network in training; multiply-accumulates are of one image.
+        data, data_source: as the options name it, and for people.
+        data_digests: a fingerprint of each split.
+        images: split -> number of images.
+        device: ``CPU``, ``CUDA`` or ``Ascend``.
+        device_name: of the accelerator; empty for a CPU.
+        environment: versions and the machine, see ``maam.core.environment``.
+        operators: ``native`` if training used ours, ``framework`` if it did not.
+        teacher: of a student: the teacher's model, weights and data.
+        stages: earlier plans, where the number of epochs was changed.
+        metrics: the scores and the ``split`` that they are of; None until the run is scored.
+        epochs, seconds: of training.
+        deployed: ``parameters`` and ``macs`` of model.onnx.
+        export_error: the largest relative difference of model.onnx from the network.
+        fused: whether the weights are those of the folded network.
+        shipped: whether the weights come with the package.
+    """
+
+    model: str
+    classes: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    parameters: int | None = None
+    macs: int | None = None
+    data: str = ""
+    data_source: str = ""
+    data_digests: dict[str, str] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
+    device: str = ""
+    device_name: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    operators: str = ""
+    teacher: dict[str, Any] | None = None
+    stages: tuple[dict[str, Any], ...] = ()
+    metrics: dict[str, Any] | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    deployed: dict[str, int] = field(default_factory=dict)
+    export_error: float | None = None
+    fused: bool = False
+    shipped: bool = False
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the network's input."""
+        height, width = self.preprocessing["size"]
+        return self.preprocessing["channels"], height, width
+
+    @property
+    def model_shape(self) -> tuple[str, int, int, tuple[int, int]]:
+        """The arguments of ``create_model``: name, classes, channels, (H, W)."""
+        channels, height, width = self.image_shape
+        return self.model, len(self.classes), channels, (height, width)
+
+    @property
+    def framework(self) -> str:
+        """What trained it: ``mindspore`` or ``torch``."""
+        return self.config.get("framework", "mindspore")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; what is empty is left out."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        kept = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in values.items()
+            if value is not None and value is not False and value not in ("", (), {})
+        }
+        return {"format": FORMAT, **kept}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> RunMeta:
+        """The inverse of ``to_dict``; keys that it does not know are passed over."""
+        known = {entry.name for entry in fields(RunMeta)}
+        kept = {key: value for key, value in values.items() if key in known and value is not None}
+        for key in ("classes", "stages"):
+            kept[key] = tuple(kept.get(key, ()))
+        # Older versions wrote "CUDA (NVIDIA H100)".
+        device, _, name = kept.get("device", "").partition(" (")
+        if name:
+            kept |= {"device": device, "device_name": name.removesuffix(")")}
+        return RunMeta(**kept)
+
+
+class _Preprocessing(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    channels: Literal[1, 3]
+    mean: list[FiniteFloat]
+    std: list[Annotated[FiniteFloat, Field(gt=0)]]
+
+
+class _Meta(BaseModel):
+    """What a meta.json must hold for the run to be used; there is more in it."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: str
+    classes: Annotated[list[str], Field(min_length=2)]
+    preprocessing: _Preprocessing
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk, begun or not.
+
+    Args:
+        path: the folder.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def meta(self) -> Path:
+        return self.path / "meta.json"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.safetensors"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def history_csv(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.onnx"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def card(self) -> Path:
+        return self.path / "README.md"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.json"
+
+    def is_run(self) -> bool:
+        """Whether any file in the folder makes it a run's, if only a part of one."""
+        return any(file.is_file() for file in (self.meta, self.config, self.best, self.model))
+
+    def is_begun(self) -> bool:
+        """Whether a training has written here what it needs to go on."""
+        return self.meta.exists()
+
+    def is_trained(self) -> bool:
+        """Whether its last epoch is done and its weights are scored, by the campaign runner or by
+        ``maam train``.
+        """
+        return self.scores.exists() or self.is_finished()
+
+    def is_finished(self) -> bool:
+        """Whether it was trained, scored and exported.
+
+        Raises:
+            MaamError: its ``meta.json`` is damaged.
+        """
+        needed = (self.meta, self.history, self.model)
+        return all(file.exists() for file in needed) and bool(self.read_meta().metrics)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder, which is made if need be, against other processes that train in it.
+
+        Raises:
+            MaamError: another process holds it, or the folder can't be made or written to.
+        """
+        make_folder(self.path)
+        with locked(self.path / LOCK, f"{self} is being trained by another process"):
+            yield
+
+    def check_free(self) -> None:
+        """Check that a new run can begin here.
+
+        Raises:
+            MaamError: it holds what a new run would write over.
+        """
+        # A run that was stopped before it had its metadata leaves no more than these.
+        harmless = {self.config.name, self.environment.name, LOCK}
+        if {file.name for file in self.path.iterdir()} - harmless:
+            raise MaamError(
+                f"`out` {self.path} is not empty: name another folder, or `resume` {self.path}"
+            )
+
+    def read_meta(self) -> RunMeta:
+        """What ``meta.json`` says, checked.
+
+        Raises:
+            MaamError: it is no run folder, or of a format this version does not know, or damaged.
+        """
+        try:
+            values = json.loads(self.meta.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise MaamError(f"{self} is not a run folder: it has no {self.meta.name}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise MaamError(f"cannot read {self.meta}: {error}") from None
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise MaamError(f"{self.meta} is not of format {FORMAT}: train again with this version")
+        try:
+            _Meta.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise MaamError(f"{self.meta}: {where}: {first['msg']}; train again") from None
+        return RunMeta.from_dict(values)
+
+    def write_meta(self, meta: RunMeta) -> None:
+        """Write ``meta.json``."""
+        text = json.dumps(meta.to_dict(), indent=1, ensure_ascii=False)
+        write_atomic(self.meta, text + "\n")
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """The rows that ``write_history`` wrote; none, if no epoch was finished."""
+        text = self.history.read_text(encoding="utf-8") if self.history.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+    def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write ``metrics.jsonl`` and ``metrics.csv``: one line an epoch.
+
+        In the CSV file the agents' weights become columns ``agent_weight_<module>_<agent>``, both
+        counted from 1, and a value that an epoch does not have is an empty cell.
+
+        Raises:
+            MaamError: a file cannot be written.
+        """
+        write_atomic(self.history, "".join(json.dumps(row) + "\n" for row in history))
+        rows = [_flat(row) for row in history]
+        columns = dict.fromkeys(key for row in rows for key in row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+        if rows:
+            writer.writeheader()
+            writer.writerows(rows)
+        write_atomic(self.history_csv, text.getvalue())
+
+
+def new_run_folder(wanted: Path | None, data: str, model: str) -> RunFolder:
+    """Make the folder for a new run.
+
+    Args:
+        wanted: the folder asked for, which must be absent, or hold nothing of a run that a new
+            one would not write first; None numbers one.
+        data, model: name a numbered one.
+
+    Raises:
+        MaamError: ``wanted`` is taken, or can't be made.
+    """
+    name = Path(data).name if Path(data).is_dir() else Path(data).stem
+    stem = f"{name or 'data'}-{model}"
+    number = 1
+    while True:
+        folder = wanted or Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True, exist_ok=wanted is not None)
+        except FileExistsError:
+            if wanted is None:
+                number += 1
+                continue
+            raise MaamError(f"`out` {folder} is a file: name a folder") from None
+        except OSError as error:
+            raise MaamError(f"cannot make the run folder {folder}: {error}") from None
+        return RunFolder(folder)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with the agents' weights, one list a module, spread over columns of their own."""
+    flat = {key: value for key, value in row.items() if key != "agent_weights"}
+    for module, weights in enumerate(row.get("agent_weights") or (), start=1):
+        for agent, weight in enumerate(weights, start=1):
+            flat[f"agent_weight_{module}_{agent}"] = weight
+    return flat

@@ -1,0 +1,111 @@
+"""Ctrl-C and termination: out within seconds at any moment, and nothing half-written.
+
+The command line blocks both signals before NumPy is imported, whose threads would else take them;
+a thread of its own waits for them. By itself it then raises ``KeyboardInterrupt`` or ``SystemExit``
+in the main thread. Where a framework computes, which such an exception could tear apart, a verb
+wraps its work in ``deferred`` and calls ``check_signals`` at every step; if none comes in time,
+the process ends all the same, and what whole epochs have left can be resumed.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+GRACE = 4.0  # seconds that a deferred signal waits for ``check_signals``
+_HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+_received: signal.Signals | None = None
+_deferrals = 0
+_message = ""
+
+
+class Terminated(SystemExit):
+    """The process was asked to terminate; exit code 143."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+def watch_signals(message: str) -> None:
+    """Take charge of Ctrl-C and termination for the rest of the process.
+
+    Call it in the main thread, before NumPy or a framework is imported: threads that they start
+    inherit the block. Without such signals (Windows), nothing happens.
+
+    Args:
+        message: a line for standard error, if the process has to be ended.
+    """
+    global _message
+    _message = message
+    if hasattr(signal, "pthread_sigmask"):
+        signal.signal(signal.SIGTERM, _terminate)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        threading.Thread(target=_watch, name="maam-signals", daemon=True).start()
+
+
+def check_signals() -> None:
+    """Act on a signal that ``deferred`` has held back; without one, nothing happens.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+        Terminated: the process was asked to terminate.
+    """
+    if _received == signal.SIGINT:
+        raise KeyboardInterrupt
+    if _received == signal.SIGTERM:
+        raise Terminated
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Hold signals back for ``check_signals``, which this calls at its end too."""
+    global _deferrals
+    check_signals()
+    _deferrals += 1
+    try:
+        yield
+    finally:
+        _deferrals -= 1
+    check_signals()
+
+
+def _watch() -> None:
+    """Wait for a signal, and see that it is acted on."""
+    global _received
+    _received = signal.Signals(signal.sigwait(_HANDLED))
+    if not _deferrals:
+        _thread.interrupt_main(_received)
+    signal.sigtimedwait(_HANDLED, GRACE)  # a second Ctrl-C does not wait
+    end(_received)
+
+
+def received() -> signal.Signals | None:
+    """The signal that has come, if one has."""
+    return _received
+
+
+def end(received: signal.Signals) -> None:
+    """End the process at once, with the exit code that a shell gives this signal."""
+    if _message:
+        os.write(2, f"maam: {_message}\n".encode())
+    os._exit(128 + received)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
+
+
+def exit_now(code: int) -> None:
+    """End the process with its output written, not waiting for a framework's threads."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # closed, or its reader has gone
+            continue
+    os._exit(code)

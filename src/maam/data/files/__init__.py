@@ -1,0 +1,1 @@
+"""Files of images: archives, downloads, decoding, and where data sets lie."""

@@ -1,0 +1,65 @@
+"""A network as ONNX from MindSpore: written, reloaded and compared before it counts."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from maam.core.frameworks import require
+from maam.deploy.onnx import INPUT, OUTPUT, write_verified
+
+
+def export_onnx(
+    net: nn.Cell, image_shape: tuple[int, int, int], path: Path, reference: nn.Cell | None = None
+) -> float:
+    """Write a network in inference mode as ONNX, opset 11, for any batch size.
+
+    The input is ``image``, float32 (N, C, H, W); the output is ``logits``, float32 (N, K).
+
+    Args:
+        net: a network for which ``set_train(False)`` holds.
+        image_shape: (C, H, W).
+        path: the file to write.
+        reference: what the file must compute; the network itself when None. Of a folded network,
+            the one before folding.
+
+    Returns:
+        The largest difference between a logit of ONNX Runtime and one of the reference in MindSpore
+        on random images, relative to the largest logit.
+
+    Raises:
+        MaamError: the exported file does not compute the same; nothing has been written then.
+    """
+    require("exporting", "train", "onnx")
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        one = ms.Tensor(np.zeros((1, *image_shape), np.float32))
+        ms.export(net, one, file_name=f"{folder}/model", file_format="ONNX")
+        model = onnx.load(f"{folder}/model.onnx")
+    graph = model.graph
+    # The weights are inputs too in MindSpore's file; the image is the input that is no weight.
+    weights = {weight.name for weight in graph.initializer}
+    (image,) = (entry for entry in graph.input if entry.name not in weights)
+    (logits,) = graph.output
+    for node in graph.node:
+        for names, old, new in (
+            (node.input, image.name, INPUT),
+            (node.output, logits.name, OUTPUT),
+            (node.input, logits.name, OUTPUT),
+        ):
+            names[:] = [new if name == old else name for name in names]
+    image.name, logits.name = INPUT, OUTPUT
+    for entry in (image, logits):
+        entry.type.tensor_type.shape.dim[0].dim_param = "N"
+    graph.name = "maam"
+    onnx.checker.check_model(model)
+
+    def logits_of(images: np.ndarray) -> np.ndarray:
+        return (reference or net)(ms.Tensor(images)).asnumpy()
+
+    return write_verified(model.SerializeToString(), logits_of, image_shape, path)

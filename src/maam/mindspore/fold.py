@@ -1,0 +1,177 @@
+"""Fold a trained network in MindSpore: the same logits from fewer operations.
+
+``maam.models.folding`` has the algebra, and says what was left out because it would be slower.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from maam.mindspore.layers import ConvNorm
+from maam.mindspore.maam import MAAM, Reduce
+from maam.mindspore.models.maamnet import AgentLayer
+from maam.mindspore.weights import assign_tensors
+from maam.models.agents import SUMS, ModuleSpec
+from maam.models.folding import float32, fold_agents, fold_maam, fold_norms
+
+_folds: dict[type[nn.Cell], Callable[[Any], nn.Cell]] = {}
+
+
+def register_fold(kind: type[nn.Cell], fold: Callable[[Any], nn.Cell]) -> None:
+    """Say how cells of a class are folded, wherever ``fuse`` meets them.
+
+    Args:
+        kind: the class itself; its subclasses are not meant.
+        fold: gives a new cell that computes the same in inference, its parameters set.
+    """
+    _folds[kind] = fold
+
+
+class FoldedMAAM(MAAM):
+    """What ``fuse`` makes of ``MAAM``: no norms, and a plain sum in place of a weighted one.
+
+    Shapes are those of ``MAAM``.
+    """
+
+    def __init__(self, spec: ModuleSpec) -> None:
+        super().__init__(**vars(spec))
+        for block in self.agents:
+            layers = OrderedDict(block.layers.name_cells())
+            for name, layer in layers.items():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layers[name] = nn.Identity()
+                elif isinstance(layer, nn.Conv2d):
+                    layers[name] = _with_bias(layer)
+            block.layers = nn.SequentialCell(layers)
+            block.fused = nn.CellList([_NoNorm() for _ in block.fused])
+        if spec.reduce:
+            self.reduce = _without_norm(self.reduce)
+        self.channels = spec.out_channels
+        self.sums = spec.fusion in SUMS
+        if self.sums:
+            self.fusion = nn.Identity()
+
+    def construct(self, x: Tensor) -> Tensor:
+        if not self.sums:
+            return super().construct(x)
+        maps = ()
+        for agent in self.agents:
+            maps = (*maps, agent(x))
+        return self.reduce(agent_sum(maps, self.channels))
+
+
+class _NoNorm(nn.Cell):
+    """In place of ``FusedNorm``, where there is no norm left."""
+
+    def construct(
+        self, x: Tensor, norm: nn.Cell, pool: nn.Cell, relu: nn.Cell, weights: None
+    ) -> Tensor:
+        return relu(pool(x))
+
+
+def agent_sum(blocks: tuple[Tensor, ...], channels: int) -> Tensor:
+    """The sum of all agents: maps (N, agents * channels, H, W) of blocks -> (N, channels, H, W)."""
+    total = None
+    for block in blocks:
+        for agent in ops.split(block, channels, 1) if block.shape[1] > channels else (block,):
+            total = agent if total is None else total + agent
+    return total
+
+
+def fuse(net: nn.Cell) -> nn.Cell:
+    """A copy of a network for inference, its modules folded; exact but for rounding.
+
+    ``MAAM``, ``AgentLayer``, every ``ConvNorm``, and what ``register_fold`` was told of, fold.
+
+    Args:
+        net: any network, such as ``create_model`` or ``load_model`` gives it; it stays as it is.
+            What has been folded already, or holds none of these, is only copied.
+
+    Returns:
+        The copy, for which ``set_train(False)`` holds.
+
+    Example:
+        >>> net, meta = maam.load_model("runs/digits-maam")
+        >>> small = maam.fuse(net)
+    """
+    net = _folded(copy.deepcopy(net), "")
+    for path, parent in list(net.cells_and_names()):
+        for name, child in list(parent._cells.items()):
+            if child is None:
+                continue
+            folded = _folded(child, f"{path}.{name}." if path else f"{name}.")
+            if folded is not child:
+                _replace(parent, name, folded)
+    return net.set_train(False)
+
+
+def _folded(module: nn.Cell, prefix: str) -> nn.Cell:
+    """A module folded, its parameters' names starting with ``prefix``; any other one as it is."""
+    fold = _folds.get(type(module))
+    if fold is None:
+        return module
+    folded = fold(module)
+    for name, parameter in folded.parameters_and_names():
+        parameter.name = prefix + name
+    return folded
+
+
+def _fold_module(module: MAAM) -> nn.Cell:
+    return _set(FoldedMAAM(module.spec), fold_maam(_arrays(module), module.spec))
+
+
+def _fold_conv_norm(layer: ConvNorm) -> nn.Cell:
+    return _set(_without_norm(layer), float32(fold_norms(_arrays(layer))))
+
+
+def _fold_agents(layer: AgentLayer) -> nn.Cell:
+    agents = layer.agents
+    wide, side = agents.channels, agents.side
+    shape = wide, wide, side, agents.stride, "pad", side // 2
+    conv = nn.Conv2d(*shape, group=wide, has_bias=True)
+    folded = nn.SequentialCell(OrderedDict(conv=conv, relu=nn.ReLU()))
+    arrays = fold_agents(_arrays(layer), agents.agents)
+    return _set(folded, {f"conv.{name}": array for name, array in arrays.items()})
+
+
+register_fold(MAAM, _fold_module)
+register_fold(ConvNorm, _fold_conv_norm)
+register_fold(Reduce, _fold_conv_norm)
+register_fold(AgentLayer, _fold_agents)
+
+
+def _arrays(module: nn.Cell) -> dict[str, np.ndarray]:
+    return {name: parameter.asnumpy() for name, parameter in module.parameters_and_names()}
+
+
+def _set(folded: nn.Cell, arrays: dict[str, np.ndarray]) -> nn.Cell:
+    for name, parameter in folded.parameters_and_names():
+        parameter.name = name
+    assign_tensors(folded.get_parameters(), arrays, "the folded module")
+    return folded
+
+
+def _without_norm(layer: Any) -> nn.Cell:
+    """A ``ConvNorm`` as convolution with bias and activation, weights still to be filled in."""
+    return nn.SequentialCell(OrderedDict(conv=_with_bias(layer.conv), activation=layer.activation))
+
+
+def _with_bias(conv: Any) -> nn.Conv2d:
+    shape = conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, "pad", conv.padding
+    return nn.Conv2d(*shape, group=conv.group, has_bias=True)
+
+
+def _replace(parent: nn.Cell, name: str, child: nn.Cell) -> None:
+    names = [parameter.name for parameter in child.get_parameters()]
+    if isinstance(parent, (nn.SequentialCell, nn.CellList)):
+        parent[list(parent._cells).index(name)] = child
+    else:
+        setattr(parent, name, child)
+    for parameter, whole in zip(child.get_parameters(), names, strict=True):
+        parameter.name = whole  # MindSpore has put the child's name before it once more

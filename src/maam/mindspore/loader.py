@@ -1,0 +1,99 @@
+"""The MindSpore input pipeline: a ``GeneratorDataset`` of ready batches.
+
+The paper's pipeline (section 4.2): shuffled, four workers, pad 4, random crop, horizontal flip at
+50 %, pixels in [0, 1], CHW. An item of the generator is a whole batch, so the work is done by a
+few NumPy calls; it depends only on seed, epoch and batch number, so any number of workers gives
+the same batches.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from maam.data.augment import Augmentation, augment
+from maam.data.augment.mixing import apply_mix, draw_mix, mix_labels
+from maam.data.base import Split
+from maam.data.preprocessing import Preprocessing
+
+
+class _Batches:
+    """Random access to the batches of one epoch."""
+
+    def __init__(
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        order: np.ndarray,
+        batch_size: int,
+        augmentation: Augmentation,
+        key: tuple[int, int],
+    ) -> None:
+        self.split, self.preprocessing = split, preprocessing
+        self.augmentation, self.key = augmentation, key
+        self.parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self.split.take(self.parts[number])
+        rng = np.random.default_rng((*self.key, number + 1))
+        how = self.augmentation
+        images = self.preprocessing(augment(chosen.pixels(), how.kind, rng))
+        labels = chosen.labels.astype(np.int32)
+        if not how.mixes:
+            return images, labels
+        mix = draw_mix(rng, how.mixup, how.cutmix, self.preprocessing.size)
+        return apply_mix(images, mix), mix_labels(labels, mix, how.num_classes)
+
+
+def train_batches(
+    split: Split,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    augmentation: Augmentation,
+    key: tuple[int, int],
+    workers: int = 4,
+) -> Iterator[tuple]:
+    """Shuffled, augmented batches of one epoch; the incomplete last one is left out.
+
+    Args:
+        split: the training images.
+        preprocessing: how pixels become numbers.
+        batch_size: images in a batch, at most ``len(split)``.
+        augmentation: how the images vary.
+        key: (seed, epoch): the same key gives the same batches.
+        workers: threads that prepare batches, clamped to the cores.
+
+    Yields:
+        (images, labels) tensors: float32 (batch_size, C, H, W), and int32 (batch_size,) or, where
+        images are mixed, float32 (batch_size, num_classes).
+    """
+    order = np.random.default_rng((*key, 0)).permutation(len(split))
+    order = order[: len(order) // batch_size * batch_size]
+    return _iterate(_Batches(split, preprocessing, order, batch_size, augmentation, key), workers)
+
+
+def eval_batches(
+    split: Split, preprocessing: Preprocessing, batch_size: int, workers: int = 4
+) -> Iterator[tuple]:
+    """All images in order, not augmented, the last batch kept."""
+    order, as_they_are = np.arange(len(split)), Augmentation()
+    batches = _Batches(split, preprocessing, order, batch_size, as_they_are, (0, 0))
+    return _iterate(batches, workers)
+
+
+def _iterate(batches: _Batches, workers: int) -> Iterator[tuple]:
+    from mindspore.dataset import GeneratorDataset
+
+    dataset = GeneratorDataset(
+        batches,
+        ["image", "label"],
+        shuffle=False,  # the batches come shuffled
+        num_parallel_workers=min(workers, os.cpu_count() or 1, len(batches)),
+        python_multiprocessing=False,
+    )
+    return dataset.create_tuple_iterator(num_epochs=1)

@@ -1,0 +1,111 @@
+"""The training loop in MindSpore. Loss, optimiser and ``train_step`` are in ``step``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mindspore import Parameter, Tensor, float32, nn, ops
+
+from maam.data.preprocessing import Preprocessing
+from maam.mindspore.load import load_model
+from maam.mindspore.loader import train_batches
+from maam.mindspore.maam import AgentFusion
+from maam.mindspore.models import create_model
+from maam.mindspore.step import compute_logits, make_optimizer, make_train_step
+from maam.mindspore.weights import assign_tensors, read_tensors
+from maam.training.distillation import renormalisation
+from maam.training.events import EpochTotals, Step
+from maam.training.resume import TrainingState
+from maam.training.run import TrainingRun
+from maam.training.schedule import average_decay
+
+
+def fit(run: TrainingRun) -> list[dict[str, Any]]:
+    """Train from the first epoch that is not finished to the last one.
+
+    Returns:
+        One row per epoch, those of before a resumption too.
+
+    Raises:
+        MaamError: numbers that are not finite; all finished epochs are kept.
+    """
+    config, dataset, net = run.config, run.dataset, run.net
+    scored = _average_of(run) if config.ema else net
+    average = list(scored.get_parameters()) if config.ema else []
+    optimizer = make_optimizer(net, config)
+    parameters = _changing(net, optimizer, average)
+    state = TrainingState(
+        lambda: read_tensors(parameters),
+        lambda tensors, source: assign_tensors(parameters, tensors, source),
+    )
+    state.load(run.folder)
+    teacher = _Teacher(run) if config.teacher else None
+    train_step = make_train_step(net, optimizer, config, average, teacher)
+    while state.epoch < config.epochs and not run.stalled(state):
+        epoch = state.epoch
+        net.set_train(True)
+        batches = train_batches(
+            dataset.train,
+            run.preprocessing,
+            run.batch_size,
+            run.augmentation_in(epoch),
+            (config.seed, epoch),
+            config.workers,
+        )
+        total, correct, seen, start = 0.0, 0, 0, time.perf_counter()
+        for number, (images, labels) in enumerate(batches):
+            done = epoch * run.steps + number
+            rate, decay = run.rates[done], average_decay(config.ema, done)
+            loss, right = train_step(images, labels, Tensor(rate), Tensor(decay, float32))
+            total += float(loss.asnumpy()) * len(labels)
+            correct += int(right.asnumpy())
+            seen += len(labels)
+            speed = seen / (time.perf_counter() - start)
+            run.tell_step(Step(epoch, number, total / seen, correct / seen, speed))
+        totals = EpochTotals(total, correct, seen, time.perf_counter() - start)
+        logits = compute_logits(scored, run.probe, run.preprocessing)
+        weights = {
+            name.removeprefix("ema."): array
+            for name, array in read_tensors(scored.get_parameters()).items()
+        }
+        run.finish_epoch(state, totals, logits, weights, agent_weights(scored))
+    return state.history
+
+
+def agent_weights(net: nn.Cell) -> list[list[float]]:
+    """The softmaxed fusion scalars, one list per MAAM module; fixed ones are left out."""
+    cells = [cell for _, cell in net.cells_and_names() if isinstance(cell, AgentFusion)]
+    learned = [cell.alpha for cell in cells if isinstance(cell.alpha, Parameter)]
+    return [ops.softmax(alpha, -1).asnumpy().round(6).tolist() for alpha in learned]
+
+
+class _Teacher(nn.Cell):
+    """The network to learn from, for images that are normalised as the student's."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        super().__init__()
+        self.net, meta = load_model(run.config.teacher)
+        preprocessing = Preprocessing.from_dict(meta.preprocessing)
+        self.factor, self.summand = map(Tensor, renormalisation(run.preprocessing, preprocessing))
+        for parameter in self.net.get_parameters():  # a graph wants names that differ
+            parameter.name = f"teacher.{parameter.name}"
+
+    def construct(self, images: Tensor) -> Tensor:
+        return self.net(images * self.factor + self.summand)
+
+
+def _average_of(run: TrainingRun) -> nn.Cell:
+    """A network for the moving average of the weights, which begins where they begin."""
+    average = run.new_net(create_model)
+    for mean, live in zip(average.get_parameters(), run.net.get_parameters(), strict=True):
+        ops.assign(mean, live)
+        mean.name = f"ema.{mean.name}"
+    return average
+
+
+def _changing(net: nn.Cell, optimizer: nn.Cell, average: list[Parameter]) -> list[Parameter]:
+    """All that changes in training; the learning rate is set anew at every step."""
+    of_optimizer = [p for p in optimizer.get_parameters() if not p.name.startswith("learning_rate")]
+    parameters = [*net.get_parameters(), *average, *of_optimizer]
+    return list({parameter.name: parameter for parameter in parameters}.values())

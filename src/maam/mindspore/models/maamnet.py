@@ -1,0 +1,149 @@
+"""MAAMNet: small classifiers made of MAAM blocks with linear agents.
+
+    A_i = Conv_i(X)                         (1)   depthwise, a kernel shape for each agent
+    A   = sum_i softmax(alpha)_i * A_i      (2)   learnable scalars alpha
+    F   = Conv1x1(ReLU(BatchNorm(A)))       (3)   then BatchNorm, and + X where the shapes agree
+
+The numbers are those of the paper's equations, see ``maam.module``; its equation 3 has BatchNorm
+and ReLU after the compression. Agents without a nonlinearity are one convolution: its kernel is the
+weighted sum of theirs, in training already, and folding writes it down (``maam.fuse``).
+docs/design-notes.md has the measurements that led here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mindspore import Parameter, Tensor, float32, nn, ops
+from mindspore.common.initializer import Normal, initializer
+
+from maam.mindspore.layers import ConvNorm, FusedNorm
+from maam.mindspore.maam import AgentFusion
+from maam.mindspore.ops import aot, depthwise
+from maam.models.kernels import Agent, kernel_layout
+from maam.models.registry import check_size
+
+
+class LinearAgents(nn.Cell):
+    """Depthwise convolutions of different shapes, and their weighted sum, as one (equations 1, 2).
+
+    Shapes: (N, channels, H, W) -> (N, channels, H / stride, W / stride), rounded up.
+
+    Args:
+        channels: of the input, each of which the agents see by itself.
+        agents: (rows, columns, dilation) of each agent's kernel.
+        stride: of all agents.
+
+    Attributes:
+        taps: the kernels' values, agent after agent: (channels, 1, sum of rows times columns).
+    """
+
+    def __init__(self, channels: int, agents: Sequence[Agent], stride: int = 1) -> None:
+        super().__init__()
+        layout = kernel_layout(agents)
+        self.channels, self.stride = channels, stride
+        self.agents, self.side = tuple(agents), layout.side
+        self.positions, self.owner = Tensor(layout.positions), Tensor(layout.agents)
+        drawn = _normal((channels, 1, len(layout.positions))) * layout.deviation
+        drawn[..., layout.deviation == 1] = 1.0  # the agent of one tap begins as the identity
+        self.taps = Parameter(Tensor(drawn, float32), name="taps")
+        self.fusion = AgentFusion(len(agents))
+        self.native = stride in (1, 2) and self.side in depthwise.KERNELS and depthwise.usable()
+        if self.native:
+            self.operator = depthwise.operator(stride)
+
+    def kernel(self) -> Tensor:
+        """The one kernel: (channels, 1, side, side)."""
+        # Products that promote their types: mixed precision makes some of these float16.
+        weights = (self.owner * self.fusion.weights()).sum(1)
+        positions = self.positions * weights.reshape(-1, 1)
+        taps = self.taps.reshape(self.channels, -1).astype(float32)
+        kernel = ops.matmul(taps, positions.astype(float32))
+        return kernel.reshape(self.channels, 1, self.side, self.side)
+
+    def construct(self, x: Tensor) -> Tensor:
+        kernel = self.kernel().astype(x.dtype)
+        if self.native and self.training and aot.takes(x):
+            return self.operator(x, kernel)
+        return ops.conv2d(x, kernel, None, self.stride, "pad", self.side // 2, 1, self.channels)
+
+
+class AgentLayer(nn.Cell):
+    """``LinearAgents``, BatchNorm, ReLU. Same shapes and arguments."""
+
+    def __init__(self, channels: int, agents: Sequence[Agent], stride: int = 1) -> None:
+        super().__init__()
+        self.agents = LinearAgents(channels, agents, stride)
+        self.norm = nn.BatchNorm2d(channels)
+        self.pool = nn.Identity()
+        self.activation = nn.ReLU()
+        self.fused = FusedNorm()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.fused(self.agents(x), self.norm, self.pool, self.activation, None)
+
+
+class Block(nn.Cell):
+    """An ``AgentLayer``, 1x1 compression; added to the input where that fits.
+
+    Shapes: (N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride), rounded up.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, agents: Sequence[Agent], stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.residual = in_channels == out_channels and stride == 1
+        self.layer = AgentLayer(in_channels, agents, stride)
+        self.reduce = ConvNorm(in_channels, out_channels, 1, activation=None)
+
+    def construct(self, x: Tensor) -> Tensor:
+        maps = self.reduce(self.layer(x))
+        return x + maps if self.residual else maps
+
+
+class MAAMNet(nn.Cell):
+    """A 3x3 convolution, stages of MAAM blocks, global average pooling, one dense layer.
+
+    Shapes: (N, in_channels, H, W) -> logits (N, num_classes). The first block of every stage but
+    the first halves height and width.
+
+    Args:
+        num_classes: the number of classes.
+        in_channels: channels of the image.
+        image_size: (H, W).
+        stages: (channels, blocks) of each stage; the first convolution has those of the first.
+        agents: (rows, columns, dilation) of each agent's kernel, the same in every block.
+
+    Raises:
+        ValueError: too few pixels to halve so often.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        image_size: tuple[int, int],
+        stages: Sequence[tuple[int, int]],
+        agents: Sequence[Agent],
+    ) -> None:
+        super().__init__()
+        check_size(image_size, 2 ** (len(stages) - 1))
+        channels = stages[0][0]
+        self.stem = ConvNorm(in_channels, channels, 3)
+        blocks: list[nn.Cell] = []
+        for number, (wide, count) in enumerate(stages):
+            for index in range(count):
+                stride = 2 if number > 0 and index == 0 else 1
+                blocks.append(Block(channels, wide, agents, stride))
+                channels = wide
+        self.blocks = nn.SequentialCell(blocks)
+        self.classifier = nn.Dense(channels, num_classes)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+def _normal(shape: tuple[int, ...]) -> np.ndarray:
+    return initializer(Normal(1.0), shape).init_data().asnumpy()

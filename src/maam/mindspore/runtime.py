@@ -1,0 +1,70 @@
+"""MindSpore as a runtime: device, mode, seed, and the processes that train together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mindspore as ms
+from mindspore import Tensor, communication, nn, ops
+
+from maam.core.environment import keep_memory, limit_onednn
+from maam.core.errors import MaamError
+from maam.core.frameworks import Device
+
+
+def set_device(device: str, mode: str = "auto") -> Device:
+    """Choose a device, and graph or eager mode, for all that follows.
+
+    The mode counts even for a step compiled with ``ms.jit``: under MindSpore's default, eager,
+    idle threads spin beside the compiled graph and a step takes 1.8 times as long on two cores
+    (results/step_speed.json: plain, default mode against plain).
+
+    Args:
+        device: ``CPU``, ``Ascend``, or ``auto``, which is CPU.
+        mode: ``graph``, ``eager``, or ``auto``, which is graph.
+
+    Raises:
+        MaamError: the device is not there.
+    """
+    limit_onednn(True)
+    keep_memory()
+    ms.set_context(mode=ms.PYNATIVE_MODE if mode == "eager" else ms.GRAPH_MODE)
+    if device == "CUDA":
+        raise MaamError("`device=CUDA` needs `framework=torch`: MindSpore's wheels have no CUDA")
+    device = "CPU" if device == "auto" else device
+    if ms.get_context("device_target") == device:
+        return Device(device)  # once it has computed, it refuses even the device that it has
+    try:
+        ms.set_device(device)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MaamError(f"`device={device}` is not available here: {reason}") from None
+    return Device(device)
+
+
+def set_seed(seed: int) -> None:
+    """Seed MindSpore's initialisers and NumPy's global generator, which MindSpore draws from."""
+    ms.set_seed(seed)
+
+
+def rank() -> int:
+    """The number of this process among those that train together; 0 alone."""
+    return communication.get_rank() if communication.GlobalComm.INITED else 0
+
+
+def world_size() -> int:
+    """How many processes train together; 1 alone."""
+    return communication.get_group_size() if communication.GlobalComm.INITED else 1
+
+
+def sum_over_ranks(values: Sequence[float]) -> list[float]:
+    """Each value, summed over all processes that train together."""
+    if world_size() == 1:
+        return list(values)
+    summed = ops.AllReduce(ops.ReduceOp.SUM)(Tensor(list(values), ms.float32))
+    return summed.asnumpy().tolist()
+
+
+def native_operators(net: nn.Cell) -> bool:
+    """Whether training this network uses operators of ours."""
+    return any(getattr(cell, "native", False) for _, cell in net.cells_and_names())

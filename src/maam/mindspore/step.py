@@ -1,0 +1,183 @@
+"""One training step in MindSpore: loss, optimiser, ``train_step``; and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from maam.core.config import TrainConfig
+from maam.core.signals import check_signals
+from maam.data.base import Split
+from maam.data.preprocessing import Preprocessing
+from maam.mindspore.loader import eval_batches
+from maam.training.freezing import frozen_names
+from maam.training.schedule import OPTIMIZERS
+
+LOSS_SCALE = 1024.0  # keeps small float16 gradients above zero
+
+
+def decays(parameter: Parameter) -> bool:
+    """Whether weight decay applies: to weights, not to biases, norms and fusion scalars."""
+    return parameter.ndim > 1
+
+
+def freeze(net: nn.Cell, patterns: str) -> None:
+    """Take parameters out of training; a norm whose gamma is frozen uses its stored statistics.
+
+    Raises:
+        MaamError: as ``frozen_names``.
+    """
+    parameters = {parameter.name: parameter for parameter in net.trainable_params()}
+    for name in frozen_names(patterns, list(parameters)):
+        parameters[name].requires_grad = False
+    for _, cell in net.cells_and_names():
+        if isinstance(cell, nn.BatchNorm2d) and not cell.gamma.requires_grad:
+            cell.use_batch_statistics = False
+
+
+def make_optimizer(net: nn.Cell, config: TrainConfig) -> nn.Optimizer:
+    """The configured optimiser over all trainable parameters of ``net``; ``train_step`` sets its
+    rate.
+    """
+    parameters = net.trainable_params()
+    coupled = 0.0 if config.optimizer == "adamw" else config.weight_decay
+    groups = [
+        {"params": [p for p in parameters if decays(p)], "weight_decay": coupled},
+        {"params": [p for p in parameters if not decays(p)], "weight_decay": 0.0},
+        {"order_params": parameters},
+    ]
+    return _optimizers[config.optimizer]([g for g in groups if g.get("params", True)], config)
+
+
+def _sgd(groups: list[dict[str, Any]], config: TrainConfig) -> nn.Optimizer:
+    # Not nn.Momentum, which ignores use_nesterov on CPU.
+    momentum = config.momentum
+    return nn.SGD(groups, config.learning_rate, momentum=momentum, nesterov=momentum > 0)
+
+
+def _adam(groups: list[dict[str, Any]], config: TrainConfig) -> nn.Optimizer:
+    return nn.Adam(groups, config.learning_rate, beta1=config.momentum)
+
+
+MakeOptimizer = Callable[[list[dict[str, Any]], TrainConfig], nn.Optimizer]
+_optimizers: dict[str, MakeOptimizer] = {"adam": _adam, "adamw": _adam, "sgd": _sgd}
+
+
+def register_optimizer(name: str, make: MakeOptimizer) -> None:
+    """Make an optimiser known by name, for the option ``optimizer``.
+
+    Args:
+        name: as the option spells it.
+        make: parameter groups, with their weight decay, and the options -> an ``nn.Optimizer``
+            whose rate is one number, ``config.learning_rate``; each step sets it anew.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in _optimizers:
+        raise ValueError(f"there is an optimiser {name!r} already")
+    _optimizers[name] = make
+    OPTIMIZERS.add(name)
+
+
+def make_train_step(
+    net: nn.Cell,
+    optimizer: nn.Optimizer,
+    config: TrainConfig,
+    average: Sequence[Parameter] = (),
+    teacher: nn.Cell | None = None,
+) -> Callable:
+    """One training step: (images, labels, rate, decay) -> (mean loss, number of correct answers).
+
+    Labels are int32 (N,), or float32 (N, K) with the share of each class in a mixed image; rate is
+    the optimiser's, and decay the moving average's, both float32 ().
+
+    Args:
+        net: the network, float32 (N, C, H, W) -> logits (N, K).
+        optimizer: updates the trainable parameters of ``net``.
+        config: label smoothing, distillation, clipping, decay, averaging, precision and mode.
+        average: one parameter per parameter of ``net``, updated to their moving average.
+        teacher: the network to learn from too, in inference mode.
+    """
+    amp = config.precision == "amp"
+    forward_net = ms.amp.auto_mixed_precision(net, "O2") if amp else net
+    scale = LOSS_SCALE if amp else 1.0
+    loss_function = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+    live = ParameterTuple(net.get_parameters())
+    averages = ParameterTuple(average)
+    decayed = ParameterTuple([p for p in net.trainable_params() if decays(p)])
+    decoupled = config.weight_decay if config.optimizer == "adamw" else 0.0
+    clip_norm, ema = config.clip_norm, config.ema
+    learning_rate = optimizer.learning_rate
+    weight, temperature = config.teacher_weight, config.temperature
+
+    def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = forward_net(images).astype(ms.float32)
+        loss = loss_function(logits, labels)
+        if teacher is not None:
+            targets = ops.stop_gradient(teacher(images))
+            loss = (1 - weight) * loss + weight * distillation_loss(logits, targets, temperature)
+        return loss * scale, logits
+
+    differentiate = ms.value_and_grad(forward, None, optimizer.parameters, has_aux=True)
+
+    def step(images: Tensor, labels: Tensor, rate: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
+        (loss, logits), gradients = differentiate(images, labels)
+        loss = ops.depend(loss, ops.assign(learning_rate, rate))
+        if amp:
+            # A gradient that has overflown float16 counts as none.
+            usable = ms.amp.all_finite(gradients).astype(ms.float32)
+            gradients = tuple(
+                [ops.nan_to_num(g, 0.0, 0.0, 0.0) * usable / scale for g in gradients]
+            )
+        if clip_norm > 0:
+            gradients = ops.clip_by_global_norm(gradients, clip_norm)
+        if decoupled > 0:
+            for parameter in decayed:
+                ops.assign(parameter, parameter * (1 - rate * decoupled))
+        loss = ops.depend(loss / scale, optimizer(gradients))
+        if ema > 0:
+            for parameter, mean in zip(live, averages):  # noqa: B905 - graphs know no strict
+                # This form leaves the average of a frozen parameter as it is, to the last bit.
+                ops.assign(mean, mean + (parameter - mean) * (1 - decay))
+        answers = labels.argmax(1) if labels.ndim > 1 else labels
+        correct = (logits.argmax(1) == answers).sum()
+        return loss, correct
+
+    return step if config.mode == "eager" else ms.jit(step)
+
+
+def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """The mean Kullback-Leibler divergence KL(teacher || student) of softened answers.
+
+    It is multiplied by the squared temperature, so that its gradients keep their size.
+
+    Args:
+        logits: of the student (N, K).
+        targets: logits of the teacher (N, K).
+        temperature: what both are divided by.
+
+    Source: Hinton et al. 2015, arXiv 1503.02531.
+    """
+    found = ops.log_softmax(logits / temperature, 1)
+    wanted = ops.log_softmax(targets / temperature, 1)
+    each = (ops.exp(wanted) * (wanted - found)).sum(1)
+    return temperature**2 * each.mean()
+
+
+def compute_logits(
+    net: nn.Cell, split: Split, preprocessing: Preprocessing, batch_size: int = 250
+) -> np.ndarray:
+    """The logits of all images of a split, in order, in inference mode: float32 (N, K)."""
+    mode = net.training
+    net.set_train(False)
+    logits = []
+    for images, _ in eval_batches(split, preprocessing, batch_size):
+        logits.append(net(images).asnumpy())
+        check_signals()
+    net.set_train(mode)
+    return np.concatenate(logits)

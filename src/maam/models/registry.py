@@ -1,0 +1,128 @@
+"""Every model by name: what it is, and what builds it in either framework."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from typing import Any
+
+from maam.core.errors import MaamError
+from maam.models.variants import MODELS
+
+Builder = str | Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the registry.
+
+    Attributes:
+        description: one line.
+        builders: framework -> what builds the network from (num_classes, in_channels, (H, W)) and
+            ``arguments``: a class or function, or its place as ``module:name``.
+        arguments: its further arguments.
+    """
+
+    description: str
+    builders: Mapping[str, Builder]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _built_in(description: str, architecture: str, arguments: dict[str, Any]) -> Model:
+    file, name = architecture.split(".")
+    places = {each: f"maam.{each}.models.{file}:{name}" for each in ("mindspore", "torch")}
+    return Model(description, places, arguments)
+
+
+_models = {name: _built_in(*row) for name, row in MODELS.items()}
+
+
+def register_model(
+    name: str,
+    description: str,
+    builders: Mapping[str, Builder],
+    arguments: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a model known by name, for the option ``model`` and ``create_model``.
+
+    Its last layer is to be an attribute ``classifier``.
+
+    Args:
+        name: as the option spells it.
+        description: one line.
+        builders: ``mindspore`` and ``torch``, or one of them, -> what builds the network: called
+            with (num_classes, in_channels, (H, W)) and ``arguments``, it gives one that maps
+            (N, in_channels, H, W) to logits (N, num_classes). A class or function, or its place as
+            ``module:name``, which is imported when it is needed.
+        arguments: its further arguments, by name.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in _models:
+        raise ValueError(f"there is a model {name!r} already")
+    _models[name] = Model(description, dict(builders), dict(arguments or {}))
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models that match a shell pattern, in the order of the table."""
+    return [name for name in _models if fnmatch(name, pattern)]
+
+
+def describe_model(name: str) -> str:
+    """One line about a model.
+
+    Raises:
+        MaamError: no model has this name; the nearest one is suggested.
+    """
+    return _known(name).description
+
+
+def build_model(
+    framework: str, name: str, num_classes: int, in_channels: int, image_size: tuple[int, int]
+) -> Any:
+    """The named model in a framework, freshly initialised.
+
+    Args:
+        framework: ``mindspore`` or ``torch``.
+        name: of the model.
+        num_classes, in_channels, image_size: the shape: (N, in_channels, *image_size) ->
+            (N, num_classes).
+
+    Raises:
+        MaamError: no model has this name or is written for this framework, or it can't take images
+            of this size.
+    """
+    model = _known(name)
+    build = model.builders.get(framework)
+    if build is None:
+        raise MaamError(f"`model={name}` is not written for `framework={framework}`")
+    if isinstance(build, str):
+        module, _, attribute = build.partition(":")
+        build = getattr(importlib.import_module(module), attribute)
+    try:
+        return build(num_classes, in_channels, image_size, **model.arguments)
+    except ValueError as error:
+        raise MaamError(f"`model={name}`: {error}") from None
+
+
+def check_size(image_size: tuple[int, int], smallest: int) -> None:
+    """Check that an image has ``smallest`` pixels a side.
+
+    Raises:
+        ValueError: it has fewer.
+    """
+    height, width = image_size
+    if min(height, width) < smallest:
+        raise ValueError(f"images of {height}x{width} pixels are too small for this model")
+
+
+def _known(name: str) -> Model:
+    if name in _models:
+        return _models[name]
+    near = get_close_matches(name, _models, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else "see `maam models`"
+    raise MaamError(f"no model is called {name!r}: {hint}")

@@ -1,0 +1,139 @@
+"""Compile our C++ operators for the very machine, and load them.
+
+A file is compiled when a network first asks for it, and kept in the cache folder. Where that is not
+possible, or MAAM_NATIVE=0 is set, networks use the framework's own operators: the same results but
+for rounding, slower.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+from maam.core.errors import MaamError
+from maam.core.files import atomic_path, cache_dir
+
+_HERE = Path(__file__).parent
+_HEADERS = sorted(_HERE.glob("*.h"))
+_OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC")
+_CPU_FACTS = Path("/proc/cpuinfo")
+_SECONDS = 120
+_BUILDING = Lock()
+_loaded: set[str] = set()  # frameworks
+
+
+def status() -> tuple[bool, str]:
+    """Whether all operators are there for training on a CPU: the cache folder, or why not.
+
+    Builds them if need be, once, in seconds. Imports no framework.
+    """
+    for source in sorted(_HERE.rglob("*.cc")):
+        ready, detail = library(source.parent.name, source.stem)
+        if not ready:
+            return False, detail
+    return True, f"in {_folder()}"
+
+
+def library(framework: str, name: str) -> tuple[bool, str]:
+    """The compiled form of a C++ file, built unless it is there; or (False, the reason).
+
+    Args:
+        framework: the file's folder.
+        name: the file's name, without its suffix.
+    """
+    if os.environ.get("MAAM_NATIVE") == "0":
+        return False, "turned off by MAAM_NATIVE=0"
+    with _BUILDING:
+        return _built(_HERE / framework / f"{name}.cc", _folder())
+
+
+@cache
+def functions(framework: str, name: str) -> ctypes.CDLL | None:
+    """The functions of a C++ file, to be called by ``ctypes``, or None where they can't be had."""
+    ready, path = library(framework, name)
+    if not ready:
+        return None
+    _loaded.add(framework)
+    return ctypes.CDLL(path)
+
+
+def loaded(framework: str) -> bool:
+    """Whether a framework has asked for ``functions``, and got them."""
+    return framework in _loaded
+
+
+def call(
+    place: tuple[str, str],
+    name: str,
+    sizes: Sequence[int],
+    bfloat16: bool,
+    addresses: Sequence[int],
+) -> None:
+    """Call one of ``functions``.
+
+    Args:
+        place: framework and file.
+        name: of the function.
+        sizes: its first argument.
+        bfloat16: whether maps are bfloat16; else they are float32.
+        addresses: of the arrays in memory.
+
+    Raises:
+        MemoryError: it could not have the memory that it needs.
+    """
+    numbers = (ctypes.c_int64 * len(sizes))(*sizes)
+    arrays = map(ctypes.c_void_p, addresses)
+    if getattr(functions(*place), name)(numbers, bfloat16, *arrays):
+        raise MemoryError(f"no memory for {name} of {place[1]}.cc")
+
+
+def _folder() -> Path:
+    return cache_dir().absolute() / f"native-{os.getuid()}"
+
+
+@cache
+def _built(source: Path, folder: Path) -> tuple[bool, str]:
+    if ":" in str(folder):
+        return False, f"{folder} has a colon, which MindSpore can't take: set MAAM_CACHE"
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if not compiler:
+        return False, "no C++ compiler (g++ or c++) on the PATH"
+    try:
+        version = subprocess.run(
+            [compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
+        ).stdout
+        texts = [path.read_bytes() for path in (source, *_HEADERS)]
+        key = hashlib.sha256(b"\0".join([*texts, " ".join(_OPTIONS).encode(), version, _cpu()]))
+        built = folder / f"{source.parent.name}-{source.stem}-{key.hexdigest()[:16]}.so"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = folder.stat()
+        if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+            return False, f"others may write to {folder}: chmod 700 {folder}, or set MAAM_CACHE"
+        with suppress(OSError):  # not there, or spoilt
+            ctypes.CDLL(str(built))
+            return True, str(built)
+        with atomic_path(built) as temporary:  # two processes may build at once
+            command = [compiler, *_OPTIONS, "-o", str(temporary), str(source)]
+            subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS)
+        ctypes.CDLL(str(built))
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        return False, f"{compiler} failed: {next((s for s in said if 'error' in s), said[0])}"
+    except (OSError, subprocess.TimeoutExpired, MaamError) as error:
+        return False, str(error)
+    return True, str(built)
+
+
+def _cpu() -> bytes:
+    """Model and instruction sets of the first processor."""
+    names = (b"model name", b"flags", b"Features")
+    lines = _CPU_FACTS.read_bytes().split(b"\n\n")[0].splitlines()
+    return b"\n".join(line for line in lines if line.startswith(names))

@@ -1,0 +1,1 @@
+"""Results for people: Markdown, model cards, plots. Imports core; computes nothing."""

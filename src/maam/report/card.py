@@ -1,0 +1,247 @@
+"""Formats results for people: the model card of a run folder, a score table, a metrics CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maam.core.run_folder import RunMeta
+from maam.report.markdown import UNKNOWN, code, markdown_table, plain
+
+# The plots of a run folder, in the order of the model card.
+PLOTS = {
+    "curves.png": "Loss and accuracy by epoch",
+    "agent_weights.png": "Weight of each agent by epoch",
+    "confusion.png": "Confusion matrix",
+    "mistakes.png": "The most confident mistakes",
+    "batch.png": "A training batch as the network sees it",
+}
+
+# Score -> name for people. All are fractions, shown in %.
+_FRACTIONS = {
+    "accuracy": "Accuracy",
+    "top5_accuracy": "Top-5 accuracy",
+    "f1_macro": "F1, macro average",
+    "precision_macro": "Precision, macro average",
+    "recall_macro": "Recall, macro average",
+    "ece": "Calibration error (ECE, 15 bins)",
+}
+
+
+def scores_table(scores: Mapping[str, Any]) -> str:
+    """Markdown table of the overall scores, in %; a score that is missing is said to be."""
+    rows = [("Images", _count(scores.get("images")))]
+    for key, name in _FRACTIONS.items():
+        if key == "top5_accuracy" and key in scores and scores[key] is None:
+            continue  # says nothing when there are five classes or fewer
+        rows.append((name, _percent(scores.get(key))))
+    loss = scores.get("loss")
+    rows.append(("Cross-entropy loss (nats)", UNKNOWN if loss is None else f"{loss:.4f}"))
+    return markdown_table(("Score", "Value"), rows)
+
+
+def model_card(
+    meta: RunMeta,
+    scores: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    command: str,
+) -> str:
+    """Markdown model card of a run folder, to be its README.md. Links the files of ``PLOTS``.
+
+    Args:
+        meta: of the run.
+        scores: from ``maam.core.metrics.score``, of the test split unless
+            ``meta.metrics["split"]`` says ``val``; empty if nothing was scored.
+        history: the rows of metrics.jsonl.
+        command: the command lines that repeat the run.
+
+    Anything missing is written as "not recorded"; nothing raises.
+    """
+    model, data = plain(meta.model), plain(meta.data)
+    sections = [
+        f"# {model} trained on {data}",
+        "An image classifier made with `maam`.",
+        _facts(meta),
+        f"## Results on the {_scored(meta)[0]} images",
+        _results(meta, scores),
+        *_plots(scores, history),
+        "## How it was trained",
+        _training(meta, history),
+        "Given in this folder, this repeats the run:",
+        code("sh", command),
+        "## How to use it",
+        _usage(meta),
+        "## Limits",
+        _limits(meta),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _facts(meta: RunMeta) -> str:
+    classes = meta.classes
+    names = ", ".join(plain(name) for name in classes[:100]) or UNKNOWN
+    rest = f" and {len(classes) - 100} more, in `meta.json`" if len(classes) > 100 else ""
+    images, deployed = meta.images, meta.deployed
+    rows = [
+        ("Model", plain(meta.model)),
+        ("Parameters", _count(meta.parameters)),
+        ("Multiply-accumulates per image", _count(meta.macs)),
+        *(
+            (f"{name} of `model.onnx`, folded", _count(deployed.get(key)))
+            for key, name in (("parameters", "Parameters"), ("macs", "Multiply-accumulates"))
+            if deployed
+        ),
+        ("Input", _size(meta)),
+        (f"Classes ({len(classes)})", names + rest),
+        ("Data", plain(meta.data)),
+        ("Source of the data", plain(meta.data_source)),
+        *((f"Images, {split}", _count(images.get(split))) for split in ("train", "val", "test")),
+    ]
+    return markdown_table(("Fact", "Value"), rows)
+
+
+def _scored(meta: RunMeta) -> tuple[str, str]:
+    """The name of the split that was scored, and what a reader must know about it."""
+    if (meta.metrics or {}).get("split") == "val":
+        return "validation", (
+            "There were no test images. The validation images also chose the best epoch, so these "
+            "scores flatter the model."
+        )
+    return "test", "These images were used neither to train nor to choose the epoch."
+
+
+def _results(meta: RunMeta, scores: Mapping[str, Any]) -> str:
+    if not scores:
+        return "No image was held out, so nothing is known about unseen images."
+    rows = (
+        (
+            plain(row.get("class")),
+            _count(row.get("images")),
+            *(_percent(row.get(key)) for key in ("precision", "recall", "f1")),
+        )
+        for row in scores.get("per_class", ())
+    )
+    by_class = markdown_table(("Class", "Images", "Precision", "Recall", "F1"), rows)
+    return f"{_scored(meta)[1]}\n\n{scores_table(scores)}\n\n{by_class}"
+
+
+def _plots(scores: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Links to the plots that a run with these results has."""
+    drawn = {
+        "curves.png": bool(history),
+        "agent_weights.png": any(row.get("agent_weights") for row in history),
+        "confusion.png": bool(scores),
+        "mistakes.png": bool(scores),
+        "batch.png": True,
+    }
+    return [f"![{caption}](plots/{name})" for name, caption in PLOTS.items() if drawn[name]]
+
+
+def _training(meta: RunMeta, history: Sequence[Mapping[str, Any]]) -> str:
+    measured = [row for row in history if row.get("val_accuracy") is not None]
+    best = max(measured, key=lambda row: row["val_accuracy"], default=None)
+    rows = [
+        ("Epochs trained", plain(history[-1].get("epoch")) if history else UNKNOWN),
+        (
+            "Best validation accuracy",
+            f"{_percent(best['val_accuracy'])} at epoch {plain(best.get('epoch'))}"
+            if best
+            else "no validation images were held out",
+        ),
+        ("Time spent in training", _duration(meta.seconds)),
+    ]
+    options = (
+        (f"`{key}`", "not set" if value in (None, "") else plain(value))
+        for key, value in meta.config.items()
+    )
+    versions = (
+        (plain(key), plain(value) if value != "" else "not set")
+        for key, value in meta.environment.items()
+    )
+    return "\n\n".join(
+        (
+            markdown_table(("Training", "Value"), rows),
+            markdown_table(("Option", "Value"), options),
+            markdown_table(("Environment", "Value"), versions),
+        )
+    )
+
+
+def _usage(meta: RunMeta) -> str:
+    command = code("sh", "maam predict RUN photo.jpg")
+    snippet = code(
+        "python",
+        'import maam\n\nfor prediction in maam.predict("RUN", ["photo.jpg"], top_k=3):\n'
+        "    print(prediction.file, prediction.classes, prediction.probabilities)",
+    )
+    return (
+        f"`RUN` is this folder.\n\n{command}\n\n{snippet}\n\n"
+        f"Before the network sees an image, `maam` {_preprocessing(meta)}"
+    )
+
+
+def _preprocessing(meta: RunMeta) -> str:
+    preprocessing = meta.preprocessing
+    colours = {1: "turns it grey", 3: "turns it into RGB colour"}
+    channels = preprocessing.get("channels") or 0
+    colour = colours.get(channels, "gives it the colours that the network expects")
+    mean, std = (preprocessing.get(key) or () for key in ("mean", "std"))
+    words = f"{colour}, fits it to {_size(meta)} and divides its values by 255"
+    if any(mean) or any(value != 1 for value in std):
+        words += f", then subtracts {_numbers(mean)} and divides by {_numbers(std)}, by channel"
+    return f"{words}."
+
+
+def _limits(meta: RunMeta) -> str:
+    return (
+        f"- It was trained on {plain(meta.data)}{_origin(meta)}, and knows no other classes "
+        "than those above.\n"
+        "- It answers every image with one of these classes, even if the image shows something "
+        "else.\n"
+        "- The scores hold for images like those that were scored. Pictures taken in another way "
+        "may do worse: measure with your own before you rely on it.\n"
+        "- The licence of the training data, and what it allows you to do with the weights, is "
+        "yours to check."
+    )
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def _percent(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{100 * value:.2f} %"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _size(meta: RunMeta) -> str:
+    preprocessing = meta.preprocessing
+    try:
+        height, width = preprocessing["size"]
+    except (KeyError, TypeError, ValueError):
+        return UNKNOWN
+    return f"{height} x {width} pixels (height x width)"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return UNKNOWN
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {left:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def _origin(meta: RunMeta) -> str:
+    """What a network learned from besides its images."""
+    teacher = (meta.teacher or {}).get("model")
+    pretrained = meta.config.get("pretrained")
+    sources = [
+        *([f"the shipped weights of {plain(meta.model)}"] if pretrained else []),
+        *([f"the answers of a {plain(teacher)}"] if teacher else []),
+    ]
+    return f", from {' and '.join(sources)}" if sources else " only"

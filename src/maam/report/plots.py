@@ -1,0 +1,297 @@
+"""Data -> PNG files: curves, confusion matrix, a batch, the worst mistakes, the agents' weights.
+
+Drawn on Matplotlib figures of their own: no pyplot, no window, no global state. Each function
+writes one PNG at ``path``, whole or not at all, and raises MaamError if it cannot.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
+
+from maam.core.errors import MaamError
+from maam.core.files import write_atomic
+
+DPI = 120
+TITLE_SIZE = 9  # of the pictures in a gallery, in points
+ARROW = "\N{RIGHTWARDS ARROW}"
+# Okabe and Ito's colours, which stay apart for colour-blind eyes; markers repeat the difference.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+# Tried in turn for letters that Matplotlib's own font lacks, if they are installed.
+FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC")
+
+History = Sequence[Mapping[str, Any]]
+
+
+def curves(history: History, path: Path) -> None:
+    """Loss and accuracy of every epoch, training and validation, side by side.
+
+    Args:
+        history: rows of metrics.jsonl; accuracies from 0 to 1, validation values may be None.
+
+    Raises:
+        MaamError: the history is empty, or ``path`` cannot be written.
+    """
+    epochs = _epochs(history)
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    figure.suptitle("Training, epoch by epoch")
+    panels = figure.subplots(1, 2)
+    for axes, key, axis, unit, scale, best in (
+        (panels[0], "loss", "loss (nats)", "", 1, np.nanargmin),
+        (panels[1], "accuracy", "accuracy (%)", " %", 100, np.nanargmax),
+    ):
+        training = scale * _column(history, f"train_{key}")
+        validation = scale * _column(history, f"val_{key}")
+        only = np.isnan(validation).all()
+        draw_line(
+            axes, 0, epochs, training, "training (no validation images)" if only else "training"
+        )
+        if not only:
+            top = best(validation)
+            label = f"validation (best {validation[top]:.4g}{unit} at epoch {epochs[top]})"
+            draw_line(axes, 1, epochs, validation, label)
+        axes.set(title=key.capitalize(), ylabel=axis)
+        epoch_axis(axes, epochs)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)  # hides no point
+    save_figure(figure, path)
+
+
+def agent_weights(history: History, path: Path) -> bool:
+    """The softmaxed fusion scalars of every MAAM module, one panel a module, one line an agent.
+
+    Returns:
+        False, and nothing is written, if the history has no agents' weights.
+    """
+    history = [row for row in history if row.get("agent_weights")]
+    if not history:
+        return False
+    modules = len(history[0]["agent_weights"])
+    epochs = _epochs(history)
+    columns = min(3, modules)
+    rows = math.ceil(modules / columns)
+    figure = Figure(figsize=(max(6.5, 4.2 * columns), 3.4 * rows + 0.9), layout="constrained")
+    figure.suptitle("Weight of each agent, epoch by epoch")
+    key = {}
+    for module in range(modules):
+        axes = figure.add_subplot(rows, columns, module + 1)
+        weights = np.array([row["agent_weights"][module] for row in history])  # (epochs, agents)
+        for agent, line in enumerate(weights.T):
+            draw_line(axes, agent, epochs, line, f"agent {agent + 1}")
+        axes.axhline(1 / weights.shape[1], color="0.4", linestyle="--", label="equal weights")
+        axes.set(title=f"MAAM module {module + 1}", ylabel="softmax weight (share of 1)")
+        axes.set_ylim(0, 1)
+        epoch_axis(axes, epochs)
+        key |= {line.get_label(): line for line in axes.lines}
+    figure.legend(handles=list(key.values()), loc="outside lower center", ncols=6)
+    save_figure(figure, path)
+    return True
+
+
+def confusion(
+    matrix: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str], path: Path
+) -> None:
+    """Confusion matrix as percentages of each true class.
+
+    Args:
+        matrix: (K, K) counts, rows true, columns predicted.
+        classes: K names. From 21 classes on the cells carry no numbers, and from 101 on only
+            some classes are named.
+    """
+    counts = np.asarray(matrix, float)
+    totals = counts.sum(axis=1, keepdims=True)
+    percent = 100 * np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
+    size = len(classes)
+    ticks = range(0, size, math.ceil(size / 100))
+    names = [_short(classes[tick], 24) for tick in ticks]
+    longest = max(map(len, names))
+    upright = size > 20 or longest * size > 60  # side by side, they would touch each other
+    small = 9 if size <= 20 else 7
+    side = float(np.clip(0.5 * size, 4, 14)) + 1
+    room = 0.075 * longest  # inches
+    figure = Figure(figsize=(side + room + 1.5, side + room * upright), layout="constrained")
+    axes = figure.subplots()
+    absent = " (grey: no images)" if np.isnan(percent).any() else ""
+    axes.set_title(f"Confusion matrix, {int(counts.sum()):,} images{absent}")
+    axes.set_facecolor("0.85")
+    # On a square-root scale the rare confusions, which are what one looks for, stay visible.
+    image = axes.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=100))
+    figure.colorbar(image, label="share of the true class (%)", ticks=[0, 1, 5, 20, 50, 100])
+    axes.set_xticks(ticks, names, rotation=90 if upright else 0, fontsize=small)
+    axes.set_yticks(ticks, names, fontsize=small)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    if size <= 20:
+        for (row, column), value in np.ndenumerate(percent):
+            if not math.isnan(value):
+                number = f"{value:.1f}" if 0 < value < 100 else f"{value:.0f}"
+                colour = "white" if value > 30 else "black"
+                axes.text(
+                    column, row, number, ha="center", va="center", color=colour, fontsize=small
+                )
+    save_figure(figure, path)
+
+
+def batch(
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    path: Path,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> None:
+    """The first 32 images of a batch as the network sees them, each titled with its class.
+
+    Args:
+        images: float (N, C, H, W), C = 1 or 3, normalised: (x / 255 - mean) / std.
+        labels: (N,) indices into ``classes``.
+        classes: names, in label order.
+        mean, std: C numbers each, undone here to show natural colours.
+    """
+    shown = images[:32] * np.reshape(std, (-1, 1, 1)) + np.reshape(mean, (-1, 1, 1))
+    pictures = np.clip(shown, 0, 1).transpose(0, 2, 3, 1)  # (n, H, W, C)
+    titles = [_short(classes[label], 18) for label in labels[:32]]
+    height, width = images.shape[2:]
+    heading = f"A batch as the network sees it: {height} x {width} pixels"
+    if len(images) > len(pictures):
+        heading += f", {len(pictures)} of {len(images)} images"
+    _gallery(pictures, titles, heading, path, columns=8, cell=1.5)
+
+
+def mistakes(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    classes: Sequence[str],
+    path: Path,
+    count: int = 25,
+) -> None:
+    """The wrong answers that the model was surest of: true -> predicted, probability, name.
+
+    If there are none, the picture says so.
+
+    Args:
+        images: uint8 (N, H, W, C), C = 1 or 3.
+        labels: (N,) indices into ``classes``.
+        probabilities: (N, K); the largest is the answer.
+        names: N names of images.
+        classes: K names.
+        count: how many to show at most.
+    """
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    if len(worst) == 0:
+        heading = f"No mistakes: the model was right about all {len(labels):,} images."
+    else:
+        shown = f"The {len(worst)} most confident of" if len(worst) < len(wrong) else "All"
+        heading = (
+            f"{shown} {len(wrong):,} mistakes on {len(labels):,} images\n"
+            f"true class {ARROW} predicted class, its probability, name of the image"
+        )
+    answers = [(_short(classes[labels[i]], 24), _short(classes[predicted[i]], 24)) for i in worst]
+    # One line for "true -> predicted" if all of them are short enough, else two.
+    gap = "\n" if any(len(true + answer) > 24 for true, answer in answers) else " "
+    titles = [
+        f"{true} {ARROW}{gap}{answer}, {100 * confidence[i]:.0f} %\n{_short(names[i], 30)}"
+        for i, (true, answer) in zip(worst, answers, strict=True)
+    ]
+    _gallery(images[worst] / 255, titles, heading, path, columns=5, cell=2.5)
+
+
+def _gallery(
+    pictures: np.ndarray, titles: Sequence[str], heading: str, path: Path, columns: int, cell: float
+) -> None:
+    """A grid of titled pictures (n, H, W, C) from 0 to 1, each ``cell`` inches wide."""
+    rows = math.ceil(len(pictures) / columns)
+    lines = 1 + max((title.count("\n") for title in titles), default=0)
+    tall = min(max(pictures.shape[1] / pictures.shape[2], 0.3), 2)
+    height = rows * (cell * tall + 0.17 * lines) + 0.7
+    figure = Figure(figsize=(columns * cell, height), layout="constrained")
+    figure.suptitle(heading)
+    # Small images are enlarged to crisp pixels; large ones are shrunk without aliasing.
+    how = "nearest" if max(pictures.shape[1:3]) <= cell * DPI else "auto"
+    colour = pictures.shape[3] == 3
+    for index in range(rows * columns):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        axes.set_axis_off()
+        if index < len(pictures):
+            picture = pictures[index] if colour else pictures[index, :, :, 0]
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation=how)
+            axes.set_title(titles[index], fontsize=TITLE_SIZE)
+    save_figure(figure, path, title_width=cell - 0.1)
+
+
+def draw_line(axes: Axes, number: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
+    """One line; its number picks the colour and the marker, for 49 different pairs."""
+    colour = COLOURS[number % len(COLOURS)]
+    marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+    every = max(1, len(x) // 20)
+    axes.plot(x, y, color=colour, marker=marker, markevery=every, label=label, clip_on=False)
+
+
+def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
+    """Whole epochs from the first to the last, with room for the markers at both ends."""
+    room = max(0.5, 0.02 * (epochs[-1] - epochs[0]))
+    axes.set_xlim(epochs[0] - room, epochs[-1] + room)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+    axes.grid(alpha=0.3)
+
+
+def _epochs(history: History) -> np.ndarray:
+    if not history:
+        raise MaamError("no epoch was trained, so there are no curves to draw")
+    return np.array([row["epoch"] for row in history])
+
+
+def _column(history: History, key: str) -> np.ndarray:
+    """One value an epoch, NaN where there is none."""
+    values = (row.get(key) for row in history)
+    return np.array([math.nan if value is None else value for value in values], float)
+
+
+def _short(text: object, limit: int) -> str:
+    """At most ``limit`` printable characters of ``text``; both ends stay."""
+    letters = "".join(letter if letter.isprintable() else "?" for letter in str(text))
+    if len(letters) <= limit:
+        return letters
+    return f"{letters[: limit // 2 - 1]}\N{HORIZONTAL ELLIPSIS}{letters[limit // 2 - limit :]}"
+
+
+@cache
+def _fonts() -> list[str]:
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)]
+
+
+def save_figure(figure: Figure, path: Path, title_width: float = math.inf) -> None:
+    """Write the figure as a PNG, whole or not at all; shrink titles to ``title_width`` inches."""
+    figure.dpi = DPI
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)  # a class may be called $x$
+        text.set_fontfamily(_fonts())
+    png = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # drawn as an empty box
+        for axes in figure.axes:
+            width = axes.title.get_window_extent().width / DPI
+            if width > title_width:
+                axes.title.set_fontsize(TITLE_SIZE * title_width / width)
+        figure.savefig(png, format="png", dpi=DPI)
+    write_atomic(path, png.getvalue())

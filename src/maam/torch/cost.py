@@ -1,0 +1,48 @@
+"""What a model costs in PyTorch; counted as ``maam.mindspore.cost`` counts."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from maam.torch.maam import AgentExcitation, AgentFusion
+from maam.torch.models.maamnet import LinearAgents
+
+
+def count_parameters(net: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+
+
+def count_macs(net: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Multiply-accumulates of one image (C, H, W): convolutions, dense layers, LSTM cells, and
+    the weighted sum of the agents; norms, activations, pooling and biases are not counted.
+    """
+    total = 0
+
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += math.prod(module.weight.shape[1:]) * math.prod(output.shape[1:])
+        elif isinstance(module, nn.Linear):
+            total += module.weight.numel()
+        elif isinstance(module, nn.LSTMCell):
+            total += module.weight_ih.numel() + module.weight_hh.numel()
+        elif isinstance(module, LinearAgents):
+            total += math.prod(module.kernel().shape[1:]) * math.prod(output.shape[1:])
+        elif isinstance(module, (AgentFusion, AgentExcitation)):
+            total += math.prod(inputs[0].shape[1:])
+
+    hooks = [module.register_forward_hook(add) for module in net.modules()]
+    training = net.training
+    device = next(net.parameters()).device
+    try:
+        with torch.inference_mode():
+            net.eval()(torch.zeros((1, *image_shape), device=device))
+    finally:
+        net.train(training)
+        for hook in hooks:
+            hook.remove()
+    return total

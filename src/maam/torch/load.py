@@ -1,0 +1,37 @@
+"""A trained network from a run folder, in PyTorch."""
+
+from __future__ import annotations
+
+import os
+
+from torch import nn
+
+from maam.core.run_folder import RunMeta
+from maam.core.tensors import load_tensors
+from maam.models.weights import find_run
+from maam.torch.fold import fuse
+from maam.torch.models import create_model
+from maam.torch.runtime import place
+from maam.torch.weights import set_weights
+
+
+def load_model(run: str | os.PathLike[str]) -> tuple[nn.Module, RunMeta]:
+    """The trained network of a run folder or shipped model, ready for inference, and its metadata.
+
+    Either framework may have trained it. The network is on the device of ``set_device``.
+
+    Example:
+        >>> net, meta = maam.torch.load_model("runs/digits-maam")
+        >>> meta.classes
+
+    Raises:
+        MaamError: it is no run folder, or its weights are damaged or of another model.
+    """
+    folder = find_run(run)
+    meta = folder.read_meta()
+    net = create_model(*meta.model_shape)
+    if meta.fused:
+        net = fuse(net)
+    arrays, _ = load_tensors(folder.best)
+    set_weights(net, arrays, str(folder.best))
+    return place(net).eval(), meta

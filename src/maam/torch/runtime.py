@@ -1,0 +1,85 @@
+"""Everything about PyTorch as a runtime: device, layout, memory and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import distributed, nn
+
+from maam.core.environment import keep_memory
+from maam.core.errors import MaamError
+from maam.core.frameworks import Device
+from maam.native import build
+
+_device = torch.device("cpu")
+
+
+def set_device(device: str, mode: str = "auto") -> Device:
+    """Choose a device for all that follows.
+
+    On CUDA float32 means float32 (no TF32), and cuDNN chooses its fastest kernels, so that runs
+    repeat closely, but not to the last bit as on a CPU.
+
+    Args:
+        device: ``CPU``, ``CUDA``, or ``auto``: CUDA where there is one.
+        mode: for the training step alone, which reads it from the options.
+
+    Raises:
+        MaamError: the device is not there.
+    """
+    global _device
+    if device == "Ascend":
+        raise MaamError("`device=Ascend` needs `framework=mindspore`")
+    found = torch.cuda.is_available()
+    if device == "CUDA" and not found:
+        raise MaamError("`device=CUDA`: PyTorch finds no CUDA device here; use `device=CPU`")
+    _device = torch.device("cuda" if found and device != "CPU" else "cpu")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
+    if _device.type == "cpu":
+        keep_memory()
+    return Device("CUDA", torch.cuda.get_device_name()) if _device.type == "cuda" else Device("CPU")
+
+
+def current_device() -> torch.device:
+    """What ``set_device`` has chosen; the CPU at first."""
+    return _device
+
+
+def place(net: nn.Module) -> nn.Module:
+    """Move a network to the device, in the channels-last layout, which both devices prefer."""
+    return net.to(_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def set_seed(seed: int) -> None:
+    """Seed PyTorch's initialisers."""
+    torch.manual_seed(seed)
+
+
+def rank() -> int:
+    """The number of this process among those that train together; 0 alone."""
+    return distributed.get_rank() if _together() else 0
+
+
+def world_size() -> int:
+    """How many processes train together; 1 alone."""
+    return distributed.get_world_size() if _together() else 1
+
+
+def sum_over_ranks(values: Sequence[float]) -> list[float]:
+    """Each value, summed over all processes that train together."""
+    if world_size() == 1:
+        return list(values)
+    summed = torch.tensor(list(values), dtype=torch.float64, device=_device)
+    distributed.all_reduce(summed)
+    return summed.tolist()
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def native_operators(net: nn.Module) -> bool:
+    """Whether training this network has used operators of ours: on a CPU, once they were built."""
+    return next(net.parameters()).device.type == "cpu" and build.loaded("torch")

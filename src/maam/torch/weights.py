@@ -1,0 +1,88 @@
+"""Weight files in PyTorch: the names and conventions of MindSpore, translated in this one place.
+
+| MindSpore, and every weight file | PyTorch |
+|---|---|
+| BatchNorm gamma, beta | weight, bias |
+| BatchNorm moving_mean, moving_variance | running_mean, running_var |
+| - | num_batches_tracked (not kept: it only matters without a momentum) |
+
+All other names are equal, and so is epsilon (1e-5). MindSpore's momentum 0.9 is PyTorch's 0.1, the
+default of both; both keep the unbiased variance of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from maam.core.tensors import check_tensors
+
+_OF_NORM = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+
+
+def named_tensors(net: nn.Module, prefix: str = "") -> dict[str, Tensor]:
+    """The live parameters and statistics of a network, by their names in a weight file."""
+    found = {}
+    for path, module in net.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        if isinstance(module, nn.BatchNorm2d):
+            own |= dict(module.named_buffers(recurse=False))
+            own = {_OF_NORM[name]: own[name] for name in _OF_NORM}
+        found |= {".".join(filter(None, (path, name))): tensor for name, tensor in own.items()}
+    return {prefix + name: tensor for name, tensor in found.items()}
+
+
+def read_tensors(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Copies of tensors as arrays."""
+    return {
+        name: np.array(tensor.detach().cpu().numpy(), order="C") for name, tensor in tensors.items()
+    }
+
+
+def assign_tensors(
+    targets: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], source: str
+) -> None:
+    """Set every tensor from the array of its name.
+
+    Raises:
+        MaamError: a name is missing or left over, a shape differs, or a value is not finite.
+            Nothing has been changed then.
+    """
+    shapes = {name: tuple(target.shape) for name, target in targets.items()}
+    check_tensors(shapes, arrays, source)
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(torch.from_numpy(np.array(arrays[name])))
+
+
+def get_weights(net: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of all parameters and statistics by name."""
+    return read_tensors(named_tensors(net))
+
+
+def set_weights(net: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Set all parameters and statistics.
+
+    Raises:
+        MaamError: as ``assign_tensors``; nothing has been changed then.
+    """
+    assign_tensors(named_tensors(net), arrays, source)
+
+
+def head(net: nn.Module) -> nn.Module:
+    """The last layer, which knows the classes: the attribute ``classifier`` of every model."""
+    return net.get_submodule("classifier")
+
+
+def head_names(net: nn.Module) -> set[str]:
+    """The names, in weight files, of the last layer's parameters."""
+    own = {id(tensor) for tensor in head(net).parameters()}
+    return {name for name, tensor in named_tensors(net).items() if id(tensor) in own}

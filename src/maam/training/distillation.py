@@ -1,0 +1,64 @@
+"""A teacher: another network whose answers are learned too."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from maam.core.errors import MaamError
+from maam.core.tensors import load_tensors
+from maam.data.preprocessing import Preprocessing
+from maam.models.weights import find_run
+
+
+def describe_teacher(
+    teacher: str, classes: Sequence[str], image_shape: tuple[int, int, int]
+) -> dict[str, Any]:
+    """What a student's run keeps about its teacher.
+
+    Args:
+        teacher: the run folder, or the name of a shipped model.
+        classes, image_shape: (H, W, C), of the student's images.
+
+    Returns:
+        Its model, a digest of its weights, its data with their digests, whether it began with
+        shipped weights, and the same of its own teacher.
+
+    Raises:
+        MaamError: it is no run folder with weights, or it knows other classes or images of
+            another shape.
+    """
+    run = find_run(teacher)
+    meta = run.read_meta()
+    channels, height, width = meta.image_shape
+    if meta.classes != tuple(classes):
+        raise MaamError(f"`teacher` {teacher}: its classes differ from this training's")
+    if (height, width, channels) != tuple(image_shape):
+        raise MaamError(
+            f"`teacher` {teacher}: it takes images of {width}x{height}x{channels}, these are "
+            f"{image_shape[1]}x{image_shape[0]}x{image_shape[2]}"
+        )
+    load_tensors(run.best)  # or say what is wrong with it
+    return {
+        "model": meta.model,
+        "weights": hashlib.sha256(run.best.read_bytes()).hexdigest(),
+        "data": meta.data,
+        "data_digests": meta.data_digests,
+        "pretrained": meta.config.get("pretrained", False),
+        "teacher": meta.teacher,
+    }
+
+
+def renormalisation(
+    student: Preprocessing, teacher: Preprocessing
+) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and summand, float32 (1, C, 1, 1), that make the student's input the teacher's."""
+    mean, std, teacher_mean, teacher_std = (
+        np.asarray(values, np.float64).reshape(1, -1, 1, 1)
+        for values in (student.mean, student.std, teacher.mean, teacher.std)
+    )
+    factor, summand = std / teacher_std, (mean - teacher_mean) / teacher_std
+    return factor.astype(np.float32), summand.astype(np.float32)

@@ -1,0 +1,106 @@
+"""What a training tells while it goes on; a watcher of any kind is called with these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from maam.core.run_folder import RunFolder, RunMeta
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is going to happen.
+
+    Attributes:
+        folder: the run's.
+        meta: its metadata.
+        steps: in an epoch.
+        batch_size: images in a step.
+        augmentation: its kind.
+        skipped: files that could not be read, as (name, reason).
+    """
+
+    folder: RunFolder
+    meta: RunMeta
+    steps: int
+    batch_size: int
+    augmentation: str
+    skipped: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step is done: loss and accuracy are those of the epoch so far.
+
+    Attributes:
+        epoch, step: counted from 0.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch is done and saved.
+
+    Attributes:
+        epoch: counted from 1.
+        val_loss, val_accuracy: None without validation images.
+        learning_rate: of its last step.
+        agent_weights: the softmaxed fusion scalars, one list a MAAM module.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+    agent_weights: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Download:
+    """So many bytes of a data set are here, of so many in all (None: nobody knows)."""
+
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a person should know."""
+
+    text: str
+
+
+Event = Plan | Step | Epoch | Download | Note
+Watch = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A watcher that does nothing."""
+
+
+@dataclass(frozen=True)
+class EpochTotals:
+    """Sums over an epoch's training images.
+
+    Attributes:
+        loss: of the losses, in nats.
+        correct: right answers.
+        images: seen.
+        seconds: spent.
+    """
+
+    loss: float
+    correct: int
+    images: int
+    seconds: float

@@ -1,0 +1,145 @@
+"""One training while it runs: what is fixed before the first step, and what an epoch ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from maam.core.config import TrainConfig
+from maam.core.errors import MaamError
+from maam.core.metrics import loss_and_accuracy
+from maam.core.run_folder import RunFolder, RunMeta
+from maam.core.signals import check_signals
+from maam.data import Dataset, Split
+from maam.data.augment import Augmentation
+from maam.data.preprocessing import Preprocessing
+from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
+from maam.training.resume import TrainingState
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """All that is fixed before the first step.
+
+    Attributes:
+        config: the options.
+        folder: where the run is written.
+        dataset: the images.
+        preprocessing: how pixels become numbers.
+        augmentation: how training images vary, before ``mix_until``.
+        batch_size: images in a step; not more than there are.
+        rates: the learning rate of every step, float32 (epochs * steps,).
+        net: the network before training, an ``nn.Cell`` or ``nn.Module``; frozen in part if
+            so configured.
+        meta: what ``meta.json`` says before the first step.
+        watch: told of the plan, of steps and of epochs.
+        writes: whether this process writes the folder; one of those that train together does.
+    """
+
+    config: TrainConfig
+    folder: RunFolder
+    dataset: Dataset
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    batch_size: int
+    rates: np.ndarray
+    net: Any
+    meta: RunMeta
+    watch: Watch
+    writes: bool = True
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return len(self.dataset.train) // self.batch_size
+
+    @property
+    def probe(self) -> Split:
+        """What is scored after each epoch: validation images, or else a few training images."""
+        val, train = self.dataset.val, self.dataset.train
+        return val if len(val) else train.take(np.arange(self.batch_size))
+
+    def augmentation_in(self, epoch: int) -> Augmentation:
+        """How training images vary in an epoch."""
+        mixed = epoch < self.config.mix_until * self.config.epochs
+        return self.augmentation if mixed else replace(self.augmentation, mixup=0.0, cutmix=0.0)
+
+    def new_net(self, create_model: Callable[..., Any]) -> Any:
+        """Another network of the same shape."""
+        return create_model(*self.meta.model_shape)
+
+    def tell_step(self, step: Step) -> None:
+        """Tell the watcher of a step, and act on Ctrl-C and termination.
+
+        Raises:
+            MaamError: the loss is not finite.
+        """
+        check_signals()
+        if not np.isfinite(step.loss):
+            what = f"the loss became {step.loss} by step {step.step + 1}"
+            raise self._not_finite(step.epoch, what)
+        self.watch(step)
+
+    def finish_epoch(
+        self,
+        state: TrainingState,
+        totals: EpochTotals,
+        logits: np.ndarray,
+        weights: Mapping[str, np.ndarray],
+        agent_weights: list[list[float]],
+    ) -> None:
+        """Score an epoch, and write its row, the state and, if it is the best, the weights.
+
+        Args:
+            state: what is written.
+            totals: of the training images.
+            logits: of ``probe``, from the network that counts.
+            weights: of that network.
+            agent_weights: its softmaxed fusion scalars, one list per MAAM module.
+
+        Raises:
+            MaamError: a number is not finite; the epochs before are kept.
+        """
+        check_signals()
+        epoch = state.epoch
+        # The last update has not been through the loss yet: look at what will be kept.
+        if not np.isfinite(logits).all():
+            raise self._not_finite(epoch, "the weights are no longer usable")
+        validated = len(self.dataset.val) > 0
+        val_loss, val_accuracy = loss_and_accuracy(logits, self.probe.labels)
+        event = Epoch(
+            epoch=epoch + 1,
+            train_loss=totals.loss / totals.images,
+            train_accuracy=totals.correct / totals.images,
+            val_loss=val_loss if validated else None,
+            val_accuracy=val_accuracy if validated else None,
+            learning_rate=float(self.rates[epoch * self.steps + self.steps - 1]),
+            seconds=round(totals.seconds, 3),
+            images_per_second=round(totals.images / totals.seconds, 1),
+            agent_weights=agent_weights,
+        )
+        if not state.finish(self.folder, asdict(event), weights, self.writes):
+            raise self._not_finite(epoch, "the weights are no longer usable")
+        self.watch(event)
+
+    def stalled(self, state: TrainingState) -> bool:
+        """Whether to stop early, and says so."""
+        patience = self.config.early_stopping
+        stop = state.stalled(patience)
+        if stop:
+            self.watch(Note(f"no better epoch in {patience}: stopped early"))
+        return stop
+
+    def _not_finite(self, epoch: int, what: str) -> MaamError:
+        kept = (
+            f"epoch {epoch} is kept in {self.folder.last}"
+            if epoch
+            else f"no epoch was finished, so {self.folder} can be deleted"
+        )
+        return MaamError(
+            f"in epoch {epoch + 1} {what}; {kept}: "
+            "train anew with a lower `learning_rate` or with `clip_norm=1`"
+        )

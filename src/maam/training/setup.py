@@ -1,0 +1,223 @@
+"""Everything before the first step: load the data, build the network, open or resume the folder."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from maam.core.config import RESUMABLE, TrainConfig
+from maam.core.environment import environment
+from maam.core.errors import MaamError
+from maam.core.files import write_atomic
+from maam.core.frameworks import Backend
+from maam.core.recipes import to_toml
+from maam.core.run_folder import RunFolder, RunMeta, new_run_folder
+from maam.core.signals import check_signals
+from maam.data import Dataset, load_dataset
+from maam.data.augment import Augmentation
+from maam.data.preprocessing import Preprocessing
+from maam.training.distillation import describe_teacher
+from maam.training.events import Download, Note, Plan, Watch
+from maam.training.options import resolve
+from maam.training.resume import finished_epochs, stages
+from maam.training.run import TrainingRun
+from maam.training.schedule import learning_rates
+from maam.training.transfer import SEEN, rests_on, saw_validation, take_weights
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to train, and how its images are prepared."""
+
+    net: Any
+    preprocessing: Preprocessing
+    parameters: int
+    macs: int
+
+
+def set_up(
+    config: TrainConfig, resume: Path | None, backend: Backend, watch: Watch, held: ExitStack
+) -> TrainingRun:
+    """Prepare a training, and write what is known before its first step.
+
+    Args:
+        config: the resolved options.
+        resume: the run folder to go on with, or None for a new one.
+        backend: the framework.
+        watch: told of the plan and of downloads.
+        held: holds the folder's lock until it is closed.
+
+    Raises:
+        MaamError: bad options or data, images other than the run began with, or a folder that
+            another process trains in.
+    """
+    device = backend.set_device(config.device, config.mode)
+    backend.set_seed(config.seed)
+    networks = rests_on(config)  # before a download
+    if resume is not None:
+        held.enter_context(RunFolder(resume).lock())
+    dataset = load_data(config, watch)
+    check_signals()
+    network = build_network(config, dataset, backend)
+    meta = RunMeta(
+        model=config.model,
+        classes=dataset.classes,
+        preprocessing=network.preprocessing.to_dict(),
+        parameters=network.parameters,
+        macs=network.macs,
+        data=config.data,
+        data_source=dataset.source,
+        data_digests=dataset.digests(),
+        images={"train": len(dataset.train), "val": len(dataset.val), "test": len(dataset.test)},
+        device=device.kind,
+        device_name=device.name,
+        config=config.model_dump(mode="json", exclude_none=True, exclude={"out"}),
+        environment=environment(),
+        teacher=describe_teacher(config.teacher, dataset.classes, dataset.image_shape)
+        if config.teacher
+        else None,
+    )
+    if any(saw_validation(each, meta) for each in networks):
+        watch(Note(SEEN))
+    if resume is not None:
+        folder = RunFolder(resume)
+        meta = resumed(folder, meta)
+    else:
+        folder = new_run_folder(config.out, config.data, config.model)
+        held.enter_context(folder.lock())
+        folder.check_free()
+    batch_size = min(config.batch_size, len(dataset.train))
+    kind = dataset.augment if config.augment == "auto" else config.augment
+    run = TrainingRun(
+        config=config,
+        folder=folder,
+        dataset=dataset,
+        preprocessing=network.preprocessing,
+        augmentation=Augmentation(kind, config.mixup, config.cutmix, len(dataset.classes)),
+        batch_size=batch_size,
+        rates=learning_rates(config, len(dataset.train) // batch_size),
+        net=network.net,
+        meta=meta,
+        watch=watch,
+        writes=backend.rank() == 0,
+    )
+    if run.writes:
+        write_start(run)
+    watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped))
+    return run
+
+
+def load_data(config: TrainConfig, watch: Watch) -> Dataset:
+    """The images of a training.
+
+    Raises:
+        MaamError: as ``load_dataset``; or none are left to validate or to score on.
+    """
+    dataset = load_dataset(
+        config.data,
+        config.data_dir,
+        config.image_size,
+        config.val_fraction,
+        config.seed,
+        lambda done, total: watch(Download(done, total)),
+    )
+    if config.early_stopping and not len(dataset.val):
+        raise MaamError("`early_stopping` needs validation images: give `val_fraction` above 0")
+    if not len(dataset.test) and not len(dataset.val):
+        raise MaamError(f"{dataset.source} leaves no images to score on: add some")
+    return dataset if config.limit is None else dataset.limit(config.limit, config.seed)
+
+
+def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Network:
+    """The network of a training, with shipped weights and frozen in part if so configured.
+
+    Raises:
+        MaamError: no such model or weights, images too small for it, or nothing left to train.
+    """
+    height, width, channels = dataset.image_shape
+    net = backend.create_model(config.model, len(dataset.classes), channels, (height, width))
+    preprocessing = Preprocessing.fit(dataset.train.pixels(), config.normalize)
+    if config.pretrained:
+        preprocessing = take_weights(backend, net, config.model, preprocessing, dataset.classes)
+    parameters = backend.count_parameters(net)
+    macs = backend.count_macs(net, (channels, height, width))
+    backend.freeze(net, config.freeze)  # only now: a frozen parameter counts for the size too
+    return Network(net, preprocessing, parameters, macs)
+
+
+def resumed(folder: RunFolder, meta: RunMeta) -> RunMeta:
+    """The metadata of a run that goes on.
+
+    Args:
+        folder: the run's.
+        meta: as of a new run.
+
+    Raises:
+        MaamError: it can't go on: other images, another teacher, or fewer epochs than it has.
+    """
+    before, epochs = folder.read_meta(), meta.config["epochs"]
+    trained = finished_epochs(folder)
+    if trained > epochs:
+        raise MaamError(f"`epochs={epochs}`: {folder} has {trained} epochs already")
+    if before.data_digests != meta.data_digests:
+        raise MaamError(
+            f"`resume` {folder}: the images of {meta.data} are not those it was trained on: "
+            "bring them back, or train anew"
+        )
+    if (before.teacher or {}).get("weights") != (meta.teacher or {}).get("weights"):
+        raise MaamError(f"`resume` {folder}: `teacher` is not the network it began to learn from")
+    if Preprocessing.from_dict(before.preprocessing) != Preprocessing.from_dict(meta.preprocessing):
+        raise MaamError(f"`resume` {folder}: it began with other `pretrained` weights")
+    meta = replace(meta, stages=stages(before, epochs, trained))
+    if trained == epochs:
+        # It has been trained: where, and how well, stays true.
+        meta = replace(
+            meta,
+            environment=before.environment,
+            device=before.device,
+            device_name=before.device_name,
+            operators=before.operators,
+            metrics=before.metrics,
+            deployed=before.deployed,
+        )
+    return meta
+
+
+def write_start(run: TrainingRun) -> None:
+    """Write what is known before the first step: options, machine, and what the weights need.
+
+    What described other weights than those that will come is deleted.
+    """
+    folder = run.folder
+    if run.meta.metrics is None:
+        for file in (folder.card, folder.model, folder.scores):
+            file.unlink(missing_ok=True)
+    write_atomic(folder.config, to_toml(run.config.model_copy(update={"out": None})))
+    write_atomic(folder.environment, json.dumps(run.meta.environment, indent=1) + "\n")
+    folder.write_meta(run.meta)
+
+
+def check_begun(folder: RunFolder, wanted: TrainConfig) -> bool:
+    """Whether a training was begun in ``folder``, with the wanted options.
+
+    Raises:
+        MaamError: it was begun with others than where and how fast to compute.
+    """
+    if not folder.is_begun():
+        return False
+    before = resolve({}, run=folder.path)
+    for key in type(wanted).model_fields:
+        if key in {*RESUMABLE - {"epochs", "teacher"}, "out"}:
+            continue
+        old, new = getattr(before, key), getattr(wanted, key)
+        if key == "teacher":  # it may lie elsewhere now; ``resumed`` looks at its weights
+            old, new = Path(old).name, Path(new).name
+        if old != new:
+            raise MaamError(
+                f"{folder} was begun with {key} = {old}, not {new}: use another folder, or delete "
+                "this one"
+            )
+    return True

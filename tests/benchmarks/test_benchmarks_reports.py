@@ -1,0 +1,163 @@
+"""The generated pages are those of the results, and figures of unlike runs are not mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import curves
+import design
+import finetune
+import numpy as np
+import onnx
+import peers
+import pytest
+import ship
+from onnx import TensorProto, helper, numpy_helper
+
+from maam import MaamError
+from maam.core.config import TrainConfig
+
+ROOT = Path(__file__).parents[1]
+RUN = {
+    "model": "cnn",
+    "classes": ["cat", "dog"],
+    "preprocessing": {"size": [8, 8], "channels": 1, "mean": [0.0], "std": [1.0]},
+    "data": "cifar10",
+    "data_source": "images",
+    "data_digests": {"test": "a"},
+    "images": {"train": 8, "val": 0, "test": 8},
+    "metrics": {"accuracy": 0.5},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "make"),
+    [
+        ("comparison", "peers", peers.page),
+        ("design-notes", "design", design.notes),
+        ("fine-tuning", "finetune", finetune.notes),
+    ],
+)
+def test_pages_are_those_of_the_results(name, written, make):
+    results = json.loads((ROOT / "results" / f"{written}.json").read_text())
+    assert (ROOT / "docs" / f"{name}.md").read_text() == make(results)
+
+
+def test_curves_are_those_of_the_records():
+    records = curves.read(ROOT / "results" / "campaign")
+    assert (ROOT / "docs" / "curves.md").read_text() == curves.page(records)
+
+
+def test_kept_records_are_those_of_the_results():
+    rows = json.loads((ROOT / "results" / "peers.json").read_text())["rows"]
+    accuracies = {row["recipe"]: row["accuracies"] for row in rows}
+    records = sorted((ROOT / "results" / "campaign").glob("*/meta.json"))
+    assert records
+    for record in records:
+        accuracy = json.loads(record.read_text())["metrics"]["accuracy"]
+        assert round(100 * accuracy, 2) in accuracies[record.parent.name.rpartition("-seed-")[0]]
+
+
+TEACHER = {"pretrained": False, "data_digests": RUN["data_digests"]}
+
+
+def write(folder: Path, seed: int, facts: dict[str, Any] | None = None, **options: object) -> Path:
+    run = folder / f"cnn-seed-{seed}"
+    run.mkdir(parents=True)
+    config = TrainConfig(**{"data": "cifar10", "seed": seed, **options}).model_dump(mode="json")
+    meta = {"format": 1, **RUN, "config": config, **(facts or {})}
+    (run / "meta.json").write_text(json.dumps(meta))
+    return run
+
+
+def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path):
+    write(tmp_path / "a", 0)
+    write(tmp_path / "a", 1, epochs=6)
+    with pytest.raises(MaamError, match="cnn-seed-1 was trained with other options"):
+        peers.collect([tmp_path / "a"], [])
+    write(tmp_path / "b", 0)
+    write(tmp_path / "c", 0)
+    with pytest.raises(MaamError, match="cnn-seed-0: its seed is there twice"):
+        peers.collect([tmp_path / "b", tmp_path / "c"], [])
+    with pytest.raises(MaamError, match=r"cannot read the recipe .*cnn\.toml"):
+        peers.collect([tmp_path / "b"], [])
+
+
+def test_networks_alike_but_for_their_weights_are_timed_once(tmp_path):
+    texts = []
+    for width, weight in ((3, 1), (3, 2), (4, 1)):
+        tensor = numpy_helper.from_array(np.full((1, width), weight, np.float32), "weight")
+        image, out = (
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, width])
+            for name in ("image", "out")
+        )
+        node = helper.make_node("Mul", ["image", "weight"], ["out"])
+        graph = helper.make_graph([node], "net", [image], [out], [tensor])
+        onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
+        texts.append(design.without_weights(tmp_path / "net.onnx"))
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_curves_need_the_network_of_the_goal(tmp_path):
+    with pytest.raises(MaamError, match="has no record of maamnet-base"):
+        curves.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "complaint"),
+    [
+        ({"metrics": {"split": "val"}}, {}, "has no test scores"),
+        ({}, {"epochs": 7}, "was not trained by"),
+        ({}, {"pretrained": True}, "was not trained by"),
+        ({"data": "digits"}, {}, "was trained on digits"),
+        ({"teacher": {**TEACHER, "pretrained": True}}, {}, "a teacher of other images or weights"),
+        ({"teacher": {**TEACHER, "data_digests": {}}}, {}, "a teacher of other images or weights"),
+        (
+            {"teacher": {**TEACHER, "teacher": {**TEACHER, "pretrained": True}}},
+            {},
+            "a teacher of other images or weights",
+        ),
+    ],
+)
+def test_what_rests_on_other_data_is_not_shipped(facts, options, complaint, tmp_path):
+    recipe = tmp_path / "cnn.toml"
+    recipe.write_text('data = "cifar10"\nframework = "torch"\n')
+    scored = {"metrics": {"split": "test"}, **facts}
+    run = write(tmp_path, 0, scored, framework="torch", **options)
+    with pytest.raises(MaamError, match=complaint):
+        ship.ship(recipe, [run], None, "torch")
+
+
+def test_seeds_that_differ_are_not_shipped_together(tmp_path):
+    recipe = tmp_path / "cnn.toml"
+    recipe.write_text('data = "cifar10"\nframework = "torch"\n')
+    scored = {"metrics": {"split": "test"}}
+    first = write(tmp_path, 0, scored, framework="torch")
+    second = write(tmp_path, 1, scored, framework="torch", epochs=7)
+    with pytest.raises(MaamError, match="cnn-seed-1 was trained with other options"):
+        ship.ship(recipe, [first, second], None, "torch")
+    with pytest.raises(MaamError, match="cnn-seed-0: its seed is there twice"):
+        ship.ship(recipe, [first, first], None, "torch")
+
+
+@pytest.mark.parametrize("script", ["ship", "finetune"])
+def test_scripts_leave_mindspore_able_to_start(script):
+    """It can't where something imports ``onnx`` before ``maam``."""
+    code = f"import {script}, onnx, mindspore, sys; sys.exit('onnx' not in sys.modules)"
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "benchmarks", ROOT / "src")))}
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **paths}, check=True)
+
+
+def test_the_outlook_follows_the_record():
+    meta = {"model": "maamnet-base", "metrics": {"accuracy": 0.9}}
+    record = curves.Record("maamnet-base-seed-0", meta, [0.5, 1.0], [80.0, 95.0])
+    text = " ".join(curves.outlook(record))
+    assert "After 2 epochs it is 90.00 %, 4.00 points less" in text
+    assert "100 hours" in text
+    meta["metrics"] = {"accuracy": 0.95}
+    assert "has reached our goal" in curves.outlook(record)[0]

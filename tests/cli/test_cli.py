@@ -1,0 +1,299 @@
+"""Every verb as a person types it: what it prints, what it writes, and its exit code."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hostile import make_hostile
+from PIL import Image
+
+import maam
+from maam.cli.app import app, run
+
+VERBS = ("train", "evaluate", "predict", "models", "data", "reproduce", "doctor", "fuse")
+QUICK = ("--limit", "128", "--epochs", "2", "--model", "maam", "--seed", "1")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert run(["train", *QUICK, "--out", str(folder)]) == 0
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def digit(tmp_path_factory):
+    from maam.data import load_dataset
+
+    path = tmp_path_factory.mktemp("digit") / "three.png"
+    test = load_dataset("digits").test
+    Image.fromarray(test.images[test.labels == 3][0, :, :, 0]).save(path)
+    return str(path)
+
+
+def fails(capsys, *arguments):
+    """The one line of an error with exit code 2 and nothing on standard output."""
+    assert run(list(arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("maam: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_the_verbs():
+    names = {name for name in app if not name.startswith("-")}
+    assert names == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples(verb, capsys):
+    assert run([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Examples" in text
+    assert f"maam {verb}" in text
+
+
+def test_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == maam.__version__
+
+
+def test_train_prints_plan_epochs_and_scores(tmp_path, capsys):
+    assert run(["train", *QUICK, "--out", str(tmp_path / "r")]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "10 classes, 128 train, 144 val, 359 test",
+        "parameters",
+        "2 epochs of 2 steps",
+        "on CPU, fp32, mode auto",
+        "epoch   1/2",
+        "epoch   2/2",
+        "val accuracy",
+        "images/s",
+        "macro F1",
+        "maam evaluate",
+    ):
+        assert part in text
+
+
+def test_train_by_recipe_and_flags(tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('model = "mlp"\nlimit = 64\nepochs = 5\n')
+    assert run(["train", "--recipe", str(recipe), "--epochs", "1", "--out", "out"]) == 0
+    assert json.loads(Path("out/meta.json").read_text())["config"]["model"] == "mlp"
+    assert len(Path("out/metrics.jsonl").read_text().splitlines()) == 1
+    assert run(["train", "--resume", "out", "--epochs", "2"]) == 0
+    assert len(Path("out/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_evaluate_prints_and_writes_the_scores(trained, capsys):
+    capsys.readouterr()
+    assert run(["evaluate", trained, "--json", "scores.json"]) == 0
+    text = capsys.readouterr().out
+    scores = json.loads(Path("scores.json").read_text())
+    assert f"{scores['accuracy']:.2%}" in text
+    assert "By class" in text
+    assert sum(map(sum, scores["confusion"])) == scores["images"] == 359
+
+
+def test_predict_in_every_form(trained, digit, capsys):
+    capsys.readouterr()
+    assert run(["predict", trained, digit, "--format", "jsonl", "--top-k", "2"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["file"] == digit
+    assert len(answer["predictions"]) == 2
+    assert run(["predict", trained, digit, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert rows[0]["class"] == answer["predictions"][0]["class"]
+    assert run(["predict", trained, digit]) == 0
+    assert digit in capsys.readouterr().out
+    assert run(["predict", trained, digit, "--output", "answers.csv", "--format", "csv"]) == 0
+    assert Path("answers.csv").read_text().startswith("file,rank,class")
+
+
+def test_predict_names_skips_and_counts_unreadable_files(trained, tmp_path, capsys):
+    readable = make_hostile(tmp_path / "images")
+    capsys.readouterr()
+    assert run(["predict", trained, str(tmp_path / "images"), "--format", "jsonl"]) == 1
+    captured = capsys.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    failed = {row["file"] for row in rows if "error" in row}
+    assert failed
+    assert f"{len(failed)} of {len(rows)} images could not be read" in captured.err
+    assert {Path(name).name for name in failed} <= {n for n, fine in readable.items() if not fine}
+
+
+def test_predict_reads_standard_input(trained, digit):
+    command = [sys.executable, "-m", "maam", "predict", trained, "-", "--format", "jsonl"]
+    for given in (Path(digit).read_bytes(), f"{digit}\n".encode()):
+        done = subprocess.run(command, input=given, capture_output=True, check=True)
+        assert json.loads(done.stdout)["predictions"]
+
+
+def test_a_mistyped_option_of_predict_is_not_a_file(trained, capsys):
+    assert "--formt" in fails(capsys, "predict", trained, "x.png", "--formt", "csv")
+
+
+@pytest.mark.parametrize("verb", [["train", *QUICK], ["data", "digits"], ["--help"]])
+def test_a_reader_that_leaves_does_no_harm(verb, tmp_path):
+    """As in ``maam train | head -1``: the work goes on."""
+    command = [sys.executable, "-m", "maam", *verb]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=tmp_path) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_a_full_disk_is_one_line():
+    command = f"{sys.executable} -m maam data digits > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("maam: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_class_names_are_shown_as_they_are(tmp_path, capsys):
+    for name in ("[red]x[/]", ":car:", "\x1b[31m"):
+        (tmp_path / "odd" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / "odd" / name / f"{number}.png")
+    assert run(["data", str(tmp_path / "odd")]) == 0
+    text = capsys.readouterr().out
+    assert "[red]x[/]" in text
+    assert ":car:" in text
+    assert "\x1b" not in text
+
+
+def test_models_lists_what_a_pattern_names(capsys):
+    assert run(["models", "maam-p*", "--size", "8", "--data", "grey"]) == 0
+    text = capsys.readouterr().out
+    assert "maam-p1" in text
+    assert "cnn" not in text
+
+
+def test_data_describes_a_folder(tmp_path, capsys):
+    for name, colour in (("cat", (9, 9, 9)), ("dog", (200, 1, 1))):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (20 + number, 16), colour).save(tmp_path / f"pets/{name}/{number}.png")
+    (tmp_path / "pets/cat/broken.jpg").write_bytes(b"no")
+    assert run(["data", str(tmp_path / "pets"), "--json", "pets.json"]) == 0
+    text = capsys.readouterr().out
+    assert "broken.jpg" in text
+    assert "smallest 20x16" in text
+    assert json.loads(Path("pets.json").read_text())["classes"] == ["cat", "dog"]
+
+
+def test_train_on_ones_own_folder_then_predict(tmp_path, capsys):
+    for name, colour in (("cat", (10, 10, 10)), ("dog", (250, 20, 20))):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(10):
+            shade = tuple(value + number for value in colour)
+            Image.new("RGB", (24, 20 + number), shade).save(tmp_path / f"pets/{name}/{number}.png")
+    (tmp_path / "pets/dog/broken.png").write_bytes(b"no")
+    options = ["--image-size", "16", "--model", "cnn", "--epochs", "12", "--out", "pets-run"]
+    assert run(["train", "--data", str(tmp_path / "pets"), *options]) == 0
+    assert "broken.png" in capsys.readouterr().err
+    assert run(["predict", "pets-run", str(tmp_path / "pets/dog/3.png"), "--format", "csv"]) == 0
+    assert ',1,"dog",' in capsys.readouterr().out
+
+
+def test_doctor_finds_this_machine_fit(capsys):
+    code = run(["doctor"])
+    text = capsys.readouterr().out
+    assert "ok" in text
+    assert code == 0, text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "nonsense"),
+        (["train", "--lerning-rate", "1"], "--learning-rate"),
+        (["train", "--epochs", "0"], "--epochs"),
+        (["train", "--epochs", "many"], "--epochs"),
+        (["train", "--schedule", "zigzag"], "cosine"),
+        (["train", "--model", "mam"], "did you mean maam"),
+        (["train", "--data", "digit"], "did you mean digits"),
+        (["train", "--data", "/nowhere"], "/nowhere"),
+        (["train", "--data", "digits", "--image-size", "32"], "--image-size"),
+        (["train", "--recipe", "none.toml"], "none.toml"),
+        (["train", "--resume", "none"], "none is not a run folder"),
+        (["train", "--limit", "99999"], "99999"),
+        (["evaluate"], "RUN"),
+        (["evaluate", "none"], "none is not a run folder"),
+        (["predict", "none", "x.png"], "none"),
+        (["models", "zzz*"], "zzz*"),
+        (["data", "none"], "none"),
+        (["data"], "SOURCE"),
+        (["data", ""], "no data named"),
+        (["data", "~nosuchuser/x"], "~nosuchuser"),
+        (["data", "a" * 300], "File name too long"),
+        (["train", "--data", ""], "--data"),
+        (["train", "--resume", "a" * 300], "File name too long"),
+        (["train", "--val-fraction", "0.99999"], "--val-fraction"),
+        (["train", "--epochs", "1000000000000"], "--epochs"),
+        (["models", "--size", "100000000"], "--size"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(arguments, words, capsys):
+    assert words in fails(capsys, *arguments)
+    assert not os.listdir()
+
+
+def test_predict_without_images_and_with_a_bad_option(trained, capsys):
+    assert "no images given" in fails(capsys, "predict", trained)
+    assert "--top-k" in fails(capsys, "predict", trained, "x.png", "--top-k", "0")
+
+
+def test_out_that_is_taken_is_left_alone(trained, capsys):
+    before = Path(trained, "meta.json").read_bytes()
+    assert "not empty" in fails(capsys, "train", *QUICK, "--out", trained)
+    assert Path(trained, "meta.json").read_bytes() == before
+
+
+def test_damaged_weights_are_one_line(trained, tmp_path, capsys):
+    import shutil
+
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    weights = copy / "best.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "best.safetensors is damaged" in fails(capsys, "evaluate", str(copy))
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_a_training_that_can_be_resumed(name, code, tmp_path):
+    """MindSpore would die of Ctrl-C without a word, and of SIGTERM with exit code 0."""
+    options = ["--limit", "128", "--epochs", "5000", "--model", "mlp", "--out", "r"]
+    command = [sys.executable, "-m", "maam", "train", *options]
+    with subprocess.Popen(command, text=True, stdout=-1, stderr=-1, cwd=tmp_path) as process:
+        assert process.stdout
+        while not process.stdout.readline().startswith("epoch   2/"):
+            assert process.poll() is None
+        process.send_signal(getattr(signal, name))
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert ("--resume" in errors) == (name == "SIGINT")
+    finished = len((tmp_path / "r/metrics.jsonl").read_text().splitlines())
+    assert finished >= 2
+    assert run(["train", "--resume", str(tmp_path / "r"), "--epochs", str(finished)]) == 0
+
+
+def test_a_normal_run_is_quiet_and_leaves_no_stray_files(tmp_path):
+    """In a process of its own: MindSpore warns from C++ and drops folders where it runs."""
+    command = [sys.executable, "-m", "maam", "train", *QUICK, "--out", "r"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stderr == ""
+    assert "WARNING" not in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]

@@ -1,0 +1,131 @@
+"""What the network sees: preprocessing, augmentation, and the batches' order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maam.data.augment import Augmentation, augment
+from maam.data.base import Split
+from maam.data.preprocessing import Preprocessing
+from maam.mindspore.loader import eval_batches, train_batches
+
+
+def make_split(count: int, height: int = 8, width: int = 8, channels: int = 3) -> Split:
+    images = np.random.default_rng(0).integers(0, 256, (count, height, width, channels))
+    names = tuple(str(number) for number in range(count))
+    return Split(images.astype(np.uint8), np.arange(count, dtype=np.int32), names)
+
+
+CROP, CROP_FLIP = Augmentation("crop"), Augmentation("crop-flip")
+UNIT = Preprocessing((8, 8), 3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def collect(batches):
+    pairs = [(images.asnumpy().copy(), labels.asnumpy().copy()) for images, labels in batches]
+    return [np.concatenate(parts) for parts in zip(*pairs, strict=True)], [len(p[1]) for p in pairs]
+
+
+def test_unit_preprocessing_is_the_papers():
+    split = make_split(2)
+    assert Preprocessing.fit(split.images, "unit") == UNIT
+    seen = UNIT(split.images)
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(seen, split.images.transpose(0, 3, 1, 2) / 255, atol=1e-6)
+
+
+def test_standard_preprocessing_gives_mean_0_and_deviation_1():
+    split = make_split(50)
+    preprocessing = Preprocessing.fit(split.images, "standard")
+    seen = preprocessing(split.images)
+    np.testing.assert_allclose(seen.mean((0, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(seen.std((0, 2, 3)), 1, atol=1e-4)
+    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+    flat = np.full((3, 4, 4, 1), 7, np.uint8)  # one colour only
+    assert np.isfinite(Preprocessing.fit(flat, "standard")(flat)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    height=st.integers(1, 17),
+    width=st.integers(1, 17),
+    channels=st.sampled_from([1, 3]),
+    kind=st.sampled_from(["none", "crop", "crop-flip"]),
+    seed=st.integers(0, 99),
+)
+def test_augmentation_shifts_and_mirrors_each_image_and_nothing_else(
+    height, width, channels, kind, seed
+):
+    images = make_split(5, height, width, channels).images
+    before = images.copy()
+    result = augment(images, kind, np.random.default_rng(seed))
+    assert np.array_equal(images, before)
+    pad = max(1, min(height, width) // 8)
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    for image, canvas, original in zip(result, padded, images, strict=True):
+        crops = [
+            canvas[top : top + height, left : left + width]
+            for top in range(2 * pad + 1)
+            for left in range(2 * pad + 1)
+        ]
+        if kind == "none":
+            crops = [original]
+        if kind == "crop-flip":
+            crops += [crop[:, ::-1] for crop in crops]
+        assert any(np.array_equal(image, crop) for crop in crops)
+
+
+def test_half_of_the_images_are_mirrored_and_all_shifts_happen():
+    row = np.arange(1, 33, dtype=np.uint8)
+    images = np.tile(row[None, None, :, None], (4000, 32, 1, 1))
+    result = augment(images, "crop-flip", np.random.default_rng(0))[:, 16, :, 0].astype(int)
+    mirrored = result[:, 15] > result[:, 16]
+    assert 0.45 < mirrored.mean() < 0.55
+    shifts = result[~mirrored, 16] - 17
+    assert sorted(set(shifts)) == list(range(-4, 5))
+
+
+def test_an_epoch_has_every_image_once_and_the_key_decides_the_order():
+    split = make_split(70)
+    runs = {}
+    for key, workers in (((0, 0), 1), ((0, 0), 4), ((0, 1), 1), ((1, 0), 1)):
+        (images, labels), sizes = collect(train_batches(split, UNIT, 32, CROP, key, workers))
+        assert sizes == [32, 32]  # the incomplete batch is left out
+        assert len(set(labels)) == 64
+        runs.setdefault(key, []).append((images, labels))
+    (one, four) = runs[0, 0]
+    assert np.array_equal(one[0], four[0])  # workers change nothing
+    assert np.array_equal(one[1], four[1])
+    assert not np.array_equal(one[1], runs[0, 1][0][1])
+    assert not np.array_equal(one[1], runs[1, 0][0][1])
+
+
+def test_augmentation_differs_between_epochs():
+    split = make_split(1)
+    seen = {
+        next(iter(train_batches(split, UNIT, 1, CROP_FLIP, (0, epoch))))[0].asnumpy().tobytes()
+        for epoch in range(20)
+    }
+    assert len(seen) > 5
+
+
+def test_evaluation_keeps_order_and_the_last_batch():
+    split = make_split(70)
+    (images, labels), sizes = collect(eval_batches(split, UNIT, 32))
+    assert sizes == [32, 32, 6]
+    assert np.array_equal(labels, split.labels)
+    np.testing.assert_array_equal(images, UNIT(split.images))
+
+
+def test_limit_and_all_keep_what_they_promise():
+    from maam.data.base import Dataset
+
+    split = make_split(9)
+    labelled = Split(split.images, np.repeat([0, 1, 2], 3).astype(np.int32), split.names)
+    dataset = Dataset("x", "x", ("a", "b", "c"), labelled, labelled.take(np.array([0])), labelled)
+    assert np.bincount(dataset.limit(6, 0).train.labels).tolist() == [2, 2, 2]
+    assert len(dataset.all) == 19
+    with pytest.raises(Exception, match="9"):
+        dataset.limit(10, 0)

@@ -1,0 +1,73 @@
+"""The weights that come with the package: small, described, and as good as their cards say."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+import maam
+import maam.torch
+from maam.core.run_folder import MODEL, read_meta
+from maam.models.weights import DEFAULT, WEIGHTS, shipped
+from maam.torch.weights import named_tensors
+
+BUDGETS = {  # parameters and multiply-accumulates, as deployed
+    "maamnet-nano": (80_000, 12_500_000),
+    "maamnet-tiny": (270_000, None),
+    "maamnet-small": (1_000_000, None),
+    "maamnet-base": (2_300_000, None),
+}
+
+
+def test_all_together_are_small():
+    assert DEFAULT in shipped()
+    assert set(shipped()) <= set(BUDGETS)
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*")) < 12e6
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_card_describes_the_network(name):
+    net, meta = maam.torch.load_model(name)
+    net = maam.torch.fuse(net)
+    parameters, macs = maam.torch.count_parameters(net), maam.torch.count_macs(net, (3, 32, 32))
+    assert parameters <= BUDGETS[name][0]
+    assert BUDGETS[name][1] is None or macs <= BUDGETS[name][1]
+    assert meta["deployed"] == {"parameters": parameters, "macs": macs}
+    card = (WEIGHTS / name / "README.md").read_text()
+    accuracy = f"{100 * meta['metrics']['accuracy']:.2f} %"
+    for figure in (f"{parameters:,}", f"{macs:,}", accuracy, f"--recipe recipes/{name}.toml"):
+        assert figure in card
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_onnx_form_computes_the_same(name):
+    import onnx
+    import onnxruntime
+    import torch
+
+    assert b".py" not in (WEIGHTS / name / MODEL).read_bytes()  # no traces of a machine
+    for tensor in onnx.load(str(WEIGHTS / name / MODEL)).graph.initializer:
+        half = tensor.data_type == onnx.TensorProto.FLOAT16
+        assert half == (len(tensor.dims) > 1), tensor.name  # as the card says
+    net, _ = maam.torch.load_model(name)
+    assert all(tensor.dtype == torch.float32 for tensor in named_tensors(net).values())
+    images = np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
+    session = onnxruntime.InferenceSession(
+        WEIGHTS / name / MODEL, providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(["logits"], {"image": images})
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(images)).numpy()
+    assert np.abs(np.asarray(found) - expected).max() < 0.02 * np.abs(expected).max()
+
+
+@pytest.mark.skipif("MAAM_DATA" not in os.environ, reason="MAAM_DATA names no folder of CIFAR-10")
+@pytest.mark.parametrize(
+    ("name", "framework"),
+    [(DEFAULT, "mindspore"), *((name, "torch") for name in shipped())],
+)
+def test_the_cards_score_is_repeated(name, framework):
+    scores = maam.evaluate(WEIGHTS / name, data="cifar10", framework=framework)
+    assert f"{scores['accuracy']:.4f}" == f"{read_meta(WEIGHTS / name)['metrics']['accuracy']:.4f}"
