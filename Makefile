@@ -1,30 +1,67 @@
 # Two commands set everything up: `make demo` and `make test`.
 PYTHON ?= python3.11
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.venv/installed: pyproject.toml
+.venv/bin/python:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+
+# What a training with MindSpore needs, and no more.
+.venv/train: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[train]'
 	touch $@
 
-.PHONY: install demo test lint clean
-install: .venv/installed
+.venv/dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ .venv/train
 
-demo: .venv/installed
+.venv/docs: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+.PHONY: install demo lint check test test-all coverage docs clean
+install: .venv/dev
+
+# Train on handwritten digits, score, predict, and show what came out.
+demo: .venv/train
 	rm -rf demo
 	$(BIN)/maam train --recipe recipes/demo.toml --out demo/run
 	$(BIN)/maam evaluate demo/run
 	$(BIN)/python examples/save_digits.py demo/images
 	$(BIN)/maam predict demo/run demo/images
+	@echo
+	@echo "Look at demo/run/plots/mistakes.png, demo/run/plots/curves.png and demo/run/README.md."
 
-lint: .venv/installed
+lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# Under a minute: lint, types, and the tests that need no framework.
+check: lint
+	$(PYTEST) -n 2 -m "not slow" tests/core tests/data tests/deploy tests/report tests/test_architecture.py
+
+# Within five minutes on two cores: lint, types, and all tests but the slow ones.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) $(PARALLEL) -m "not slow"
+
+# Everything: `make test`, and then the slow ones.
+test-all: test
+	$(PYTEST) $(PARALLEL) -m slow
+
+# Branch coverage of src/maam by all tests.
+coverage: .venv/dev
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest $(PARALLEL)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered
+
+# The site, in site/: pictures of the code as it is, pages, API; broken links are errors.
+docs: .venv/docs
+	$(BIN)/python docs/draw_architecture.py
+	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site

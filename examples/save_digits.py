@@ -16,5 +16,5 @@ folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
 digits = load_dataset("digits")
 for number in range(10):
-    image, label = digits.test.images[number, :, :, 0], digits.test.labels[number]
+    image, label = digits.test.pixels()[number, :, :, 0], digits.test.labels[number]
     Image.fromarray(image).save(folder / f"{number}-is-a-{label}.png")

@@ -10,21 +10,23 @@ import numpy as np
 import pytest
 import torch
 from both_frameworks import same_weights
-from maam.mindspore.weights import read_tensors
-from maam.training.distillation import renormalisation, teacher_facts
 from mindspore import Tensor
 from PIL import Image
 
 import maam
 from maam import MaamError
-from maam.core import run_folder, tensors
 from maam.core.config import TrainConfig
 from maam.core.metrics import softmax
+from maam.core.run_folder import RunFolder
+from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.mindspore import step as mindspore_step
+from maam.mindspore.weights import read_tensors
 from maam.torch import step as torch_step
 from maam.torch.weights import named_tensors
 from maam.torch.weights import read_tensors as read_torch
+from maam.training.distillation import describe_teacher, renormalisation
+from maam.training.events import Step
 
 QUICK: dict[str, Any] = {
     "data": "digits",
@@ -45,8 +47,8 @@ def teacher(tmp_path_factory):
 def test_the_loss_is_the_divergence_of_softened_answers(rng):
     logits, targets = rng.normal(0, 3, (2, 7, 4)).astype(np.float32)
     for temperature in (1.0, 4.0):
-        found, wanted = softmax(logits / temperature), softmax(targets / temperature)
-        expected = temperature**2 * (wanted * np.log(wanted / found)).sum(1).mean()
+        student, teacher = softmax(logits / temperature), softmax(targets / temperature)
+        expected = temperature**2 * (teacher * np.log(teacher / student)).sum(1).mean()
         ours = mindspore_step.distillation_loss(Tensor(logits), Tensor(targets), temperature)
         theirs = torch_step.distillation_loss(
             torch.tensor(logits), torch.tensor(targets), temperature
@@ -68,11 +70,10 @@ def test_a_step_is_the_same_in_both_frameworks(weight, rng):
     before = [read_tensors(guide.get_parameters()), read_tensors(net.get_parameters())]
     images = rng.random((6, 3, 12, 8), dtype=np.float32)
     labels = rng.integers(0, 5, 6).astype(np.int32)
-    rates = np.full(1, config.learning_rate, np.float32)
     net.set_train(True)
-    optimizer = mindspore_step.make_optimizer(net, config, rates)
+    optimizer = mindspore_step.make_optimizer(net, config)
     step = mindspore_step.make_train_step(net, optimizer, config, teacher=guide)
-    expected, _ = step(Tensor(images), Tensor(labels), Tensor(rates[0]))
+    expected, _ = step(Tensor(images), Tensor(labels), Tensor(config.learning_rate), Tensor(0.0))
     other_optimizer = torch_step.make_optimizer(other.train(), config)
     other_step = torch_step.make_train_step(other, other_optimizer, config, other_guide)
     answers = torch.from_numpy(labels).long()
@@ -106,14 +107,14 @@ def test_a_teacher_must_fit(teacher, tmp_path):
         maam.train(**QUICK, teacher=tmp_path, out=tmp_path / "a")
     begun = tmp_path / "begun"  # in its first epoch: no weights yet
     begun.mkdir()
-    shutil.copy(teacher / run_folder.META, begun)
+    shutil.copy(RunFolder(teacher).meta, begun)
     with pytest.raises(MaamError, match=r"best\.safetensors"):
         maam.train(**QUICK, teacher=begun, out=tmp_path / "a")
     shutil.rmtree(begun)
-    with pytest.raises(MaamError, match=r"--teacher .*: its classes differ"):
+    with pytest.raises(MaamError, match=r"`teacher` .*: its classes differ"):
         maam.train(data=photos(tmp_path / "photos"), teacher=teacher)
     with pytest.raises(MaamError, match=r"it takes images of 8x8x1, these are 9x9x1"):
-        teacher_facts(str(teacher), run_folder.read_meta(teacher)["classes"], (9, 9, 1))
+        describe_teacher(str(teacher), RunFolder(teacher).read_meta().classes, (9, 9, 1))
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
@@ -145,8 +146,8 @@ def test_a_student_goes_on_where_it_was_cut(teacher, framework, tmp_path):
     options = QUICK | {"epochs": 3, "framework": framework, "teacher": teacher}
     options |= {"mixup": 1.0, "mix_until": 0.5, "normalize": "standard"}
 
-    def watch(kind, facts):
-        if kind == "step" and facts["epoch"] == 2:
+    def watch(event):
+        if isinstance(event, Step) and event.epoch == 2:
             raise Cut
 
     whole = maam.train(**options, out=tmp_path / "whole")
@@ -157,7 +158,7 @@ def test_a_student_goes_on_where_it_was_cut(teacher, framework, tmp_path):
         maam.train(resume=tmp_path / "cut", teacher=other)
     moved = shutil.copytree(teacher, tmp_path / "moved")
     again = maam.train(resume=tmp_path / "cut", teacher=moved)
-    states = [tensors.load_tensors(r.run / "last.safetensors")[0] for r in (whole, again)]
+    states = [load_tensors(r.run / "last.safetensors")[0] for r in (whole, again)]
     assert states[0].keys() == states[1].keys()
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 from both_frameworks import randomise
@@ -9,12 +11,15 @@ from both_frameworks import randomise
 import maam
 from maam import MaamError
 from maam.cli.app import run as maam_cli
-from maam.core import frameworks, run_folder, tensors
+from maam.core import frameworks
 from maam.core.config import TrainConfig
+from maam.core.run_folder import RunFolder
+from maam.core.tensors import load_tensors
 from maam.mindspore import weights
 from maam.torch import create_model as create_torch_model
+from maam.training.events import Step
 from maam.training.freezing import frozen_names
-from maam.training.setup import prepare
+from maam.training.setup import set_up
 
 NAMES = ["maam.norm1.gamma", "maam.norm1.beta", "maam.conv1.weight", "classifier.weight"]
 FRAMEWORKS = ("mindspore", "torch")
@@ -36,8 +41,8 @@ def test_patterns_name_parameters(patterns, count):
 @pytest.mark.parametrize(
     ("patterns", "message"),
     [
-        ("maam.*,clasifier.*", r"^--freeze 'clasifier\.\*' matches no .* like classifier\.weight"),
-        ("*.moving_mean", "'.*moving_mean' matches no parameter"),
+        ("maam.*,clasifier.*", r"^`freeze=clasifier\.\*` matches no .* like classifier\.weight"),
+        ("*.moving_mean", "moving_mean` matches no parameter"),
         ("MAAM.*", "matches no parameter"),
         ("maam.*,classifier.*", "leaves nothing to train"),
     ],
@@ -52,7 +57,7 @@ def test_a_bad_pattern_ends_before_there_is_a_run_folder(framework, tmp_path, ca
     command = ["train", "--model", "mlp", "--freeze", "hiden1.*", "--framework", framework]
     assert maam_cli([*command, "--out", str(tmp_path / "run")]) == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert "--freeze 'hiden1.*' matches no parameter: they are named like hidden1." in error
+    assert "--freeze hiden1.* matches no parameter: they are named like hidden1." in error
     assert not (tmp_path / "run").exists()
 
 
@@ -61,25 +66,25 @@ class Cut(Exception):
 
 
 def fit(folder, resume=None, cut=None, **options):
-    """Train from known weights: the losses, the weights before, the state after, and the facts."""
+    """Train from known weights: the losses, the weights before, the state after, and the meta."""
 
-    def watch(kind, facts):
-        if kind == "step" and facts["epoch"] == cut:
+    def watch(event):
+        if isinstance(event, Step) and event.epoch == cut:
             raise Cut
 
     config = TrainConfig(out=folder, **{**OPTIONS, **options})
-    framework = frameworks.use(config.framework)
-    job = prepare(config, resume, framework, watch)
-    run_folder.write_meta(job.folder, job.meta)
-    if config.framework == "mindspore":
-        known = job.net
-        randomise(known, create_torch_model(*MODEL), seed=1)
-    else:
-        known = maam.create_model(*MODEL)
-        randomise(known, job.net, seed=1)
-    before = weights.read_tensors(known.get_parameters())
-    losses = [row["train_loss"] for row in framework.fit(job)]
-    return losses, before, tensors.load_tensors(folder / "last.safetensors")[0], job.meta
+    backend = frameworks.use(config.framework)
+    with ExitStack() as held:
+        run = set_up(config, resume, backend, watch, held)
+        if config.framework == "mindspore":
+            known = run.net
+            randomise(known, create_torch_model(*MODEL), seed=1)
+        else:
+            known = maam.create_model(*MODEL)
+            randomise(known, run.net, seed=1)
+        before = weights.read_tensors(known.get_parameters())
+        losses = [row["train_loss"] for row in backend.fit(run)]
+    return losses, before, load_tensors(RunFolder(folder).last)[0], run.meta
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,7 @@ def test_the_rest_learns_the_same_in_both_frameworks(freeze, frozen, still, mode
         assert not any(part in name for part in frozen.split() for name in slots)
     # Frozen or not, the model has its size.
     size = sum(array.size for name, array in before.items() if "moving" not in name)
-    assert meta["parameters"] == other_meta["parameters"] == size
+    assert meta.parameters == other_meta.parameters == size
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

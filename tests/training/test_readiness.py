@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import subprocess
@@ -12,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from maam.training.readiness import Check, checks
-
-doctor = importlib.import_module("maam.doctor")  # the attribute maam.doctor is the function
+from maam.training import readiness
+from maam.training.readiness import Check, doctor
 
 VERSIONS = {
     "numpy": "1.26.4",
@@ -46,13 +44,13 @@ class Machine:
         for name in ("ASCEND_HOME_PATH", "MAAM_DATA", "ONEDNN_MAX_CPU_ISA"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("MAAM_CACHE", str(folder / "cache" / "maam"))
-        monkeypatch.setattr(doctor, "CPU_FACTS", self.cpu)
-        monkeypatch.setattr(doctor, "MEMORY_FACTS", self.memory)
-        monkeypatch.setattr(doctor, "DEVICES", self.dev)
-        monkeypatch.setattr(doctor.fashion_mnist, "DEBIAN", folder / "debian")
-        monkeypatch.setattr(doctor.native, "status", lambda: (True, "in the cache"))
+        monkeypatch.setattr(readiness, "CPU_FACTS", self.cpu)
+        monkeypatch.setattr(readiness, "MEMORY_FACTS", self.memory)
+        monkeypatch.setattr(readiness, "DEVICES", self.dev)
+        monkeypatch.setattr(readiness.fashion_mnist, "DEBIAN", folder / "debian")
+        monkeypatch.setattr(readiness.build, "status", lambda: (True, "in the cache"))
         monkeypatch.setattr(metadata, "version", self._version)
-        monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+        monkeypatch.setattr(readiness.shutil, "which", lambda name: None)
         self.computes()
 
     def _version(self, package: str) -> str:
@@ -71,7 +69,7 @@ class Machine:
         self.patch.setattr(subprocess, "run", run)
 
     def check(self, name: str, data_dir: Path | None = None) -> Check:
-        (found,) = (check for check in checks(data_dir) if check.name == name)
+        (found,) = (check for check in doctor(data_dir) if check.name == name)
         return found
 
 
@@ -81,7 +79,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_a_machine_in_good_order(machine: Machine) -> None:
-    found = checks()
+    found = doctor()
     assert [check.name for check in found if not check.ok] == []
     assert [check.name for check in found if check.fix] == []
     assert len({check.name for check in found}) == len(found)
@@ -96,7 +94,7 @@ def test_every_failure_says_what_to_do_on_one_line(machine: Machine) -> None:
     machine.cpu.write_text(AVX512)
     machine.memory.write_text("MemAvailable: 1000 kB\n")
     (machine.dev / "davinci0").touch()
-    failed = [check for check in checks() if not check.ok]
+    failed = [check for check in doctor() if not check.ok]
     assert len(failed) > 10
     for check in failed:
         assert check.fix
@@ -106,7 +104,7 @@ def test_every_failure_says_what_to_do_on_one_line(machine: Machine) -> None:
 
 def test_what_only_training_needs_is_not_required(machine: Machine) -> None:
     del machine.versions["matplotlib"]
-    (check,) = (check for check in checks() if not check.ok)
+    (check,) = (check for check in doctor() if not check.ok)
     assert check == Check(
         "matplotlib",
         False,
@@ -119,7 +117,7 @@ def test_what_only_training_needs_is_not_required(machine: Machine) -> None:
 def test_without_a_compiler_training_is_slower(machine: Machine) -> None:
     assert machine.check("native operators").ok
     reason = "no C++ compiler (g++ or c++) on the PATH"
-    machine.patch.setattr(doctor.native, "status", lambda: (False, reason))
+    machine.patch.setattr(readiness.build, "status", lambda: (False, reason))
     found = machine.check("native operators")
     assert (found.ok, found.detail, found.required) == (False, reason, False)
     assert "g++" in found.fix
@@ -241,17 +239,17 @@ def test_data_is_found_where_it_lies(machine: Machine, tmp_path: Path) -> None:
     assert machine.check("data fashion-mnist").detail == absent
     place = tmp_path / "data"
     place.mkdir()
-    (place / doctor.cifar10.ARCHIVE).touch()
-    for name in doctor.fashion_mnist.FILES:
+    (place / readiness.cifar10.ARCHIVE).touch()
+    for name in readiness.fashion_mnist.FILES:
         (place / name).touch()
-    assert machine.check("data cifar10", place).detail == str(place / doctor.cifar10.ARCHIVE)
+    assert machine.check("data cifar10", place).detail == str(place / readiness.cifar10.ARCHIVE)
     assert machine.check("data fashion-mnist", place).detail == str(place)
 
 
 def test_data_folder_that_is_not_there(machine: Machine, tmp_path: Path) -> None:
     found = machine.check("data", tmp_path / "nowhere")
     assert not found.ok
-    assert found.detail.startswith("--data-dir")
+    assert found.detail.startswith("`data_dir=")
     assert "nowhere" in found.detail
     assert machine.check("data cifar10", tmp_path / "nowhere").ok
 
@@ -286,13 +284,13 @@ def test_folder_that_refuses_a_file(machine: Machine, name: str, part: str, fix:
 
 def test_nothing_is_left_by_looking(machine: Machine, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    checks()
+    doctor()
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_full_disk(machine: Machine) -> None:
     usage = type("usage", (), {"free": 2**28})
-    machine.patch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+    machine.patch.setattr(readiness.shutil, "disk_usage", lambda path: usage)
     found = machine.check("disk")
     assert not found.ok
     assert found.detail == f"0.2 GiB free at {machine.folder}"
@@ -326,7 +324,7 @@ def test_mindspore_that_hangs(machine: Machine) -> None:
 
 def test_mindspore_is_not_tried_where_it_is_not_installed(machine: Machine) -> None:
     del machine.versions["mindspore"]
-    assert "MindSpore computes" not in [check.name for check in checks()]
+    assert "MindSpore computes" not in [check.name for check in doctor()]
 
 
 def test_real_machine_computes_and_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import ExitStack
 
 import mindspore as ms
 import numpy as np
@@ -11,17 +12,22 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from maam import MaamError, create_model, evaluate, train
-from maam.core import frameworks, run_folder, tensors
+from maam.core import frameworks
 from maam.core.config import TrainConfig
-from maam.core.recipes import resolve
+from maam.core.run_folder import RunFolder
+from maam.core.tensors import load_tensors
 from maam.mindspore import runtime
 from maam.mindspore.loop import agent_weights
 from maam.mindspore.step import decays, make_optimizer, make_train_step
-from maam.training.schedule import learning_rates
-from maam.training.setup import prepare, write_facts
+from maam.native import build
+from maam.training.events import Epoch, Note, Plan, Step, ignore
+from maam.training.options import resolve
+from maam.training.schedule import average_decay, learning_rates
+from maam.training.setup import set_up
 
 QUICK = {"data": "digits", "model": "maam", "limit": 192, "seed": 3, "learning_rate": 3e-3}
 RUN_FILES = {
+    ".lock",
     "README.md",
     "best.safetensors",
     "config.toml",
@@ -37,8 +43,7 @@ RUN_FILES = {
 
 def events(**options):
     seen = []
-    result = train(watch=lambda kind, facts: seen.append((kind, facts)), **options)
-    return result, seen
+    return train(watch=seen.append, **options), seen
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +64,12 @@ def test_a_run_folder_is_complete(finished):
         "mistakes.png",
         "agent_weights.png",
     }
-    meta = run_folder.read_meta(result.run)
-    assert meta["images"] == {"train": 192, "val": 144, "test": 359}
-    assert meta["metrics"]["accuracy"] == result.scores["accuracy"]
-    assert meta["environment"]["mindspore"] == ms.__version__
+    meta = RunFolder(result.run).read_meta()
+    assert meta.images == {"train": 192, "val": 144, "test": 359}
+    assert meta.metrics["accuracy"] == result.scores["accuracy"]
+    assert meta.environment["mindspore"] == ms.__version__
+    assert (meta.device, meta.device_name) == ("CPU", "")
+    assert meta.operators == ("native" if build.status()[0] else "framework")
     rows = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]
     assert rows == result.history
     assert [row["epoch"] for row in rows] == [1, 2, 3]
@@ -72,11 +79,11 @@ def test_a_run_folder_is_complete(finished):
 
 def test_the_plan_comes_first_then_every_step(finished):
     result, seen = finished
-    kinds = [kind for kind, _ in seen]
-    assert kinds[0] == "plan"
-    assert kinds.count("step") == 3 * (192 // 64)
-    assert kinds.count("epoch") == 3
-    assert seen[0][1]["run"] == result.run
+    kinds = [type(event) for event in seen]
+    assert kinds[0] is Plan
+    assert kinds.count(Step) == 3 * (192 // 64)
+    assert kinds.count(Epoch) == 3
+    assert seen[0].folder.path == result.run
 
 
 def test_training_learns(finished):
@@ -136,15 +143,15 @@ class Cut(Exception):
 
 
 def cut_at(epoch, step):
-    def watch(kind, facts):
-        if kind == "step" and (facts["epoch"], facts["step"]) == (epoch, step):
+    def watch(event):
+        if isinstance(event, Step) and (event.epoch, event.step) == (epoch, step):
             raise Cut
 
     return watch
 
 
 def same_state(one, two):
-    whole, again = (tensors.load_tensors(run / "last.safetensors")[0] for run in (one, two))
+    whole, again = (load_tensors(run / "last.safetensors")[0] for run in (one, two))
     assert whole.keys() == again.keys()
     return all(np.array_equal(whole[name], again[name]) for name in whole)
 
@@ -199,15 +206,15 @@ def test_resume_can_go_on_for_longer(finished, tmp_path):
         train(resume=copy, epochs=4, watch=cut_at(3, 1))
     # No card, no network and no scores that belong to other weights.
     assert not {"README.md", "model.onnx"} & {path.name for path in copy.iterdir()}
-    assert "metrics" not in run_folder.read_meta(copy)
+    assert RunFolder(copy).read_meta().metrics is None
     longer = train(resume=copy)
     assert [row["epoch"] for row in longer.history] == [1, 2, 3, 4]
     assert longer.history[:3] == result.history
     stage = {"epochs": 3, "until": 3, "accuracy": result.scores["accuracy"]}
-    assert run_folder.read_meta(copy)["stages"] == [stage]
-    again = prepare(resolve({}, run=copy), copy, frameworks.use("mindspore"), lambda *_: None)
-    write_facts(again)  # of a run that has all its epochs: what describes it stays
-    assert run_folder.read_meta(copy)["metrics"] == json.loads(json.dumps(longer.scores)) | {
+    assert RunFolder(copy).read_meta().stages == (stage,)
+    with ExitStack() as held:  # of a run that has all its epochs: what describes it stays
+        set_up(resolve({}, run=copy), copy, frameworks.use("mindspore"), ignore, held)
+    assert RunFolder(copy).read_meta().metrics == json.loads(json.dumps(longer.scores)) | {
         "split": "test"
     }
     assert {path.name for path in copy.iterdir()} >= RUN_FILES
@@ -218,7 +225,7 @@ def test_a_run_of_changed_length_says_how_to_repeat_it(tmp_path):
     with pytest.raises(Cut):
         train(**options, epochs=9, out=tmp_path / "r", watch=cut_at(2, 1))
     before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
-    with pytest.raises(MaamError, match=r"--epochs 1: .* has 2 epochs already"):
+    with pytest.raises(MaamError, match=r"`epochs=1`: .* has 2 epochs already"):
         train(resume=tmp_path / "r", epochs=1)
     assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
     train(resume=tmp_path / "r", epochs=3)
@@ -234,9 +241,9 @@ def test_a_run_of_changed_length_says_how_to_repeat_it(tmp_path):
 def test_no_validation_images_keeps_the_last_epoch(tmp_path):
     result = train(**{**QUICK, "model": "mlp"}, val_fraction=0, epochs=2, out=tmp_path / "r")
     assert all(row["val_accuracy"] is None for row in result.history)
-    tensors, facts = tensors.load_tensors(result.run / "best.safetensors")
-    assert facts == {"epoch": 2}
-    last, _ = tensors.load_tensors(result.run / "last.safetensors")
+    tensors, metadata = load_tensors(result.run / "best.safetensors")
+    assert metadata == {"epoch": 2}
+    last, _ = load_tensors(result.run / "last.safetensors")
     assert all(np.array_equal(tensors[name], last[name]) for name in tensors)
 
 
@@ -244,7 +251,7 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(tmp_path):
     options = {**QUICK, "model": "mlp", "learning_rate": 1e-12}
     result, seen = events(**options, epochs=9, early_stopping=2, out=tmp_path / "r")
     assert len(result.history) == 3
-    assert any("stopped early" in facts["text"] for kind, facts in seen if kind == "note")
+    assert any("stopped early" in event.text for event in seen if isinstance(event, Note))
 
 
 def set_learning_rate(run, rate):
@@ -271,13 +278,13 @@ def test_numbers_that_are_not_finite_stop_and_keep_the_last_good_epoch(
 
 def test_options_that_contradict_each_other(finished, tmp_path):
     result, _ = finished
-    with pytest.raises(MaamError, match="--early-stopping needs validation"):
+    with pytest.raises(MaamError, match="`early_stopping` needs validation"):
         train(**QUICK, early_stopping=1, val_fraction=0)
     with pytest.raises(MaamError, match="has 3 epochs already"):
         train(resume=result.run, epochs=2)
-    with pytest.raises(MaamError, match="leave --out out"):
+    with pytest.raises(MaamError, match="leave `out` out"):
         train(resume=result.run, out=tmp_path)
-    with pytest.raises(MaamError, match="--limit 99999"):
+    with pytest.raises(MaamError, match="`limit=99999`"):
         train(data="digits", limit=99999)
     assert not list(tmp_path.iterdir())
 
@@ -338,13 +345,13 @@ def one_step(config, mode="graph"):
     loss = -(target * np.log(probabilities)).sum(1).mean()
     slope = (probabilities - target) / 4
     gradients = [slope.T @ x, slope.sum(0)]
-    rates = np.full(3, config.learning_rate, np.float32)
     averages = list(mean.get_parameters()) if config.ema else []
-    step = make_train_step(net, make_optimizer(net, config, rates), config, averages)
+    step = make_train_step(net, make_optimizer(net, config), config, averages)
     net.set_train(True)
-    found, correct = step(Tensor(x), Tensor(y), Tensor(rates[0]))
+    scalars = (config.learning_rate, average_decay(config.ema, 0))
+    measured, correct = step(Tensor(x), Tensor(y), *(Tensor(s, ms.float32) for s in scalars))
     runtime.set_device("CPU")
-    assert float(found.asnumpy()) == pytest.approx(loss, rel=1e-4)
+    assert float(measured.asnumpy()) == pytest.approx(loss, rel=1e-4)
     assert int(correct.asnumpy()) == (logits.argmax(1) == y).sum()
     after = [p.asnumpy() for p in net.get_parameters()]
     return (weight, bias), gradients, after, [p.asnumpy() for p in mean.get_parameters()]
@@ -403,6 +410,6 @@ def test_what_decays():
 
 
 def test_an_absent_device_is_one_line():
-    with pytest.raises(MaamError, match="--device Ascend is not available here"):
+    with pytest.raises(MaamError, match="`device=Ascend` is not available here"):
         runtime.set_device("Ascend")
     runtime.set_device("CPU")

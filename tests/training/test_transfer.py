@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from maam.training.distillation import teacher_facts
 from PIL import Image
 
 import maam
 import maam.torch
 from maam import MaamError
 from maam.cli.app import run
-from maam.core import run_folder, tensors
 from maam.core.config import TrainConfig
-from maam.core.recipes import resolve
+from maam.core.run_folder import RunFolder
+from maam.core.tensors import load_tensors, save_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.models import weights as shipped
+from maam.training.distillation import describe_teacher
+from maam.training.events import Note, Step
+from maam.training.options import resolve
 from maam.training.transfer import SEEN, adapt_preprocessing, adapt_weights, rests_on, take_weights
 
 QUICK: dict[str, Any] = {
@@ -35,12 +37,11 @@ def weights(tmp_path_factory):
     """A folder of shipped weights: those of a run on digits, in float16 and without digests."""
     folder = tmp_path_factory.mktemp("weights")
     run = maam.train(**QUICK, normalize="standard", out=folder / "maamnet-nano").run
-    tensors, facts = tensors.load_tensors(run / run_folder.BEST)
-    half = {name: a.astype(np.float16) if a.ndim > 1 else a for name, a in tensors.items()}
-    tensors.save_tensors(run / run_folder.BEST, half, facts)
-    meta = json.loads((run / run_folder.META).read_text())
-    meta |= {"data_digests": {}, "shipped": True}
-    run_folder.write_meta(run, meta)
+    made = RunFolder(run)
+    tensors, metadata = load_tensors(made.best)
+    small = {name: a.astype(np.float16) if a.ndim > 1 else a for name, a in tensors.items()}
+    save_tensors(made.best, small, metadata)
+    made.write_meta(replace(made.read_meta(), data_digests={}, shipped=True))
     return folder
 
 
@@ -52,10 +53,10 @@ def _shipped(weights, monkeypatch):
 
 def test_a_name_stands_for_a_run_folder(weights, tmp_path):
     assert shipped.shipped() == ["maamnet-nano"]
-    assert shipped.find_run("maamnet-nano") == weights / "maamnet-nano"
-    assert shipped.find_run("runs/mine").as_posix() == "runs/mine"
+    assert shipped.find_run("maamnet-nano").path == weights / "maamnet-nano"
+    assert shipped.find_run("runs/mine").path.as_posix() == "runs/mine"
     (tmp_path / "maamnet-nano").mkdir()  # a folder here goes first
-    assert shipped.find_run("maamnet-nano").as_posix() == "maamnet-nano"
+    assert shipped.find_run("maamnet-nano").path.as_posix() == "maamnet-nano"
 
 
 def test_shipped_models_predict_and_are_scored():
@@ -71,14 +72,14 @@ def test_shipped_models_predict_and_are_scored():
 def test_a_training_begins_with_them(weights, framework, tmp_path):
     options = {"pretrained": True, "framework": framework, "learning_rate": 1e-9}
     result = maam.train(**QUICK | options, freeze="stem.*,blocks.*", out=tmp_path / "run")
-    before, _ = tensors.load_tensors(weights / "maamnet-nano" / run_folder.BEST)
-    after, _ = tensors.load_tensors(result.run / run_folder.BEST)
+    before, _ = load_tensors(RunFolder(weights / "maamnet-nano").best)
+    after, _ = load_tensors(RunFolder(result.run).best)
     for name, array in before.items():
         if name.startswith("classifier."):
             continue
         np.testing.assert_array_equal(after[name], array.astype(np.float32), err_msg=name)
-    theirs = run_folder.read_meta(weights / "maamnet-nano")["preprocessing"]
-    assert run_folder.read_meta(result.run)["preprocessing"] == theirs
+    given = RunFolder(weights / "maamnet-nano").read_meta().preprocessing
+    assert RunFolder(result.run).read_meta().preprocessing == given
     assert "pretrained = true" in (result.run / "config.toml").read_text()
     card = (result.run / "README.md").read_text()
     assert "trained on digits, from the shipped weights of maamnet-nano" in card
@@ -87,29 +88,29 @@ def test_a_training_begins_with_them(weights, framework, tmp_path):
 def test_a_training_cut_in_its_first_epoch_has_them_still(weights, tmp_path):
     options: dict[str, Any] = {**QUICK, "pretrained": True, "freeze": "stem.*,blocks.*"}
 
-    def watch(kind, facts):
-        if kind == "step":
+    def watch(event):
+        if isinstance(event, Step):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         maam.train(**options, out=tmp_path / "run", watch=watch)
-    assert not (tmp_path / "run" / run_folder.LAST).exists()
+    assert not RunFolder(tmp_path / "run").last.exists()
     maam.train(resume=tmp_path / "run")
-    before, _ = tensors.load_tensors(weights / "maamnet-nano" / run_folder.BEST)
-    after, _ = tensors.load_tensors(tmp_path / "run" / run_folder.BEST)
+    before, _ = load_tensors(RunFolder(weights / "maamnet-nano").best)
+    after, _ = load_tensors(RunFolder(tmp_path / "run").best)
     stem = before["stem.conv.weight"].astype(np.float32)
     np.testing.assert_array_equal(after["stem.conv.weight"], stem)
 
 
 def test_the_last_layer_is_new_for_new_classes(weights):
     net = maam.torch.create_model("maamnet-nano", 10, 1, (8, 8))
-    known = run_folder.read_meta(weights / "maamnet-nano")
-    ours = Preprocessing.from_dict(known["preprocessing"])
+    known = RunFolder(weights / "maamnet-nano").read_meta()
+    ours = Preprocessing.from_dict(known.preprocessing)
     fresh = maam.torch.get_weights(net)["classifier.weight"]
     new = [f"class {number}" for number in range(10)]
     take_weights(maam.torch, net, "maamnet-nano", ours, new)
     np.testing.assert_array_equal(maam.torch.get_weights(net)["classifier.weight"], fresh)
-    take_weights(maam.torch, net, "maamnet-nano", ours, known["classes"])
+    take_weights(maam.torch, net, "maamnet-nano", ours, known.classes)
     assert (maam.torch.get_weights(net)["classifier.weight"] != fresh).any()
 
 
@@ -124,33 +125,34 @@ def test_weights_fit_other_classes_and_colours(rng):
         "norm.gamma": np.zeros(4, np.float32),
         "classifier.weight": np.full((7, 4), 2, np.float32),
     }
-    assert (adapt_weights(trained, trained, "here")["classifier.weight"] < 1).all()
+    head = {"classifier.weight"}
+    assert (adapt_weights(trained, trained, head, "here")["classifier.weight"] < 1).all()
     with pytest.raises(MaamError, match=r"another model: classifier\.weight differs"):
-        adapt_weights(fresh, trained, "here")
+        adapt_weights(fresh, trained, head, "here")
     del trained["classifier.weight"]
-    grey = adapt_weights(fresh, trained, "here")
+    grey = adapt_weights(fresh, trained, head, "here")
     summed = trained["stem.conv.weight"].astype(np.float32).sum(1, keepdims=True)
     np.testing.assert_array_equal(grey["stem.conv.weight"], summed)
     assert (grey["norm.gamma"] == trained["norm.gamma"]).all()
     assert (grey["classifier.weight"] == 2).all()
     # A grey image in three channels gives what it gives in one.
     colour = {**fresh, "stem.conv.weight": np.zeros((4, 3, 3, 3), np.float32)}
-    three = adapt_weights(colour, grey, "here")
+    three = adapt_weights(colour, grey, head, "here")
     np.testing.assert_allclose(three["stem.conv.weight"].sum(1, keepdims=True), summed, rtol=1e-6)
     with pytest.raises(MaamError, match=r"another model: norm\.gamma differs"):
-        adapt_weights({**fresh, "norm.gamma": np.zeros(5, np.float32)}, trained, "here")
+        adapt_weights({**fresh, "norm.gamma": np.zeros(5, np.float32)}, trained, head, "here")
     with pytest.raises(MaamError, match=r"another model: norm\.beta is no part of it"):
-        adapt_weights(fresh, {**trained, "norm.beta": trained["norm.gamma"]}, "here")
+        adapt_weights(fresh, {**trained, "norm.beta": trained["norm.gamma"]}, head, "here")
     with pytest.raises(MaamError, match=r"another model: stem\.conv\.weight differs"):
-        adapt_weights({**fresh, "stem.conv.weight": np.zeros((4, 2, 3, 3))}, trained, "here")
+        adapt_weights({**fresh, "stem.conv.weight": np.zeros((4, 2, 3, 3))}, trained, head, "here")
 
 
 def test_images_that_the_weights_were_learned_from_do_not_validate_them(weights, tmp_path):
     notes = []
 
-    def watch(kind, facts):
-        if kind == "note":
-            notes.append(facts["text"])
+    def watch(event):
+        if isinstance(event, Note):
+            notes.append(event.text)
 
     for fraction in (0.1, 0.0):
         options: dict[str, Any] = {**QUICK, "pretrained": True, "val_fraction": fraction}
@@ -160,21 +162,23 @@ def test_images_that_the_weights_were_learned_from_do_not_validate_them(weights,
 
 def test_a_teacher_passes_on_what_it_has_seen(weights, tmp_path):
     teacher = maam.train(**QUICK, pretrained=True, out=tmp_path / "teacher").run
-    found = rests_on(TrainConfig(data="digits", teacher=str(teacher)))
-    first = run_folder.read_meta(weights / "maamnet-nano")
-    assert found == [run_folder.read_meta(teacher), first]
+    networks = rests_on(TrainConfig(data="digits", teacher=str(teacher)))
+    first = RunFolder(weights / "maamnet-nano").read_meta()
+    meta = RunFolder(teacher).read_meta()
+    assert [each["data_digests"] for each in networks] == [meta.data_digests, first.data_digests]
+    assert [each["data"] for each in networks] == ["digits", "digits"]
     assert rests_on(TrainConfig(data="digits", model="cnn")) == []
-    facts = teacher_facts(str(teacher), first["classes"], (8, 8, 1))
-    student = tmp_path / "student"
-    student.mkdir()
-    run_folder.write_meta(student, {**run_folder.read_meta(teacher), "teacher": facts})
+    note = describe_teacher(str(teacher), first.classes, (8, 8, 1))
+    student = RunFolder(tmp_path / "student")
+    student.path.mkdir()
+    student.write_meta(replace(meta, teacher=note))
     further = rests_on(TrainConfig(data="digits", teacher=str(student)))
-    assert further[-2:] == [facts, first]
+    assert further[1:] == [networks[1], note, networks[1]]
 
 
 def test_their_normalisation_is_not_overruled():
     assert resolve({**QUICK, "pretrained": True}).normalize == "standard"
-    with pytest.raises(MaamError, match="--normalize unit: --pretrained has its own"):
+    with pytest.raises(MaamError, match="`normalize=unit`: `pretrained` has its own"):
         resolve({**QUICK, "pretrained": True, "normalize": "unit"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 INTERRUPTED = (
     "interrupted; a training goes on with `maam train --resume RUN`, a reproduction with the same "
@@ -26,5 +27,7 @@ def main() -> None:
             raise
         code = 0
     if received := signals.received():
+        with suppress(OSError, ValueError):  # closed, or its reader has gone
+            sys.stdout.flush()
         signals.end(received)
     sys.exit(code)

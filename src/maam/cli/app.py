@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 from cyclopts import App, CycloptsError
@@ -27,11 +26,6 @@ app = App(
 for verb in VERBS:
     app.command(verb.command, name=verb.__name__.rpartition(".")[2])
 
-_OPTIONS = {"recipe", "resume", "jobs", "top_k"}.union(
-    *(schema.model_fields for schema in config.SCHEMAS)
-)
-
-
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     for name in ("stdin", "stdout", "stderr"):  # one that the caller has closed is None
@@ -50,24 +44,12 @@ def run(arguments: list[str]) -> int:
         cause = error.__cause__
         invalid = isinstance(cause, ValidationError)
         text = config.explain(cause, config.TrainConfig) if invalid else str(error)
-        console.error(spelled(text))
+        console.error(text)
     except MaamError as error:
-        console.error(spelled(str(error)))
+        console.error(str(error))
     except BrokenPipeError:  # the reader, e.g. `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         console.error(f"{error.filename or 'output'}: {error.strerror or error}")
     return BAD_INPUT
-
-
-def spelled(text: str) -> str:
-    """An error's text with its options as flags: ```clip_norm=1`` becomes ``--clip-norm 1``."""
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = match.groups()
-        if name not in _OPTIONS:
-            return match[0]
-        return f"--{name.replace('_', '-')}{'' if value is None else f' {value}'}"
-
-    return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", flag, text)

@@ -13,6 +13,7 @@ from rich import markup
 from rich.console import Console
 from rich.table import Table
 
+from maam.cli.options import spelled
 from maam.core.config import PredictConfig
 from maam.core.errors import MaamError
 from maam.deploy.costs import count_costs, stored_costs
@@ -45,12 +46,12 @@ def escape(text: str) -> str:
 
 def error(text: str) -> None:
     """One line on standard error."""
-    err.print(f"[bold red]maam:[/] {escape(' '.join(text.split()))}")
+    err.print(f"[bold red]maam:[/] {escape(' '.join(spelled(text).split()))}")
 
 
 def note(text: str) -> None:
     """A remark on standard error."""
-    err.print(f"[dim]{escape(text)}[/]")
+    err.print(f"[dim]{escape(spelled(text))}[/]")
 
 
 def saved(run: Path) -> None:
@@ -198,7 +199,7 @@ def checks(found: Sequence[Check]) -> int:
             if check.required
             else "[yellow]-[/]   "
         )
-        out.print(f"{mark}{check.name:22} {escape(check.detail)}")
+        out.print(f"{mark}{check.name:22} {escape(spelled(check.detail))}")
         if not check.ok and check.fix:
             out.print(f"{'':26} {escape(check.fix)}")
     return 1 if any(check.required and not check.ok for check in found) else 0

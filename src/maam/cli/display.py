@@ -7,6 +7,7 @@ from types import TracebackType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from maam.cli.console import err, escape, out
+from maam.cli.options import spelled
 from maam.core import frameworks
 from maam.training.events import Download, Epoch, Event, Note, Plan, Step
 
@@ -48,7 +49,7 @@ class Display:
             case Download():
                 self.download(event.done, event.total)
             case Note():
-                out.print(escape(event.text))
+                out.print(escape(spelled(event.text)))
 
     def _plan(self, plan: Plan) -> None:
         meta, config = plan.meta, plan.meta.config

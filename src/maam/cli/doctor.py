@@ -6,6 +6,7 @@ from pathlib import Path
 
 import maam
 from maam.cli import console
+from maam.core.signals import interruptible
 
 
 def command(*, data_dir: Path | None = None) -> int:
@@ -22,4 +23,6 @@ def command(*, data_dir: Path | None = None) -> int:
     data_dir
         Where to look for data sets too.
     """
-    return console.checks(maam.doctor(data_dir))
+    with interruptible():
+        checks = maam.doctor(data_dir)
+    return console.checks(checks)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from pydantic import BaseModel
 
+from maam.core import config
 from maam.core.files import write_atomic
 
 Flags = Parameter(name="*")
 Json = Annotated[Path | None, Parameter(name="--json")]
+
+_OPTIONS = {"recipe", "resume", "jobs", "top_k"}.union(
+    *(schema.model_fields for schema in config.SCHEMAS)
+)
 
 
 def given(config: BaseModel | None) -> dict[str, Any]:
@@ -25,3 +31,15 @@ def given(config: BaseModel | None) -> dict[str, Any]:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file for people too."""
     write_atomic(path, json.dumps(content, indent=1) + "\n")
+
+
+def spelled(text: str) -> str:
+    """A text with its options as flags: ```clip_norm=1`` becomes ``--clip-norm 1``."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in _OPTIONS:
+            return match[0]
+        return f"--{name.replace('_', '-')}{'' if value is None else f' {value}'}"
+
+    return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", flag, text)

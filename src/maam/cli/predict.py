@@ -11,6 +11,7 @@ from maam.cli import console
 from maam.cli.options import Flags
 from maam.core.config import PredictConfig
 from maam.core.errors import MaamError
+from maam.core.signals import interruptible
 
 
 def command(
@@ -37,4 +38,5 @@ def command(
     for name in files:  # a lone - is standard input, and so a hyphen may lead
         if name.startswith("-") and name != "-" and not Path(name).exists():
             raise MaamError(f"unknown option {name}: see `maam predict --help`")
-    return console.predictions(files, config or PredictConfig())
+    with interruptible():
+        return console.predictions(files, config or PredictConfig())

@@ -12,6 +12,7 @@ from maam.cli import console
 from maam.cli.options import Flags, given
 from maam.core.config import ReproduceConfig
 from maam.core.errors import MaamError
+from maam.core.signals import interruptible
 
 
 def command(
@@ -54,7 +55,8 @@ def command(
         path = write_queue(scope, jobs, **given(config))
         console.queue(path, (config or ReproduceConfig()).runs)
         return 0
-    result = maam.reproduce(
-        scope, train=not report, watch=console.reproduction_event, **given(config)
-    )
+    with interruptible():
+        result = maam.reproduce(
+            scope, train=not report, watch=console.reproduction_event, **given(config)
+        )
     return console.reproduction(result.report, result.page)

@@ -1,10 +1,14 @@
 """Ctrl-C and termination: out within seconds at any moment, and nothing half-written.
 
 The command line blocks both signals before NumPy is imported, whose threads would else take them;
-a thread of its own waits for them. By itself it then raises ``KeyboardInterrupt`` or ``SystemExit``
-in the main thread. Where a framework computes, which such an exception could tear apart, a verb
-wraps its work in ``deferred`` and calls ``check_signals`` at every step; if none comes in time,
-the process ends all the same, and what whole epochs have left can be resumed.
+a thread of its own waits for them, and ends the process with the exit code of a shell. Work that
+has something to clean up does so first:
+
+- in ``interruptible`` work, ``KeyboardInterrupt`` or ``Terminated`` is raised in the main thread;
+- in ``deferred`` work, where such an exception could tear a framework apart, ``check_signals``
+  raises it, which is called at every step.
+
+If that takes too long, the process ends all the same; what whole epochs have left can be resumed.
 """
 
 from __future__ import annotations
@@ -12,16 +16,16 @@ from __future__ import annotations
 import _thread
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-GRACE = 4.0  # seconds that a deferred signal waits for ``check_signals``
+GRACE = 3.5  # seconds that a deferred signal waits for ``check_signals``
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 _received: signal.Signals | None = None
-_deferrals = 0
+_deferrals = 0  # that are open
+_interruptible = False
 _message = ""
 
 
@@ -63,6 +67,17 @@ def check_signals() -> None:
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """Let signals be raised in the main thread, for work that cleans up after itself."""
+    global _interruptible
+    before, _interruptible = _interruptible, True
+    try:
+        yield
+    finally:
+        _interruptible = before
+
+
+@contextmanager
 def deferred() -> Iterator[None]:
     """Hold signals back for ``check_signals``, which this calls at its end too."""
     global _deferrals
@@ -79,9 +94,10 @@ def _watch() -> None:
     """Wait for a signal, and see that it is acted on."""
     global _received
     _received = signal.Signals(signal.sigwait(_HANDLED))
-    if not _deferrals:
+    if _interruptible and not _deferrals:
         _thread.interrupt_main(_received)
-    signal.sigtimedwait(_HANDLED, GRACE)  # a second Ctrl-C does not wait
+    if _interruptible or _deferrals:
+        signal.sigtimedwait(_HANDLED, GRACE)  # a second Ctrl-C does not wait
     end(_received)
 
 
@@ -91,7 +107,10 @@ def received() -> signal.Signals | None:
 
 
 def end(received: signal.Signals) -> None:
-    """End the process at once, with the exit code that a shell gives this signal."""
+    """End the process at once, with the exit code that a shell gives this signal.
+
+    Python's own end would wait for a framework's threads.
+    """
     if _message:
         os.write(2, f"maam: {_message}\n".encode())
     os._exit(128 + received)
@@ -99,13 +118,3 @@ def end(received: signal.Signals) -> None:
 
 def _terminate(number: int, frame: object) -> None:
     raise Terminated
-
-
-def exit_now(code: int) -> None:
-    """End the process with its output written, not waiting for a framework's threads."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):  # closed, or its reader has gone
-            continue
-    os._exit(code)

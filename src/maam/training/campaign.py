@@ -37,7 +37,8 @@ from maam.core import frameworks
 from maam.core.errors import MaamError
 from maam.core.files import make_folder, write_atomic
 from maam.core.recipes import read_recipe
-from maam.core.run_folder import RunFolder, RunMeta
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.training.events import Epoch, Event, Step
 from maam.training.options import resolve
 from maam.training.setup import check_begun, set_up

@@ -10,11 +10,12 @@ from maam.core import frameworks
 from maam.core.config import EvaluateConfig, TrainConfig, make_config
 from maam.core.errors import MaamError
 from maam.core.metrics import score
-from maam.core.run_folder import RunMeta
+from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data import Dataset, load_dataset
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources import SOURCES
+from maam.data.splits import limit
 from maam.models.weights import find_run
 from maam.training.options import absolute
 
@@ -72,7 +73,7 @@ def dataset_of_run(meta: RunMeta, config: EvaluateConfig) -> Dataset:
     )
     if data == trained.data and config.split != "all":
         if trained.limit is not None:
-            dataset = dataset.limit(trained.limit, trained.seed)
+            dataset = limit(dataset, trained.limit, trained.seed)
         # The test images of a shipped model are anyone's copy of them.
         if not meta.shipped and dataset.digests() != meta.data_digests:
             # Split anew, changed images would put some that were trained on among the others.

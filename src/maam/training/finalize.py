@@ -10,7 +10,7 @@ import numpy as np
 from maam.core.files import make_folder, write_atomic
 from maam.core.frameworks import EXTRAS, Backend, require
 from maam.core.metrics import score, softmax
-from maam.core.run_folder import RunMeta
+from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data.augment import augment
 from maam.training.run import TrainingRun

@@ -25,9 +25,9 @@ def frozen_names(patterns: str, names: Sequence[str]) -> set[str]:
         if not found:
             near = ", ".join(get_close_matches(pattern, names, cutoff=0))
             raise MaamError(
-                f"--freeze {pattern!r} matches no parameter: they are named like {near}"
+                f"`freeze={pattern}` matches no parameter: they are named like {near}"
             )
         frozen.update(found)
     if len(frozen) == len(names):
-        raise MaamError(f"--freeze {patterns!r} leaves nothing to train: name fewer parameters")
+        raise MaamError(f"`freeze={patterns}` leaves nothing to train: name fewer parameters")
     return frozen

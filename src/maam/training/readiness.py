@@ -242,7 +242,7 @@ def _disk(folder: Path) -> Check:
 
 def _mindspore() -> Check:
     """Compute something in a fresh process and folder, where nothing may be left behind."""
-    source = str(Path(__file__).parents[1])
+    source = str(Path(__file__).parents[2])
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     repair = install("train").replace("install", "install --force-reinstall")

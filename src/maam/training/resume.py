@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from maam.core.run_folder import RunFolder, RunMeta
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors, save_tensors
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.core.metrics import loss_and_accuracy
-from maam.core.run_folder import RunFolder, RunMeta
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data import Dataset, Split
 from maam.data.augment import Augmentation

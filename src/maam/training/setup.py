@@ -14,11 +14,13 @@ from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 from maam.core.frameworks import Backend
 from maam.core.recipes import to_toml
-from maam.core.run_folder import RunFolder, RunMeta, new_run_folder
+from maam.core.run_folder import RunFolder, new_run_folder
+from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data import Dataset, load_dataset
 from maam.data.augment import Augmentation
 from maam.data.preprocessing import Preprocessing
+from maam.data.splits import limit
 from maam.training.distillation import describe_teacher
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
@@ -128,7 +130,7 @@ def load_data(config: TrainConfig, watch: Watch) -> Dataset:
         raise MaamError("`early_stopping` needs validation images: give `val_fraction` above 0")
     if not len(dataset.test) and not len(dataset.val):
         raise MaamError(f"{dataset.source} leaves no images to score on: add some")
-    return dataset if config.limit is None else dataset.limit(config.limit, config.seed)
+    return dataset if config.limit is None else limit(dataset, config.limit, config.seed)
 
 
 def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Network:

@@ -10,7 +10,7 @@ import numpy as np
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.core.frameworks import Backend
-from maam.core.run_folder import RunMeta
+from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.models.weights import find_run, shipped, shipped_run
