@@ -12,13 +12,15 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from maam.core import frameworks, run_folder
+from maam.core import frameworks
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.report.markdown import code, markdown_table
 from maam.report.plots import COLOURS, DPI
 
@@ -29,19 +31,20 @@ LONG = 200  # epochs
 
 
 class Record(NamedTuple):
-    """A training: its folder's name, its facts, and a value for each epoch."""
+    """A training: its folder's name, its metadata, and a value for each epoch."""
 
     name: str
-    meta: dict[str, Any]
+    meta: RunMeta
     hours: list[float]  # since the start
     accuracies: list[float]  # %, of augmented training images
 
     @property
     def tests(self) -> list[tuple[int, float]]:
         """Epochs and accuracy on the test images in %, whenever that was measured."""
-        stages = [stage for stage in self.meta.get("stages", []) if "accuracy" in stage]
+        stages = [stage for stage in self.meta.stages if "accuracy" in stage]
         scores = [(stage["until"], 100 * stage["accuracy"]) for stage in stages]
-        return [*scores, (len(self.hours), 100 * self.meta["metrics"]["accuracy"])]
+        last = (self.meta.metrics or {})["accuracy"]
+        return [*scores, (len(self.hours), 100 * last)]
 
 
 def main() -> None:
@@ -63,20 +66,21 @@ def read(folder: Path) -> list[Record]:
     """
     records = []
     for path in sorted(folder.glob("*/metrics.csv")):
-        with path.open(encoding="utf-8") as file:
+        run = RunFolder(path.parent)
+        with run.history_csv.open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         seconds, hours = 0.0, []
         for row in rows:
             seconds += float(row["seconds"])
             hours.append(seconds / 3600)
         accuracies = [100 * float(row["train_accuracy"]) for row in rows]
-        meta = run_folder.read_meta(path.parent)
-        if "metrics" not in meta:
-            raise MaamError(f"{path.parent} is no finished run: bring its scores, or take it out")
-        records.append(Record(path.parent.name, meta, hours, accuracies))
-    if all(record.meta["model"] != GOAL[0] for record in records):
+        meta = run.read_meta()
+        if not meta.metrics:
+            raise MaamError(f"{run} is no finished run: bring its scores, or take it out")
+        records.append(Record(run.path.name, meta, hours, accuracies))
+    if all(record.meta.model != GOAL[0] for record in records):
         raise MaamError(f"{folder} has no record of {GOAL[0]}")
-    return sorted(records, key=lambda record: record.meta["deployed"]["parameters"])
+    return sorted(records, key=lambda record: record.meta.deployed["parameters"])
 
 
 def page(records: Sequence[Record]) -> str:
@@ -89,9 +93,9 @@ def page(records: Sequence[Record]) -> str:
         (
             (
                 record.name,
-                frameworks.NAMES[record.meta["config"]["framework"]],
-                record.meta["environment"].get("threads", "not recorded"),
-                f"{record.meta['deployed']['parameters']:,}",
+                frameworks.NAMES[record.meta.framework],
+                record.meta.environment.get("threads", "not recorded"),
+                f"{record.meta.deployed['parameters']:,}",
                 str(epochs),
                 f"{record.hours[epochs - 1]:.2f}",
                 f"{record.accuracies[epochs - 1]:.2f}",
@@ -107,8 +111,8 @@ def page(records: Sequence[Record]) -> str:
                 "# Accuracy and the time of training",
                 "Written by `python benchmarks/curves.py`, from "
                 "[results/campaign](../results/campaign). Images: "
-                f"{records[0].meta['data_source']}. Machine: "
-                f"{records[0].meta['environment']['cpu']}, two trainings at a time, each "
+                f"{records[0].meta.data_source}. Machine: "
+                f"{records[0].meta.environment['cpu']}, two trainings at a time, each "
                 "`OMP_NUM_THREADS=1 taskset -c CORE maam train --recipe recipes/RECIPE.toml --seed "
                 "SEED` (older records do not hold the number of threads). The hours of both "
                 "MobileNetV2 hold 0.3 in which they were paused. Training accuracy is that of the "
@@ -117,7 +121,7 @@ def page(records: Sequence[Record]) -> str:
                 "RUN --epochs` of its second. In each part the learning rate falls to 0.",
                 "![Training accuracy by epoch and by hour](curves.png)",
                 table,
-                *outlook(next(r for r in records if r.meta["model"] == GOAL[0])),
+                *outlook(next(r for r in records if r.meta.model == GOAL[0])),
             )
         )
         + "\n"
@@ -156,10 +160,10 @@ def outlook(record: Record) -> tuple[str, ...]:
 def plot(records: Sequence[Record]) -> bytes:
     """Two panels: accuracy by epoch and by hour; lines in training, points on the test images."""
     figure = Figure(figsize=(12, 4.6), layout="constrained", dpi=DPI)
-    models = list(dict.fromkeys(record.meta["model"] for record in records))
+    models = list(dict.fromkeys(record.meta.model for record in records))
     left, right = figure.subplots(1, 2, sharey=True)
     for record in records:
-        model = record.meta["model"]
+        model = record.meta.model
         rounds, place = divmod(models.index(model), len(COLOURS))
         colour, line = COLOURS[place], ("-", "--", ":")[rounds]
         name = model if model not in left.get_legend_handles_labels()[1] else None

@@ -22,9 +22,10 @@ from PIL import Image
 from ship import without_seed
 
 import maam
-from maam.core import environment, frameworks, run_folder
+from maam.core import environment, frameworks
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
+from maam.core.run_folder import RunFolder
 from maam.data import load_dataset
 from maam.report.markdown import code, markdown_table
 
@@ -105,18 +106,17 @@ def main() -> None:
 
 def train(task: str, start: str, seed: int, runs: Path, framework: str) -> None:
     """Train one row's network once, unless that has been done."""
-    folder = runs / f"{_name(task, start)}-seed-{seed}"
-    if (folder / run_folder.CARD).exists():
+    folder = RunFolder(runs / f"{_name(task, start)}-seed-{seed}")
+    if folder.card.exists():
         return
     options = BUDGET | TASKS[task] | STARTS[start]
     if options["data"] == "pictures":
         options["data"] = str(make_pictures(runs / "pictures"))
-    begun = (folder / run_folder.META).exists()
-    given: dict[str, Any] = {**options, "seed": seed, "framework": framework, "out": folder}
-    if begun:
-        given = {"resume": folder}
+    given: dict[str, Any] = {**options, "seed": seed, "framework": framework, "out": folder.path}
+    if folder.is_begun():
+        given = {"resume": folder.path}
     result = maam.train(**given)
-    print(f"{folder.name}: {100 * result.scores['accuracy']:.2f} %", flush=True)
+    print(f"{folder.path.name}: {100 * result.scores['accuracy']:.2f} %", flush=True)
 
 
 def make_pictures(folder: Path) -> Path:
@@ -133,14 +133,15 @@ def make_pictures(folder: Path) -> Path:
     articles = load_dataset("fashion-mnist", val_fraction=0)
     photographs = load_dataset("cifar10", val_fraction=0)
     for split, count in COUNTS.items():
-        clothes, scenes = getattr(articles, split), getattr(photographs, split)
+        clothes, scenes = getattr(articles, split), getattr(photographs, split).pixels()
+        images = clothes.pixels()
         for label, name in enumerate(articles.classes):
             place = scratch / split / name.replace("/", "-")
             place.mkdir(parents=True, exist_ok=True)
             chosen = random.choice(np.flatnonzero(clothes.labels == label), count // 10, False)
             for index in chosen:
-                scene = scenes.images[random.integers(len(scenes.images))]
-                picture = compose(clothes.images[index, ..., 0], scene, random)
+                scene = scenes[random.integers(len(scenes))]
+                picture = compose(images[index, ..., 0], scene, random)
                 picture.save(place / f"{index}.jpg", quality=90)
     scratch.rename(folder)
     return folder
@@ -183,14 +184,14 @@ def collect(runs: Path) -> list[dict[str, Any]]:
         for start in STARTS:
             every = sorted(runs.glob(f"{_name(task, start)}-seed-*"))
             seeds = [run for run in every if run.name.rpartition("-")[2].isdigit()]  # not fused
-            found = [run for run in seeds if (run / run_folder.CARD).exists()]
+            found = [run for run in map(RunFolder, seeds) if run.card.exists()]
             if not found:
                 continue
-            metas = [run_folder.read_meta(run) for run in found]
+            metas = [run.read_meta() for run in found]
             if len({without_seed(meta) for meta in metas}) > 1:
                 raise MaamError(f"{found[0]} and its other seeds differ in more than the seed")
-            accuracies = [100 * meta["metrics"]["accuracy"] for meta in metas]
-            config, images = metas[0]["config"], metas[0]["images"]
+            accuracies = [100 * (meta.metrics or {})["accuracy"] for meta in metas]
+            config, images, framework = metas[0].config, metas[0].images, metas[0].framework
             rows.append(
                 {
                     "task": task,
@@ -201,8 +202,8 @@ def collect(runs: Path) -> list[dict[str, Any]]:
                     "images": images,
                     "epochs": config["epochs"],
                     "steps": config["epochs"] * (images["train"] // config["batch_size"]),
-                    "framework": frameworks.NAMES[config["framework"]],
-                    "command": command(task, start, config["framework"]),
+                    "framework": frameworks.NAMES[framework],
+                    "command": command(task, start, framework),
                 }
             )
     if not rows:

@@ -207,7 +207,6 @@ def main() -> None:
         facts = environment()
         for sample in samples:
             facts |= sample["environment"]
-        facts.pop("native operators", None)  # each form has them or not
         report = {
             "what": "training step (Adam) and inference, 3x32x32, 10 classes; ms a step",
             "command": shlex.join(["python", "benchmarks/framework_speed.py", *sys.argv[1:]]),

@@ -118,10 +118,10 @@ def compile_graph(form: str, graph: str, folder: Path) -> None:
         net(images).asnumpy()
         return
     config = TrainConfig(epochs=1)
-    rates = np.full(2, 1e-3, np.float32)
-    step = make_train_step(net, make_optimizer(net, config, rates), config)
+    step = make_train_step(net, make_optimizer(net, config), config)
     net.set_train(True)
-    loss, _ = step(images, Tensor(np.zeros(BATCH, np.int32)), Tensor(rates[0]))
+    labels, rate, decay = Tensor(np.zeros(BATCH, np.int32)), Tensor(1e-3), Tensor(0.0)
+    loss, _ = step(images, labels, rate, decay)
     loss.asnumpy()
 
 

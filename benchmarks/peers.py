@@ -1,11 +1,12 @@
 """MAAMNet beside its peers: accuracy against parameters, multiply-accumulates and latency.
 
-    python benchmarks/campaign.py recipes/resnet8.toml:0,1,2 recipes/maamnet-nano.toml:0,1,2
+    python -m maam.training.campaign recipes/resnet8.toml:0,1,2 recipes/maamnet-nano.toml:0,1,2
     python benchmarks/peers.py runs/campaign
 
-Takes the finished runs of ``campaign.py`` or ``maam train``, RECIPE-seed-SEED each, and writes
-results/peers.json, docs/comparison.md and docs/comparison.png. Recipes of which there is no run
-keep their accuracies in results/peers.json, unless you delete it; every latency is measured anew.
+Takes the finished runs of ``maam.training.campaign`` or ``maam train``, RECIPE-seed-SEED each, and
+writes results/peers.json, docs/comparison.md and docs/comparison.png. Recipes of which there is no
+run keep their accuracies in results/peers.json, unless you delete it; every latency is measured
+anew.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
-from campaign import SCORES
 from matplotlib.figure import Figure
 from ship import options, wanted, without_seed
 
 import maam.torch
-from maam.core import environment, run_folder
+from maam.core import environment
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.deploy.latency import measure
 from maam.report.markdown import markdown_table
 from maam.report.plots import COLOURS, DPI
@@ -87,36 +89,37 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
     Raises:
         MaamError: there is no run, or runs were trained or scored on different images.
     """
-    groups: dict[str, list[tuple[dict[str, Any], float, Path]]] = {}
-    for run in sorted(run for folder in folders for run in folder.glob("*-seed-*")):
+    groups: dict[str, list[tuple[RunMeta, float, RunFolder]]] = {}
+    for path in sorted(path for folder in folders for path in folder.glob("*-seed-*")):
+        run = RunFolder(path)
         if (accuracy := _accuracy(run)) is not None:
-            recipe, _, seed = run.name.rpartition("-seed-")
+            recipe, _, seed = path.name.rpartition("-seed-")
             if not seed.isdigit():  # what `maam fuse` made of a run
                 continue
-            groups.setdefault(recipe, []).append((run_folder.read_meta(run), accuracy, run))
+            groups.setdefault(recipe, []).append((run.read_meta(), accuracy, run))
     if not groups:
         raise MaamError(f"{folders[0]}: no finished run there")
     for meta, _, run in (found for group in groups.values() for found in group):
-        if meta["data"] != "cifar10":
-            raise MaamError(f"{run} was trained on {meta['data']}: compare those on cifar10")
-        if meta["images"]["val"]:
+        if meta.data != "cifar10":
+            raise MaamError(f"{run} was trained on {meta.data}: compare those on cifar10")
+        if meta.images["val"]:
             raise MaamError(f"{run} held images out: compare trainings with --val-fraction 0")
     metas = [meta for group in groups.values() for meta, _, _ in group]
-    copies = {row["data_source"] for row in earlier} | {meta["data_source"] for meta in metas}
-    if len(copies) > 1 or len({meta["data_digests"]["test"] for meta in metas}) > 1:
+    copies = {row["data_source"] for row in earlier} | {meta.data_source for meta in metas}
+    if len(copies) > 1 or len({meta.data_digests["test"] for meta in metas}) > 1:
         raise MaamError(
             f"{folders[0]}: runs, or those of results/peers.json, were scored on different images: "
             "take one copy, and delete that file if it is of the other"
         )
     for name, group in groups.items():
-        seeds = [meta["config"]["seed"] for meta, _, _ in group]
+        seeds = [meta.config["seed"] for meta, _, _ in group]
         for meta, _, run in group:
             if without_seed(meta) != without_seed(group[0][0]):
                 raise MaamError(f"{run} was trained with other options than {group[0][2]}")
-            if seeds.count(meta["config"]["seed"]) > 1:
+            if seeds.count(meta.config["seed"]) > 1:
                 raise MaamError(f"{run}: its seed is there twice")
         recipe, (meta, _, run) = ROOT / "recipes" / f"{name}.toml", group[0]
-        if wanted(recipe, meta) != options(meta["config"]):
+        if wanted(recipe, meta) != options(meta.config):
             raise MaamError(f"{run} was not trained by {recipe}")
     rows = {row["recipe"]: dict(row) for row in earlier}
     for recipe, group in groups.items():
@@ -124,20 +127,18 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
         found = [100 * accuracy for _, accuracy, _ in group]
         rows[recipe] = {
             "recipe": recipe,
-            "model": meta["model"],
-            "ours": meta["model"].startswith("maamnet"),
-            "epochs": meta["config"]["epochs"],
-            "stages": [stage["until"] for stage in meta.get("stages", [])],
-            "teacher": Path(meta["config"].get("teacher", "")).name,
-            "mixing": _mixing(meta["config"]),
+            "model": meta.model,
+            "ours": meta.model.startswith("maamnet"),
+            "epochs": meta.config["epochs"],
+            "stages": [stage["until"] for stage in meta.stages],
+            "teacher": Path(meta.config.get("teacher", "")).name,
+            "mixing": _mixing(meta.config),
             "seeds": len(found),
             "accuracies": [round(each, 2) for each in found],
             "accuracy": round(mean(found), 2),
             "deviation": round(stdev(found), 2) if len(found) > 1 else None,
-            "data_source": meta["data_source"],
-            "trained_on": f"{meta['environment']['cpu']}"
-            if meta["device"] == "CPU"
-            else meta["environment"].get("gpu", meta["device"]),
+            "data_source": meta.data_source,
+            "trained_on": _machine(meta),
         }
     with tempfile.TemporaryDirectory() as scratch:
         models = {}
@@ -164,17 +165,24 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
     return {"environment": environment.environment(), "rows": ordered}
 
 
-def _accuracy(run: Path) -> float | None:
+def _accuracy(run: RunFolder) -> float | None:
     """On the test images; None while the run is not finished."""
-    if not (run / run_folder.META).exists():
+    if not run.is_begun():
         return None
-    meta = run_folder.read_meta(run)
-    scores = meta.get("metrics")
-    if not scores and (run / SCORES).exists():  # of a campaign, which ends no run itself
-        scores = json.loads((run / SCORES).read_text())
-        if scores["epochs"] != meta["config"]["epochs"]:
+    meta = run.read_meta()
+    scores = meta.metrics
+    if not scores and run.scores.exists():  # of a campaign, which ends no run itself
+        scores = json.loads(run.scores.read_text())
+        if scores["epochs"] != meta.config["epochs"]:
             return None
     return scores["accuracy"] if scores else None
+
+
+def _machine(meta: RunMeta) -> str:
+    """The processor or the accelerator that a run was trained on."""
+    if meta.device == "CPU":
+        return meta.environment["cpu"]
+    return meta.device_name or meta.environment.get("gpu", meta.device)
 
 
 def _mixing(config: Mapping[str, Any]) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from maam.models.agents import READINGS
 from mindspore import Parameter, Tensor, nn, ops
 
 from maam.mindspore.maam import MAAM
+from maam.models.agents import Layers, agent_layers
 
 
 class PlainMAAM(nn.Cell):
@@ -23,12 +23,11 @@ class PlainMAAM(nn.Cell):
         in_channels: int,
         out_channels: int,
         kernel_sizes: Sequence[int] = (3, 3, 3),
-        reading: str = "p2",
+        layers: str | Layers = "p2",
     ) -> None:
         super().__init__()
-        self.agents = nn.CellList(
-            [_agent(in_channels, out_channels, kernel, reading) for kernel in kernel_sizes]
-        )
+        stages = agent_layers(layers, out_channels)
+        self.agents = nn.CellList([_agent(in_channels, stages, size) for size in kernel_sizes])
         self.alpha = Parameter(Tensor(np.zeros(len(kernel_sizes), np.float32)), name="alpha")
         self.conv = nn.Conv2d(out_channels, out_channels, 1, pad_mode="valid", has_bias=False)
         self.norm = nn.BatchNorm2d(out_channels)
@@ -42,21 +41,20 @@ class PlainMAAM(nn.Cell):
         return self.relu(self.norm(self.conv(total)))
 
 
-def _agent(in_channels: int, out_channels: int, kernel: int, reading: str) -> nn.SequentialCell:
-    layers: list[nn.Cell] = []
+def _agent(in_channels: int, stages: Layers, kernel: int) -> nn.SequentialCell:
+    cells: list[nn.Cell] = []
     channels = in_channels
-    for stage in READINGS[reading]:
-        if isinstance(stage, str):
-            layers.append(nn.MaxPool2d(2, 2))
+    for width in stages:
+        if isinstance(width, str):
+            cells.append(nn.MaxPool2d(2, 2))
             continue
-        width = out_channels // stage
-        layers += [
+        cells += [
             nn.Conv2d(channels, width, kernel, pad_mode="pad", padding=kernel // 2, has_bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
         ]
         channels = width
-    return nn.SequentialCell(layers)
+    return nn.SequentialCell(cells)
 
 
 def matching_parameters(plain: PlainMAAM, module: MAAM) -> list[tuple[Parameter, Parameter, slice]]:

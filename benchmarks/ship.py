@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -21,19 +22,23 @@ from typing import Any
 import numpy as np
 
 from maam import evaluate
-from maam.core import frameworks, run_folder, tensors
+from maam.core import frameworks
 from maam.core.config import TrainConfig, make_config
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
-from maam.core.recipes import resolve
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
+from maam.core.tensors import load_tensors, save_tensors
 from maam.data import load_dataset
 from maam.deploy.prediction import Classifier
 from maam.models.weights import WEIGHTS
 from maam.report.markdown import code, markdown_table
 from maam.training.finalize import commands
+from maam.training.options import resolve
 
+# Of what a run knows of itself; the rest is the machine's, or the trained weights' before rounding.
 KEPT = (
-    *("format", "model", "classes", "preprocessing", "data", "data_source", "data_digests"),
+    *("model", "classes", "preprocessing", "data", "data_source", "data_digests"),
     *("images", "parameters", "macs", "deployed", "teacher", "stages"),
 )
 
@@ -59,60 +64,56 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         MaamError: a run is not finished, was not trained by the recipe on CIFAR-10 alone, or
             differs from the first in more than the seed.
     """
-    metas = [run_folder.read_meta(run) for run in runs]
-    seeds = [meta["config"]["seed"] for meta in metas]
+    metas = [RunFolder(run).read_meta() for run in runs]
+    seeds = [meta.config["seed"] for meta in metas]
     for run, meta in zip(runs, metas, strict=True):
-        if "metrics" not in meta or meta["metrics"]["split"] != "test":
+        if not meta.metrics or meta.metrics["split"] != "test":
             raise MaamError(f"{run} has no test scores: end it with `maam train --resume {run}`")
         if without_seed(meta) != without_seed(metas[0]):
             raise MaamError(f"{run} was trained with other options than {runs[0]}")
-        if wanted(recipe, meta) != options(meta["config"]):
+        if wanted(recipe, meta) != options(meta.config):
             raise MaamError(f"{run} was not trained by {recipe}")
-        if meta["data"] != "cifar10":
-            raise MaamError(f"{run} was trained on {meta['data']}: the card is for cifar10")
-        if seeds.count(meta["config"]["seed"]) > 1:
+        if meta.data != "cifar10":
+            raise MaamError(f"{run} was trained on {meta.data}: the card is for cifar10")
+        if seeds.count(meta.config["seed"]) > 1:
             raise MaamError(f"{run}: its seed is there twice")
-        if meta["config"]["pretrained"]:
+        if meta.config["pretrained"]:
             raise MaamError(f"{run} rests on other weights: ship what was trained from scratch")
-        teacher = meta.get("teacher")
+        teacher = meta.teacher
         while teacher:
-            if teacher["pretrained"] or teacher["data_digests"] != meta["data_digests"]:
+            if teacher["pretrained"] or teacher["data_digests"] != meta.data_digests:
                 raise MaamError(f"{run} rests on a teacher of other images or weights")
             teacher = teacher.get("teacher")
-    meta, source = metas[0], runs[0]
-    chosen = frameworks.choose(framework, meta["config"]["framework"])
-    there = frameworks.use(chosen)
-    there.set_device("CPU")
+    meta, source = metas[0], RunFolder(runs[0])
+    chosen = frameworks.choose(framework, meta.framework)
+    backend = frameworks.use(chosen)
+    backend.set_device("CPU")
     with tempfile.TemporaryDirectory(dir=WEIGHTS.parent) as scratch:
-        folder = Path(scratch) / meta["model"]
-        folder.mkdir()
-        tensors, _ = tensors.load_tensors(source / run_folder.BEST)
-        seed = {"seed": meta["config"]["seed"]}
-        tensors.save_tensors(folder / run_folder.BEST, rounded(tensors), seed)
-        kept = {key: meta[key] for key in KEPT if key in meta}
-        kept |= {"config": options(meta["config"]), "shipped": True}
-        run_folder.write_meta(folder, kept)
-        net, _ = there.load_model(folder)
-        height, width = meta["preprocessing"]["size"]
-        shape = (meta["preprocessing"]["channels"], height, width)
+        folder = RunFolder(Path(scratch) / meta.model)
+        folder.path.mkdir()
+        weights, _ = load_tensors(source.best)
+        save_tensors(folder.best, rounded(weights), {"seed": meta.config["seed"]})
+        facts = {key: getattr(meta, key) for key in KEPT}
+        kept = RunMeta(**facts, config=options(meta.config), shipped=True)
+        folder.write_meta(kept)
+        net, _ = backend.load_model(folder.path)
         whole = Path(scratch) / "whole.onnx"
-        there.export_onnx(there.fuse(net), shape, whole, net)
-        write_atomic(folder / run_folder.MODEL, halved(whole))
-        scores = evaluate(folder, data_dir=data_dir, framework=chosen)
+        backend.export_onnx(backend.fuse(net), kept.image_shape, whole, net)
+        write_atomic(folder.model, halved(whole))
+        scores = evaluate(folder.path, data_dir=data_dir, framework=chosen)
         if scores["other_copy"]:
             raise MaamError(f"{scores['data_source']}: not the images that {source} was trained on")
         metrics = {key: scores[key] for key in scores if key not in ("run", "confusion")}
-        kept |= {"metrics": metrics}
-        run_folder.write_meta(folder, kept)
-        accuracies = [100 * each["metrics"]["accuracy"] for each in metas]
+        kept = replace(kept, metrics=metrics)
+        folder.write_meta(kept)
+        accuracies = [100 * (each.metrics or {})["accuracy"] for each in metas]
         text = card(kept, scores, accuracies, 100 * onnx_accuracy(folder, data_dir), recipe)
-        write_atomic(folder / run_folder.CARD, text)
-        target, old = WEIGHTS / meta["model"], Path(scratch) / "old"
-        WEIGHTS.mkdir(exist_ok=True)
+        write_atomic(folder.card, text)
+        target, old = WEIGHTS / meta.model, Path(scratch) / "old"
         if target.exists():
             target.rename(old)
         try:
-            folder.rename(target)
+            folder.path.rename(target)
         except BaseException:
             if old.exists():
                 old.rename(target)
@@ -120,9 +121,9 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
     return target
 
 
-def wanted(recipe: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+def wanted(recipe: Path, meta: RunMeta) -> dict[str, Any]:
     """What a recipe gives to a training with the seed of a run."""
-    return options(resolve({"seed": meta["config"]["seed"]}, recipe).model_dump(mode="json"))
+    return options(resolve({"seed": meta.config["seed"]}, recipe).model_dump(mode="json"))
 
 
 def options(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,11 +139,10 @@ def options(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def onnx_accuracy(folder: Path, data_dir: Path | None) -> float:
+def onnx_accuracy(folder: RunFolder, data_dir: Path | None) -> float:
     """That of ``model.onnx`` on the test images, from 0 to 1."""
-    meta = run_folder.read_meta(folder)
-    test = load_dataset(meta["data"], data_dir, None, 0.0).test
-    probabilities = Classifier.load(folder).classify(list(test.images))
+    test = load_dataset(folder.read_meta().data, data_dir, None, 0.0).test
+    probabilities = Classifier.load(folder.path).classify(list(test.pixels()))
     return float((probabilities.argmax(1) == test.labels).mean())
 
 
@@ -159,7 +159,7 @@ def halved(whole: Path) -> bytes:
 
     ONNX Runtime turns them into float32 once, when it loads the file.
     """
-    import onnx  # after `maam`, which sets what MindSpore needs before it
+    import onnx  # after the framework, for MindSpore can't start beside its parser
     from onnx import TensorProto, helper, numpy_helper
 
     model = onnx.load(str(whole))
@@ -181,14 +181,14 @@ def halved(whole: Path) -> bytes:
 
 
 def card(
-    meta: Mapping[str, Any],
+    meta: RunMeta,
     scores: Mapping[str, Any],
     accuracies: Sequence[float],
     onnx_accuracy: float,
     recipe: Path,
 ) -> str:
     """The model card, in Markdown."""
-    model, config = meta["model"], meta["config"]
+    model, config = meta.model, meta.config
     seeds = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
     spread = f" ± {stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
     facts = (
@@ -198,9 +198,9 @@ def card(
         ("Macro F1", f"{100 * scores['f1_macro']:.2f} %"),
         ("Calibration error (ECE, 15 bins)", f"{100 * scores['ece']:.2f} %"),
         ("Cross-entropy", f"{scores['loss']:.4f}"),
-        ("Parameters, folded", f"{meta['deployed']['parameters']:,}"),
-        ("Multiply-accumulates per image, folded", f"{meta['deployed']['macs']:,}"),
-        ("Images", f"{meta['images']['train']:,} to train, {scores['images']:,} to test"),
+        ("Parameters, folded", f"{meta.deployed['parameters']:,}"),
+        ("Multiply-accumulates per image, folded", f"{meta.deployed['macs']:,}"),
+        ("Images", f"{meta.images['train']:,} to train, {scores['images']:,} to test"),
     )
     by_class = markdown_table(
         ("Class", "Precision", "Recall", "F1"),
@@ -220,8 +220,8 @@ def card(
         "\n\n".join(
             (
                 f"# {model} for CIFAR-10",
-                f"{meta['data_source']}. Recipe: `{named}`, seed {config['seed']}, "
-                f"{config['epochs']} epochs with {frameworks.NAMES[config['framework']]}. No other "
+                f"{meta.data_source}. Recipe: `{named}`, seed {config['seed']}, "
+                f"{config['epochs']} epochs with {frameworks.NAMES[meta.framework]}. No other "
                 f"data, no pretrained weights, no test-time augmentation. {taught} "
                 "Weights are stored in float16, norms and biases in float32.",
                 markdown_table(("", "Value"), facts),
@@ -247,13 +247,12 @@ def card(
     )
 
 
-def without_seed(meta: Mapping[str, Any]) -> str:
+def without_seed(meta: RunMeta) -> str:
     """What runs have in common that differ in nothing but the seed."""
-    config = {k: v for k, v in options(meta["config"]).items() if k != "seed"}
-    stages = [[stage["epochs"], stage["until"]] for stage in meta.get("stages", [])]
-    facts = [meta[key] for key in ("model", "data_source", "images")]
-    parts = [*facts, meta["data_digests"]["test"], config, stages]
-    return json.dumps(parts, sort_keys=True)
+    config = {k: v for k, v in options(meta.config).items() if k != "seed"}
+    stages = [[stage["epochs"], stage["until"]] for stage in meta.stages]
+    facts = [meta.model, meta.data_source, meta.images, meta.data_digests["test"]]
+    return json.dumps([*facts, config, stages], sort_keys=True)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Trains each try on 45,000 images of CIFAR-10 and scores it on the 5,000 held out; no choice is made
 by test images. All in PyTorch, bfloat16, with the options of ``BUDGET`` but for what a try changes.
 
-    python benchmarks/design.py                    # train what is not trained yet, then report
-    python benchmarks/design.py agents-3 relu-sum  # these only
-    python benchmarks/design.py --report           # results/design.json, docs/design-notes.md
+    python experiments/design.py                   # train what is not trained yet, then report
+    python experiments/design.py agents-3 stride   # these only
+    python experiments/design.py --report          # results/design.json, docs/design-notes.md
 
 The report adds what lies in ``--runs`` to the accuracies of results/design.json, and measures every
 latency anew, so that a line can be added where the other trainings are not at hand.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +23,8 @@ from typing import Any
 
 import design_forms
 import design_muon
-import onnx
 import torch
 from design_tries import NANO, REFERENCES, TRIES
-from maam.models.registry import MODELS
 from torch import nn
 
 import maam
@@ -35,11 +32,10 @@ import maam.torch
 from maam.core import environment
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
-from maam.core.run_folder import CARD, META, read_history
+from maam.core.run_folder import RunFolder
 from maam.deploy.latency import measure
+from maam.models import list_models, register_model
 from maam.report.markdown import markdown_table
-from maam.torch import loop, step
-from maam.torch.export import export_onnx
 from maam.torch.models.maamnet import MAAMNet
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +65,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--data-dir", type=Path)
     given = parser.parse_args()
+    maam.torch.register_optimizer("muon", design_muon.make)
     if unknown := set(given.tries) - set(TRIES):
         parser.error(f"no such try: {min(unknown)}")
     try:
@@ -99,25 +96,27 @@ def register(name: str) -> str:
     attempt = TRIES[name]
     if attempt.model:
         return attempt.model
-    if attempt.stages:
-        form = {"stages": attempt.stages, "agents": attempt.agents}
-        MODELS["design"] = (attempt.text, "maamnet.MAAMNet", form)
-        return "design"
-    sys.modules["maam.torch.models.design"] = design_forms
-    form = {**attempt.form} if attempt.dense else {"stages": NANO, **attempt.form}
-    MODELS["design"] = (attempt.text, f"design.{'Dense' if attempt.dense else 'Net'}", form)
-    return "design"
+    model = f"design-{name}"
+    if model not in list_models():
+        if attempt.stages:
+            build, form = MAAMNet, {"stages": attempt.stages, "agents": attempt.agents}
+        elif attempt.dense:
+            build, form = design_forms.Dense, attempt.form
+        else:
+            build, form = design_forms.Net, {"stages": NANO, **attempt.form}
+        register_model(model, attempt.text, {"torch": build}, form)
+    return model
 
 
 def train(name: str, seed: int, runs: Path, data_dir: Path | None) -> None:
     """Train one try, or go on with it, unless that has been done."""
-    folder = runs / f"{name}-seed-{seed}"
-    if (folder / CARD).exists():
+    folder, model = RunFolder(runs / f"{name}-seed-{seed}"), register(name)
+    if folder.card.exists():
         return
-    options = {**BUDGET, **TRIES[name].options, "model": register(name), "seed": seed}
-    loop.make_optimizer = (design_muon if TRIES[name].muon else step).make_optimizer
-    begun = (folder / META).exists()
-    given: dict[str, Any] = {"resume": folder} if begun else {**options, "out": folder}
+    given: dict[str, Any] = {"resume": folder.path}
+    if not folder.is_begun():
+        given = {**BUDGET, **TRIES[name].options, "model": model, "seed": seed, "out": folder.path}
+        given |= {"optimizer": "muon"} if TRIES[name].muon else {}
     result = maam.train(**given, data_dir=data_dir)
     accuracy = result.history[-1]["val_accuracy"]
     print(f"{name} seed {seed}: {100 * accuracy:.2f} % of the held-out images", flush=True)
@@ -140,8 +139,8 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
             found = dict(earlier[name]["accuracies"]) if name in earlier else {}
             for run in runs.glob(f"{name}-seed-*"):
                 seed = run.name.rpartition("-")[2]
-                if seed.isdigit() and (run / CARD).exists():  # not what `maam fuse` made of it
-                    accuracy = read_history(run)[-1]["val_accuracy"]
+                if seed.isdigit() and RunFolder(run).card.exists():  # not what `maam fuse` made
+                    accuracy = RunFolder(run).read_history()[-1]["val_accuracy"]
                     found[seed] = round(100 * accuracy, 2)
             if not found:
                 continue
@@ -158,7 +157,7 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
                 raise MaamError(f"results/design.json: {name} is another try now: delete its row")
             if attempt.form.get("norms") != "own":  # which would fold, but is exported as it is
                 path = Path(folder) / f"{name}.onnx"
-                export_onnx(net.eval(), IMAGE, path)
+                maam.torch.export_onnx(net.eval(), IMAGE, path)
                 graphs[name] = without_weights(path)
                 models.setdefault(graphs[name], path)
             rows.append(
@@ -182,6 +181,8 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
 
 def without_weights(path: Path) -> str:
     """What a network computes but for its weights: those of equal text are timed once."""
+    import onnx  # here: MindSpore can't start beside its parser
+
     model = onnx.load(path)
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT:
@@ -199,7 +200,7 @@ def notes(report: Mapping[str, Any]) -> str:
         noise = f"; the base with {base['seeds']} seeds varies by {base['deviation']:.2f}"
     parts = [
         "# What was tried for MAAMNet",
-        "Written by `python benchmarks/design.py`, from results/design.json. Every line is a "
+        "Written by `python experiments/design.py`, from results/design.json. Every line is a "
         f"training of {budget['epochs']} epochs, unless it gives their number, on 45,000 images of "
         f"CIFAR-10, scored on the 5,000 that are held out of the training images (%{noise}); no "
         "choice was made by test images. "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maam.models.kernels import Agent, agent_taps
+from maam.models.kernels import Agent, kernel_layout
 from maam.models.variants import AGENTS
 from maam.torch.models.maamnet import LinearAgents
 from maam.torch.ops.depthwise import depthwise
@@ -45,8 +45,8 @@ class FixedAgents(LinearAgents):
         self.weight = 1.0 if fusion == "sum" else 1 / len(agents)
 
     def kernel(self) -> Tensor:
-        taps = self.taps @ self.places * self.weight
-        return taps.reshape(self.channels, 1, self.side, self.side)
+        kernel = self.taps @ self.positions * self.weight
+        return kernel.reshape(self.channels, 1, self.side, self.side)
 
 
 class Block(nn.Module):
@@ -187,20 +187,21 @@ class DenseAgents(nn.Module):
 
     def __init__(self, channels: int, wide: int, agents: Sequence[Agent], compress: bool) -> None:
         super().__init__()
-        plan = agent_taps(agents)
-        self.side, self.wide = plan.side, wide
-        self.places: Tensor
-        self.owners: Tensor
-        for name, array in (("places", plan.places), ("owners", plan.owners)):
+        layout = kernel_layout(agents)
+        self.side, self.wide = layout.side, wide
+        self.positions: Tensor
+        self.owner: Tensor
+        for name, array in (("positions", layout.positions), ("owner", layout.agents)):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
-        drawn = torch.randn(wide, channels, len(plan.places)) * torch.from_numpy(plan.deviation)
+        deviation = torch.from_numpy(layout.deviation)
+        drawn = torch.randn(wide, channels, len(layout.positions)) * deviation
         self.taps = nn.Parameter(drawn / channels**0.5)
         self.alpha = nn.Parameter(torch.zeros(len(agents)))
         drawn = torch.randn(wide, wide) / wide**0.5
         self.compression = nn.Parameter(drawn) if compress else None
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.taps @ (self.places * (self.owners @ self.alpha.softmax(0))[:, None])
+        kernel = self.taps @ (self.positions * (self.owner @ self.alpha.softmax(0))[:, None])
         if self.compression is not None:
             kernel = self.compression @ kernel.flatten(1)
         kernel = kernel.reshape(self.wide, -1, self.side, self.side)

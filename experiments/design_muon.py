@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from maam.core.config import TrainConfig
-from maam.torch.step import decays
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
@@ -58,16 +57,15 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return (x.T if tall else x).to(matrix.dtype)
 
 
-def make_optimizer(net: nn.Module, config: TrainConfig) -> Muon:
-    """Muon for the weights of convolutions; takes the place of ``maam.torch.step``'s."""
-    parameters = list(net.parameters())
-    matrices = [p for p in parameters if p.ndim == 4]
-    others = [p for p in parameters if p.ndim != 4]
-    decayed = [p for p in others if decays(p)]
-    plain = [p for p in others if not decays(p)]
-    groups = [
-        {"params": matrices, "matrices": True, "weight_decay": 0.0},
-        {"params": decayed, "matrices": False, "weight_decay": config.weight_decay},
-        {"params": plain, "matrices": False, "weight_decay": 0.0},
-    ]
-    return Muon(groups, config.learning_rate, momentum=config.momentum, nesterov=True)
+def make(groups: list[dict[str, Any]], config: TrainConfig) -> Muon:
+    """Muon for the weights of convolutions, as ``maam.torch.register_optimizer`` wants it."""
+    split = []
+    for group in groups:
+        filters = [p for p in group["params"] if p.ndim == 4]
+        others = [p for p in group["params"] if p.ndim != 4]
+        split += [
+            {"params": filters, "matrices": True, "weight_decay": 0.0},
+            {**group, "params": others, "matrices": False},
+        ]
+    split = [group for group in split if group["params"]]
+    return Muon(split, config.learning_rate, momentum=config.momentum, nesterov=True)

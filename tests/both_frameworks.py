@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from maam.mindspore.weights import assign_tensors
-from maam.models.registry import list_models
 from mindspore import nn
 from torch import nn as torch_nn
 
-from maam.mindspore.models import create_model
-from maam.torch import create_model as create_torch_model
-from maam.torch import weights as torch_checkpoint
+import maam.mindspore
+import maam.torch
+from maam.mindspore.weights import assign_tensors
+from maam.models.registry import list_models
+from maam.torch import weights as torch_weights
 
 # So many layers that test_peers.py asks less of them; resnet8 stands for their common parts.
 DEEP = ("resnet20", "mobilenetv2-x0.5", "mobilenetv2", "shufflenetv2-x0.5")
@@ -22,7 +22,7 @@ def same_weights(
 ) -> tuple[nn.Cell, torch_nn.Module]:
     """The named model in both frameworks."""
     shape = (name, num_classes, channels, size)
-    net, other = create_model(*shape), create_torch_model(*shape)
+    net, other = maam.mindspore.create_model(*shape), maam.torch.create_model(*shape)
     randomise(net, other, seed)
     return net, other
 
@@ -43,4 +43,4 @@ def randomise(net: nn.Cell, other: torch_nn.Module, seed: int) -> None:
             array = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)
         arrays[name] = array.astype(np.float32)
     assign_tensors(net.get_parameters(), arrays, "random")
-    torch_checkpoint.assign_tensors(torch_checkpoint.named_tensors(other), arrays, "random")
+    torch_weights.assign_tensors(torch_weights.named_tensors(other), arrays, "random")

@@ -26,7 +26,7 @@ def _without_galleries(request, monkeypatch):
     """Drawing pictures takes most of a small training's time. ``test_plots`` draws them, and so do
     the trainings of fixtures that serve a whole file, and those in processes of their own.
     """
-    if "maam.plots" in sys.modules and request.module.__name__ != "test_plots":
+    if "maam.report.plots" in sys.modules and request.module.__name__ != "test_plots":
         from maam.core.files import write_atomic
         from maam.report import plots
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,16 @@ import curves
 import design
 import finetune
 import numpy as np
-import onnx
 import peers
 import pytest
 import ship
-from onnx import TensorProto, helper, numpy_helper
 
 from maam import MaamError
 from maam.core.config import TrainConfig
+from maam.core.environment import PARSER, prepare_mindspore
+from maam.core.run_meta import RunMeta
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RUN = {
     "model": "cnn",
     "classes": ["cat", "dog"],
@@ -89,6 +90,10 @@ def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path):
 
 
 def test_networks_alike_but_for_their_weights_are_timed_once(tmp_path):
+    prepare_mindspore()  # which other tests of this process may want yet
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
     texts = []
     for width, weight in ((3, 1), (3, 2), (4, 1)):
         tensor = numpy_helper.from_array(np.full((1, width), weight, np.float32), "weight")
@@ -145,19 +150,22 @@ def test_seeds_that_differ_are_not_shipped_together(tmp_path):
         ship.ship(recipe, [first, first], None, "torch")
 
 
-@pytest.mark.parametrize("script", ["ship", "finetune"])
+@pytest.mark.parametrize("script", ["ship", "finetune", "design"])
 def test_scripts_leave_mindspore_able_to_start(script):
-    """It can't where something imports ``onnx`` before ``maam``."""
-    code = f"import {script}, onnx, mindspore, sys; sys.exit('onnx' not in sys.modules)"
-    paths = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "benchmarks", ROOT / "src")))}
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, **paths}, check=True)
+    """MindSpore 2.7 can't where something has imported ``onnx`` before it."""
+    code = f"import {script}, maam.mindspore, onnx"
+    folders = (ROOT / "benchmarks", ROOT / "experiments", ROOT / "src")
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    variables.pop(PARSER, None)
+    subprocess.run([sys.executable, "-c", code], env=variables, check=True)
 
 
 def test_the_outlook_follows_the_record():
-    meta = {"model": "maamnet-base", "metrics": {"accuracy": 0.9}}
+    shape = {"size": [32, 32], "channels": 3, "mean": [0.0] * 3, "std": [1.0] * 3}
+    meta = RunMeta("maamnet-base", ("cat", "dog"), shape, metrics={"accuracy": 0.9})
     record = curves.Record("maamnet-base-seed-0", meta, [0.5, 1.0], [80.0, 95.0])
     text = " ".join(curves.outlook(record))
     assert "After 2 epochs it is 90.00 %, 4.00 points less" in text
     assert "100 hours" in text
-    meta["metrics"] = {"accuracy": 0.95}
+    record = record._replace(meta=replace(meta, metrics={"accuracy": 0.95}))
     assert "has reached our goal" in curves.outlook(record)[0]

@@ -16,6 +16,8 @@ from PIL import Image
 
 import maam
 from maam.cli.app import app, run
+from maam.cli.options import spelled
+from maam.core.run_folder import RunFolder
 
 VERBS = ("train", "evaluate", "predict", "models", "data", "reproduce", "doctor", "fuse")
 QUICK = ("--limit", "128", "--epochs", "2", "--model", "maam", "--seed", "1")
@@ -253,6 +255,13 @@ def test_bad_input_is_one_line_and_code_2(arguments, words, capsys):
     assert not os.listdir()
 
 
+def test_errors_spell_options_as_flags():
+    text = "`clip_norm=1` and `data_dir` are options, `maam models` and `image` are not"
+    assert spelled(text) == (
+        "--clip-norm 1 and --data-dir are options, `maam models` and `image` are not"
+    )
+
+
 def test_predict_without_images_and_with_a_bad_option(trained, capsys):
     assert "no images given" in fails(capsys, "predict", trained)
     assert "--top-k" in fails(capsys, "predict", trained, "x.png", "--top-k", "0")
@@ -262,6 +271,15 @@ def test_out_that_is_taken_is_left_alone(trained, capsys):
     before = Path(trained, "meta.json").read_bytes()
     assert "not empty" in fails(capsys, "train", *QUICK, "--out", trained)
     assert Path(trained, "meta.json").read_bytes() == before
+
+
+def test_a_folder_that_another_training_holds_is_refused(trained, tmp_path, capsys):
+    for folder, options in ((Path(trained), ["--resume"]), (tmp_path / "new", [*QUICK, "--out"])):
+        with RunFolder(folder).lock():  # as another process would
+            before = {path.name for path in folder.iterdir()}
+            said = fails(capsys, "train", *options, str(folder))
+            assert f"{folder} is being trained by another process" in said
+            assert {path.name for path in folder.iterdir()} == before
 
 
 def test_damaged_weights_are_one_line(trained, tmp_path, capsys):

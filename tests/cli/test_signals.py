@@ -51,10 +51,18 @@ def test_a_training_ends_and_can_be_resumed(number, code, framework, tmp_path):
     assert run(["train", "--resume", str(tmp_path / "r"), "--epochs", str(finished)]) == 0
 
 
+EVALUATE = ["evaluate", "--model", "maamnet-tiny", "--data", "digits"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.3, 0.8, 2.0, 5.0])
 @pytest.mark.parametrize(
-    "verb", [TRAIN, ["evaluate", "--model", "maamnet-tiny", "--data", "cifar10", "--data-dir", "."], ["doctor"]]
+    ("verb", "delay"),
+    [
+        *((TRAIN, delay) for delay in (0.3, 0.8, 2.0, 5.0)),
+        *((EVALUATE, delay) for delay in (0.3, 0.8)),
+        *((["doctor"], delay) for delay in (0.3, 2.0)),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else str(value),
 )
 def test_at_any_moment(verb, delay, tmp_path):
     """While it imports, compiles, builds operators, or waits for another process."""

@@ -1,4 +1,4 @@
-"""Run folders: nothing half-written, nothing loaded that does not fit."""
+"""Weight files: nothing half-written, nothing loaded that does not fit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mindspore import Parameter, Tensor
 
 from maam import MaamError
-from maam.core import run_folder, tensors
 from maam.core.files import atomic_path, write_atomic
+from maam.core.tensors import load_tensors, save_tensors
 from maam.mindspore import weights
 
 
@@ -27,15 +27,15 @@ def parameters():
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "w.safetensors"
-    tensors.save_tensors(path, weights.read_tensors(parameters()), {"epoch": 3})
+    save_tensors(path, weights.read_tensors(parameters()), {"epoch": 3})
     return path
 
 
 def test_weights_and_facts_come_back(saved):
-    tensors, facts = tensors.load_tensors(saved)
+    arrays, facts = load_tensors(saved)
     assert facts == {"epoch": 3}
     targets = [Parameter(Tensor(np.zeros((2, 3), np.float32)), name="a"), parameters()[1]]
-    weights.assign_tensors(targets, tensors, "w")
+    weights.assign_tensors(targets, arrays, "w")
     assert np.array_equal(targets[0].asnumpy(), np.arange(6).reshape(2, 3))
 
 
@@ -50,13 +50,12 @@ def test_read_tensors_are_copies():
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_noticed(tmp_path_factory, position, bit):
     path = tmp_path_factory.mktemp("flip") / "w.safetensors"
-    tensors = weights.read_tensors(parameters())
-    tensors.save_tensors(path, tensors, {"epoch": 3})
+    save_tensors(path, weights.read_tensors(parameters()), {"epoch": 3})
     content = bytearray(path.read_bytes())
     content[int(position * len(content))] ^= 1 << bit
     path.write_bytes(content)
     with pytest.raises(MaamError, match="damaged"):
-        tensors.load_tensors(path)
+        load_tensors(path)
 
 
 def test_links_are_followed_and_devices_refused(tmp_path):
@@ -73,21 +72,21 @@ def test_links_are_followed_and_devices_refused(tmp_path):
 def test_a_truncated_file_is_noticed(saved, keep):
     saved.write_bytes(saved.read_bytes()[:keep])
     with pytest.raises(MaamError, match=r"w\.safetensors is damaged"):
-        tensors.load_tensors(saved)
+        load_tensors(saved)
 
 
 def test_missing_and_foreign_files_are_named(tmp_path):
     from safetensors.numpy import save_file
 
     with pytest.raises(MaamError, match="does not exist"):
-        tensors.load_tensors(tmp_path / "none.safetensors")
+        load_tensors(tmp_path / "none.safetensors")
     save_file({"a": np.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(MaamError, match="not written by maam"):
-        tensors.load_tensors(tmp_path / "foreign.safetensors")
+        load_tensors(tmp_path / "foreign.safetensors")
 
 
 @pytest.mark.parametrize(
-    ("tensors", "message"),
+    ("arrays", "message"),
     [
         ({"a": np.zeros((2, 3))}, "lacks b"),
         ({"a": np.zeros((2, 3)), "b": np.array(1), "c": np.array(1)}, "unknown c"),
@@ -95,51 +94,11 @@ def test_missing_and_foreign_files_are_named(tmp_path):
         ({"a": np.full((2, 3), np.nan), "b": np.array(1)}, "a has values that are not finite"),
     ],
 )
-def test_weights_that_do_not_fit_change_nothing(tensors, message):
+def test_weights_that_do_not_fit_change_nothing(arrays, message):
     live = parameters()
     with pytest.raises(MaamError, match=message):
-        weights.assign_tensors(live, tensors, "w")
+        weights.assign_tensors(live, arrays, "w")
     assert live[0].asnumpy().sum() == 15
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "{",
-        '{"format": 99}',
-        '{"format": 1}',
-        '"x"',
-        "[" * 100_000,
-        b"\xff\xfe".decode("latin-1"),
-    ],
-)
-def test_a_broken_meta_is_named(tmp_path, text):
-    (tmp_path / "meta.json").write_text(text)
-    with pytest.raises(MaamError, match=r"meta\.json"):
-        run_folder.read_meta(tmp_path)
-
-
-def test_a_folder_without_meta_is_no_run(tmp_path):
-    with pytest.raises(MaamError, match="not a run folder"):
-        run_folder.read_meta(tmp_path)
-
-
-def test_run_folders_are_numbered_and_never_overwritten(tmp_path):
-    names = [run_folder.new_run_folder(None, "digits", "maam").as_posix() for _ in range(3)]
-    assert names == ["runs/digits-maam", "runs/digits-maam-2", "runs/digits-maam-3"]
-    assert run_folder.new_run_folder(None, "/my/photos/", "cnn").as_posix() == "runs/photos-cnn"
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert run_folder.new_run_folder(empty, "digits", "maam") == empty
-    (empty / "file").touch()
-    with pytest.raises(MaamError, match="not empty"):
-        run_folder.new_run_folder(empty, "digits", "maam")
-    with pytest.raises(MaamError, match="is a file"):
-        run_folder.new_run_folder(empty / "file", "digits", "maam")
-    with pytest.raises(MaamError, match="cannot make"):
-        run_folder.new_run_folder(empty / "file" / "below", "digits", "maam")
 
 
 def test_atomic_writing_keeps_the_old_file_when_something_breaks(tmp_path):

@@ -82,12 +82,12 @@ def test_binary_records_become_images(tmp_path):
     assert data.source == "CIFAR-10 (original binary), 100 + 20 images only"
     assert data.name == "cifar10" and data.augment == "crop-flip"
     assert data.classes[3] == "cat" and len(data.classes) == 10
-    assert data.train.images.shape == (100, 32, 32, 3) and data.train.images.dtype == np.uint8
+    assert data.train.pixels().shape == (100, 32, 32, 3) and data.train.pixels().dtype == np.uint8
     assert data.train.labels.dtype == np.int32
     assert len(data.train.names) == len(data.train) == 100 and len(data.val) == 0
     record = records[1, 7]  # the eighth image of the second batch
     row, column = 5, 9
-    pixel = data.train.images[PER_BATCH + 7, row, column]
+    pixel = data.train.pixels()[PER_BATCH + 7, row, column]
     assert pixel.tolist() == [record[1 + c * 1024 + row * 32 + column] for c in range(3)]
     assert data.train.labels[PER_BATCH + 7] == record[0]
     assert (data.test.labels == records[5, :, 0]).all()
@@ -120,7 +120,7 @@ def test_every_place_and_layout_is_found(tmp_path, cache, monkeypatch):
 
 
 def test_a_missing_data_dir_is_named(tmp_path):
-    with pytest.raises(MaamError, match=r"--data-dir .*absent"):
+    with pytest.raises(MaamError, match=r"`data_dir=.*absent`: no such file"):
         cifar10.load(tmp_path / "absent", 0.0, 0)
 
 
@@ -180,9 +180,9 @@ def test_jpeg_images_classes_and_names(tmp_path):
     write_archive(tmp_path / "cifar10-jpeg.tar.gz", jpeg_files())
     data = cifar10.load(tmp_path, 0.0, 0)
     assert data.source == "CIFAR-10 (JPEG copy)"
-    assert data.train.images.shape == (20, 32, 32, 3) and data.test.images.shape[0] == 10
+    assert data.train.pixels().shape == (20, 32, 32, 3) and data.test.pixels().shape[0] == 10
     for image, label, name in zip(
-        data.train.images, data.train.labels, data.train.names, strict=True
+        data.train.pixels(), data.train.labels, data.train.names, strict=True
     ):
         split, class_name, file = name.split("/")
         assert split == "train" and cifar10.CLASSES[label] == class_name
@@ -196,12 +196,12 @@ def test_jpeg_archive_is_decoded_once_and_a_damaged_cache_is_rebuilt(tmp_path, c
     whole = cached.read_bytes()
     for content in (b"", b"other", whole[:-10], whole.replace(b"train_labels", b"train_lasers")):
         cached.write_bytes(content)
-        assert (cifar10.load(archive, 0.5, 0).val.images == first.val.images).all()
+        assert (cifar10.load(archive, 0.5, 0).val.pixels() == first.val.pixels()).all()
         assert cached.stat().st_size == len(whole)
         assert list(cache.iterdir()) == [cached]
     monkeypatch.setattr(cifar10, "_decode", None)  # now only the cache can answer
     again = cifar10.load(archive, 0.5, 0)
-    assert (again.train.images == first.train.images).all()
+    assert (again.train.pixels() == first.train.pixels()).all()
     assert (again.train.labels == first.train.labels).all()
     assert again.train.names == first.train.names and again.source == first.source
     write_archive(archive, dict(reversed(jpeg_files().items())))
@@ -261,6 +261,6 @@ def test_the_real_jpeg_archive(monkeypatch):
     assert (len(data.train), len(data.val), len(data.test)) == (45_000, 5_000, 10_000)
     assert np.bincount(data.val.labels).tolist() == [500] * 10
     # The published channel means of the original training images; JPEG hardly moves them.
-    mean = np.concatenate([data.train.images, data.val.images]).mean((0, 1, 2)) / 255
+    mean = np.concatenate([data.train.pixels(), data.val.pixels()]).mean((0, 1, 2)) / 255
     np.testing.assert_allclose(mean, (0.4914, 0.4822, 0.4465), atol=0.002)
     assert data.test.names[0] == "test/airplane/0000.jpg"

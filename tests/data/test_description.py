@@ -137,7 +137,7 @@ def test_advice_names_what_is_wrong(tmp_path: Path) -> None:
     assert found.imbalance == pytest.approx(counts["many"] / counts["few"])
     assert few.startswith("fewer than 20 training images of 'few', 'hostile': ")
     assert leaks.startswith("pairs of identical images in two splits: ")  # the corpus repeats some
-    assert "200x150 pixels shrinks to 32x32" in large
+    assert "200x150 pixels shrinks to 32x32" in large and "a larger `image_size`" in large
     assert not any("shrinks" in line for line in describe(str(root), image_size=64).advice)
 
 

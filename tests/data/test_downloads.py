@@ -168,7 +168,7 @@ def test_offline_says_what_was_tried_and_what_to_do(monkeypatch, tmp_path):
     line = str(caught.value)
     for part in (url, "refused", str(tmp_path / "here"), str(tmp_path / "there")):
         assert part in line
-    assert "--data-dir" in line and "MAAM_DATA" in line and "\n" not in line
+    assert "`data_dir`" in line and "MAAM_DATA" in line and "\n" not in line
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(server, tmp_path):

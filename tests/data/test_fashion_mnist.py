@@ -56,8 +56,8 @@ def test_images_labels_and_classes(tmp_path, zipped):
     data = fashion_mnist.load(tmp_path, 0.0, 0)
     assert data.name == "fashion-mnist" and data.augment == "crop-flip"
     assert data.classes[9] == "Ankle boot" and len(data.classes) == 10
-    assert data.train.images.shape == (20, 28, 28, 1) and data.train.images.dtype == np.uint8
-    assert data.train.images[:, 3, 5, 0].tolist() == list(range(20))
+    assert data.train.pixels().shape == (20, 28, 28, 1) and data.train.pixels().dtype == np.uint8
+    assert data.train.pixels()[:, 3, 5, 0].tolist() == list(range(20))
     assert data.train.labels.tolist() == [*range(10), *range(10)]
     assert data.train.labels.dtype == np.int32
     assert data.test.names == tuple(f"test/{i}" for i in range(10))

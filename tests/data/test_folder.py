@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from maam.core.errors import MaamError
 from maam.data.base import Dataset, Split
 from maam.data.files.decoding import decode, fit
-from maam.data.sources.folder import load
 from maam.data.files.tree import scan
+from maam.data.sources.folder import load
 
 
 def plant(root: Path, names: Iterable[str]) -> Path:
@@ -47,7 +47,7 @@ def everything(dataset: Dataset) -> list[str]:
 
 
 def same(one: Split, other: Split) -> bool:
-    return np.array_equal(one.images, other.images) and np.array_equal(one.labels, other.labels)
+    return np.array_equal(one.pixels(), other.pixels()) and np.array_equal(one.labels, other.labels)
 
 
 def test_train_val_and_test_folders_are_kept_as_they_are(tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ def test_train_val_and_test_folders_are_kept_as_they_are(tmp_path: Path) -> None
     assert members(dataset.test, tmp_path / "pets") == names[8:]
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert dataset.train.labels.dtype == np.int32
-    assert dataset.train.images.shape == (6, 32, 32, 3)
-    assert dataset.train.images.dtype == np.uint8
+    assert dataset.train.pixels().shape == (6, 32, 32, 3)
+    assert dataset.train.pixels().dtype == np.uint8
     for split in (dataset.train, dataset.val, dataset.test):
-        for image, name in zip(split.images, split.names, strict=True):
+        for image, name in zip(split.pixels(), split.names, strict=True):
             assert np.array_equal(image, fit(decode(Path(name)), (32, 32), 3))
 
 
@@ -285,7 +285,7 @@ def test_one_training_image_a_class_is_enough_when_nothing_is_held_out(tmp_path:
 
 
 def test_holding_out_a_whole_class_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MaamError, match=r"--val-fraction 0\.9: no training image of class"):
+    with pytest.raises(MaamError, match=r"`val_fraction=0\.9`: no training image of class"):
         load(flat(tmp_path, a=4, b=4, c=4), 4, 0.9, 0)
 
 

@@ -8,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maam.core.errors import MaamError
-from maam.data.base import Split
+from maam.data.base import ArraySplit
 from maam.data.splits import hold_out, stratified_choice
 
 labels_lists = st.lists(st.integers(0, 6), min_size=1, max_size=60)
 
 
-def make_split(labels: list[int]) -> Split:
+def make_split(labels: list[int]) -> ArraySplit:
     images = np.arange(len(labels), dtype=np.uint8)[:, None, None, None] * np.ones(
         (1, 2, 2, 1), np.uint8
     )
-    return Split(
+    return ArraySplit(
         images, np.array(labels, np.int32), tuple(f"image/{i}" for i in range(len(labels)))
     )
 
@@ -73,9 +73,9 @@ def test_hold_out_partitions_and_keeps_rows_together(labels, fraction):
     split = make_split(labels)
     train, val = hold_out(split, fraction, seed=2)
     assert len(val) == round(len(labels) * fraction)
-    assert sorted(train.names + val.names) == sorted(split.names)
+    assert sorted([*train.names, *val.names]) == sorted(split.names)
     for part in (train, val):
-        for image, label, name in zip(part.images, part.labels, part.names, strict=True):
+        for image, label, name in zip(part.pixels(), part.labels, part.names, strict=True):
             index = int(name.split("/")[1])
             assert (image == index).all() and label == labels[index]
 
@@ -89,7 +89,7 @@ def test_hold_out_leaves_one_image_of_every_class_to_train_on():
 def test_holding_nothing_out_gives_an_empty_split_of_the_same_shape():
     train, val = hold_out(make_split([0, 1, 1]), 0.0, seed=0)
     assert len(train) == 3
-    assert val.images.shape == (0, 2, 2, 1) and val.images.dtype == np.uint8
+    assert val.pixels().shape == (0, 2, 2, 1) and val.pixels().dtype == np.uint8
     assert val.labels.shape == (0,) and val.labels.dtype == np.int32
     assert val.names == ()
 

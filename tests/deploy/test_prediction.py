@@ -196,7 +196,7 @@ def test_top_k_orders_classes_and_keeps_class_order_of_equals(run: Path, tmp_pat
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"top_k": -1}, {"batch_size": 0}])
 def test_options_are_checked_before_anything_is_read(run: Path, options: dict[str, Any]) -> None:
     (name,) = options
-    with pytest.raises(MaamError, match=f"--{name.replace('_', '-')} must be 1 or more"):
+    with pytest.raises(MaamError, match=f"`{name}` must be 1 or more"):
         predict(run, [], **options)
 
 
@@ -300,7 +300,7 @@ def test_prediction_imports_no_training_framework(run: Path, tmp_path: Path) -> 
     plain(0, 255, 0).save(tmp_path / "a.png")
     program = (
         "import sys\n"
-        "from maam.predict import predict\n"
+        "from maam.deploy.prediction import predict\n"
         "before = set(sys.modules)\n"
         "print([p.classes[0] for p in predict(*sys.argv[1:])])\n"
         "heavy = {'mindspore', 'sklearn', 'matplotlib', 'onnx', 'scipy', 'torch'}\n"

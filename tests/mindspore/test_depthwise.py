@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -16,12 +15,12 @@ from torch.nn import functional as F
 
 from maam.mindspore.models.maamnet import LinearAgents
 from maam.mindspore.ops import depthwise
-from maam.models.kernels import agent_taps
+from maam.models.kernels import kernel_layout
 from maam.models.variants import AGENTS
 from maam.native import build
 from maam.torch.ops import depthwise as torch_depthwise
 
-READY, REASON = build.library(Path(depthwise.__file__).with_suffix(".cc"))
+READY, REASON = build.library("mindspore", "depthwise")
 needs_operator = pytest.mark.skipif(not READY, reason=REASON)
 few = settings(max_examples=25, deadline=None, derandomize=True)
 shapes = {
@@ -81,6 +80,7 @@ def test_pytorchs_gradients_are_those_of_the_convolution(
     x, weight, upstream = draw(batch, channels, size, side, seed)
     kind, tolerance = (torch.bfloat16, 3e-2) if half else (torch.float32, 1e-5)
     x, weight = (torch.tensor(a).to(kind) for a in (x, weight))
+    x = x.contiguous(memory_format=torch.channels_last)  # as the function itself makes it
     arrays = [t.float().numpy() for t in (x, weight)]
     x, weight = (t.requires_grad_() for t in (x, weight))
     y: torch.Tensor = torch_depthwise._Depthwise.apply(x, weight, stride)  # pyright: ignore
@@ -94,26 +94,33 @@ def test_pytorchs_gradients_are_those_of_the_convolution(
 @needs_operator
 @pytest.mark.parametrize("amp", [False, True])
 def test_pytorch_takes_them_where_they_are_quicker(amp, rng, monkeypatch):
-    x = torch.tensor(rng.random((2, 8, 9, 9), dtype=np.float32), requires_grad=True)
-    calls = []
-    call = torch_depthwise._call
-    monkeypatch.setattr(
-        torch_depthwise, "_call", lambda name, *rest: (calls.append(name), call(name, *rest))
-    )
-    for side, stride, expected in ((3, 1, 0), (3, 2, 2), (5, 1, 2), (9, 1, 0)):
+    pixels = rng.random((2, 8, 9, 9), dtype=np.float32)  # rows, not channels last
+    calls, call = [], build.call
+
+    def watched(place, name, *rest):
+        calls.append((*place, name))
+        call(place, name, *rest)
+
+    monkeypatch.setattr(build, "call", watched)
+    both = [("torch", "depthwise", f"depthwise_{kind}") for kind in ("input", "weight")]
+    for side, stride, expected in ((3, 1, []), (3, 2, both), (5, 1, both), (9, 1, [])):
+        x = torch.tensor(pixels, requires_grad=True)
         weight = torch.tensor(rng.random((8, 1, side, side), dtype=np.float32), requires_grad=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=amp):
             y = torch_depthwise.depthwise(x, weight, stride, quick=True)
         assert y.dtype == (torch.bfloat16 if amp else torch.float32)
         y.float().sum().backward()
-        assert len(calls) == expected, (side, stride)
+        assert calls == expected, (side, stride)
         calls.clear()
+        found = [t.detach().float().numpy() for t in (y, x.grad, weight.grad)]
+        theirs = reference(pixels, weight.detach().numpy(), np.ones(y.shape), stride)
+        assert_near(found, theirs, 3e-2 if amp else 1e-5)
     torch_depthwise.depthwise(x, weight[:, :, 2:7, 2:7]).sum().backward()
     assert not calls
 
 
 @needs_operator
-def test_the_result_does_not_depend_on_the_threads(monkeypatch):
+def test_the_result_does_not_depend_on_the_threads():
     x, weight, upstream = draw(16, 32, (64, 64), 3, 0)  # work for 10 threads
     operator, found = depthwise.operator(1), []
     pixels = torch.tensor(x).to(memory_format=torch.channels_last).requires_grad_()
@@ -141,8 +148,8 @@ def test_the_result_does_not_depend_on_the_threads(monkeypatch):
 def test_fresh_kernels_hold_the_identity_and_agents_of_their_shapes():
     ms.set_seed(0)
     agents = LinearAgents(64, AGENTS)
-    plan = agent_taps(AGENTS)
-    assert (agents.kernel().shape, plan.side) == ((64, 1, 5, 5), 5)
+    layout = kernel_layout(AGENTS)
+    assert (agents.kernel().shape, layout.side) == ((64, 1, 5, 5), 5)
     taps = agents.taps.asnumpy()
     assert taps.shape == (64, 1, 9 + 25 + 9 + 1)
     assert (taps[..., -1] == 1).all()

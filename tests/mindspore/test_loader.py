@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maam.data.augment import Augmentation, augment
-from maam.data.base import Split
+from maam.data.base import ArraySplit, Dataset
 from maam.data.preprocessing import Preprocessing
+from maam.data.splits import limit
 from maam.mindspore.loader import eval_batches, train_batches
 
 
-def make_split(count: int, height: int = 8, width: int = 8, channels: int = 3) -> Split:
+def make_split(count: int, height: int = 8, width: int = 8, channels: int = 3) -> ArraySplit:
     images = np.random.default_rng(0).integers(0, 256, (count, height, width, channels))
     names = tuple(str(number) for number in range(count))
-    return Split(images.astype(np.uint8), np.arange(count, dtype=np.int32), names)
+    return ArraySplit(images.astype(np.uint8), np.arange(count, dtype=np.int32), names)
 
 
 CROP, CROP_FLIP = Augmentation("crop"), Augmentation("crop-flip")
@@ -120,12 +121,10 @@ def test_evaluation_keeps_order_and_the_last_batch():
 
 
 def test_limit_and_all_keep_what_they_promise():
-    from maam.data.base import Dataset
-
     split = make_split(9)
-    labelled = Split(split.images, np.repeat([0, 1, 2], 3).astype(np.int32), split.names)
+    labelled = ArraySplit(split.images, np.repeat([0, 1, 2], 3).astype(np.int32), split.names)
     dataset = Dataset("x", "x", ("a", "b", "c"), labelled, labelled.take(np.array([0])), labelled)
-    assert np.bincount(dataset.limit(6, 0).train.labels).tolist() == [2, 2, 2]
+    assert np.bincount(limit(dataset, 6, 0).train.labels).tolist() == [2, 2, 2]
     assert len(dataset.all) == 19
     with pytest.raises(Exception, match="9"):
-        dataset.limit(10, 0)
+        limit(dataset, 10, 0)

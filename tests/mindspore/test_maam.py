@@ -35,11 +35,11 @@ def randomize(net, rng):
     height=sizes,
     width=sizes,
     kernels=st.lists(st.sampled_from([1, 3, 5]), min_size=1, max_size=4),
-    reading=st.sampled_from(["p1", "p2", "p3"]),
+    layers=st.sampled_from(["p1", "p2", "p3"]),
     pool=st.booleans(),
 )
-def test_output_shape_for_any_input_size(height, width, kernels, reading, pool):
-    net = MAAM(2, 8, kernels, reading, pool).set_train(False)
+def test_output_shape_for_any_input_size(height, width, kernels, layers, pool):
+    net = MAAM(2, 8, kernels, layers, pool).set_train(False)
     halve = 2 if pool else 1
     out = net(ops.ones((3, 2, height, width)))
     assert out.shape == (3, 8, height // halve, width // halve)
@@ -64,10 +64,10 @@ def test_a_coarse_agent_sees_window_means(rng):
     np.testing.assert_allclose(block(Tensor(x)).asnumpy()[0, 0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("reading", ["p1", "p2", "p3"])
+@pytest.mark.parametrize("layers", ["p1", "p2", "p3"])
 @pytest.mark.parametrize("kernels", [(3, 3, 3), (1, 3, 5), (3, 5, 3, 3), (3,)])
-def test_equals_the_plain_form_in_values_gradients_and_statistics(reading, kernels, rng):
-    plain, fast = PlainMAAM(3, 8, kernels, reading), MAAM(3, 8, kernels, reading)
+def test_equals_the_plain_form_in_values_gradients_and_statistics(layers, kernels, rng):
+    plain, fast = PlainMAAM(3, 8, kernels, layers), MAAM(3, 8, kernels, layers)
     randomize(plain, rng)
     pairs = matching_parameters(plain, fast)
     for own, merged, part in pairs:
@@ -196,7 +196,7 @@ def test_drops_into_another_network(rng):
         ({"kernel_sizes": (), "fusion": "concat"}, "at least 1"),
         ({"fusion": "sum"}, "learned, fixed, concat, squeeze, not 'sum'"),
         ({"fusion": "concat", "reduce": False}, "'concat' needs reduce=True"),
-        ({"reading": "p9"}, "p1, p2, p3"),
+        ({"layers": "p9"}, "p1, p2, p3"),
         ({"resolutions": (1, 2)}, "one of each per agent"),
         ({"resolutions": (1, 1, 3)}, "1 or even"),
     ],

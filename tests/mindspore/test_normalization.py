@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,18 +15,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn, ops
 
+import maam
 from maam import MAAM
 from maam.core.config import TrainConfig
-from maam.mindspore.layers import NormReLU
+from maam.mindspore.layers import FusedNorm
 from maam.mindspore.models import create_model
-from maam.mindspore.ops import normalization as epilogue
 from maam.mindspore.step import make_optimizer, make_train_step
 from maam.native import build
-from maam.training.schedule import learning_rates
 
-READY, REASON = epilogue.status()
+READY, REASON = build.library("mindspore", "normalization")
 needs_operator = pytest.mark.skipif(not READY, reason=REASON)
 few = settings(max_examples=25, deadline=None, derandomize=True)  # no near-ties by chance
+
+
+class Fused(nn.Cell):
+    """BatchNorm, max pooling if ``pool``, ReLU, and a weighted sum, computed by ``FusedNorm``."""
+
+    def __init__(self, channels, pool=False):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.pool = nn.MaxPool2d(2, 2) if pool else nn.Identity()
+        self.relu = nn.ReLU()
+        self.fused = FusedNorm(pool)
+
+    def construct(self, x, weights=None):
+        return self.fused(x, self.norm, self.pool, self.relu, weights)
 
 
 class Plain(nn.Cell):
@@ -50,8 +62,9 @@ def tensor(array):
     return Tensor(np.asarray(array, np.float32))
 
 
-def outcome(cell, norm, x, weights, upstream):
+def outcome(cell, x, weights, upstream):
     """Value, gradients of x, weights, gamma and beta, and the moving statistics after one pass."""
+    norm = cell.norm
     cell.set_train(True)
 
     def forward(x, weights):
@@ -76,13 +89,13 @@ def both(x, weights, gamma, beta, pool, upstream=None):
     )
     if upstream is None:
         upstream = np.random.default_rng(1).standard_normal(shape)
-    fused, plain = NormReLU(x.shape[1], pool), Plain(x.shape[1], pool)
-    assert fused.fused
+    fused, plain = Fused(x.shape[1], pool), Plain(x.shape[1], pool)
+    assert fused.fused.native
     results = []
-    for cell, norm in ((fused, fused), (plain, plain.norm)):
-        ops.assign(norm.gamma, tensor(gamma))
-        ops.assign(norm.beta, tensor(beta))
-        results.append(outcome(cell, norm, tensor(x), tensor(weights), tensor(upstream)))
+    for cell in (fused, plain):
+        ops.assign(cell.norm.gamma, tensor(gamma))
+        ops.assign(cell.norm.beta, tensor(beta))
+        results.append(outcome(cell, tensor(x), tensor(weights), tensor(upstream)))
     return results
 
 
@@ -134,10 +147,11 @@ def test_the_first_of_equal_pixels_gets_the_gradient():
 def test_statistics_hold_where_the_mean_is_large(rng):
     """E[x^2] - E[x]^2 in float32 would lose all digits here; x itself has three of them left."""
     x = (1e4 + rng.standard_normal((8, 3, 16, 16))).astype(np.float32)
-    norm = NormReLU(3).set_train(True)
-    norm(Tensor(x))
+    cell = Fused(3).set_train(True)
+    cell(Tensor(x))
     expected = x.astype(np.float64).var((0, 2, 3), ddof=1)
-    np.testing.assert_allclose((norm.moving_variance.asnumpy() - 0.9) * 10, expected, rtol=1e-4)
+    found = (cell.norm.moving_variance.asnumpy() - 0.9) * 10
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 @needs_operator
@@ -146,7 +160,7 @@ def test_statistics_hold_where_the_mean_is_large(rng):
 def test_a_value_that_is_not_finite_shows(rng, bad, pool):
     x = rng.standard_normal((2, 2, 4, 4))
     x[1, 0, 1, 1] = bad
-    y = NormReLU(2, pool).set_train(True)(tensor(x)).asnumpy()
+    y = Fused(2, pool).set_train(True)(tensor(x)).asnumpy()
     assert np.isnan(y[:, 0]).all()
     assert np.isfinite(y[:, 1]).all()
 
@@ -155,17 +169,17 @@ def test_a_value_that_is_not_finite_shows(rng, bad, pool):
 def test_operators_with_and_without_pooling_are_told_apart(rng):
     """MindSpore keeps inferred shapes by the operator's attributes."""
     x = tensor(rng.standard_normal((2, 3, 4, 4)))
-    shapes = [NormReLU(3, pool).set_train(True)(x).shape for pool in (False, True, False)]
+    shapes = [Fused(3, pool).set_train(True)(x).shape for pool in (False, True, False)]
     assert shapes == [(2, 3, 4, 4), (2, 3, 2, 2), (2, 3, 4, 4)]
 
 
 @needs_operator
-def test_plain_operators_serve_inference_and_other_precisions(rng, monkeypatch):
-    norm = NormReLU(2)
-    monkeypatch.setattr(norm, "operator", None)  # would raise if it were called
+def test_plain_operators_serve_inference_and_other_precisions(rng):
+    cell = Fused(2)
+    cell.fused.operator = None  # would raise if it were called
     x = tensor(rng.standard_normal((2, 2, 4, 4)))
-    assert norm.set_train(False)(x).shape == (2, 2, 4, 4)
-    assert norm.set_train(True)(x.astype(ms.float16)).dtype == ms.float16
+    assert cell.set_train(False)(x).shape == (2, 2, 4, 4)
+    assert cell.set_train(True)(x.astype(ms.float16)).dtype == ms.float16
 
 
 def without_operator(monkeypatch, build):
@@ -185,15 +199,15 @@ def module_outcome(net, x, upstream):
 @needs_operator
 @pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE])
 @pytest.mark.parametrize(
-    ("kernels", "reading"),
+    ("kernels", "layers"),
     [((3, 3, 3), "p1"), ((3, 3, 3), "p2"), ((3, 3, 3), "p3"), ((3, 5, 3, 3), "p2"), ((3,), "p3")],
 )
-def test_module_is_the_same_with_and_without(kernels, reading, mode, rng, monkeypatch):
+def test_module_is_the_same_with_and_without(kernels, layers, mode, rng, monkeypatch):
     ms.set_context(mode=mode)
     x, upstream = (tensor(rng.standard_normal(s)) for s in ((4, 3, 9, 6), (4, 8, 4, 3)))
 
     def build():
-        return MAAM(3, 8, kernels, reading).set_train(True)
+        return MAAM(3, 8, kernels, layers).set_train(True)
 
     nets = [build(), without_operator(monkeypatch, build)]
     for ours, plain in zip(nets[0].get_parameters(), nets[1].get_parameters(), strict=True):
@@ -218,10 +232,10 @@ def test_training_steps_of_the_whole_model(rng, monkeypatch):
         ms.set_seed(0)
         net = create_model("maam", image_size=(16, 16))
         config = TrainConfig(epochs=1, optimizer="sgd")
-        rates = learning_rates(config, 3)
-        step = make_train_step(net, make_optimizer(net, config, rates), config)
+        step = make_train_step(net, make_optimizer(net, config), config)
         net.set_train(True)
-        losses = [float(step(images, labels, tensor(rates[0]))[0]) for _ in range(3)]
+        rate, decay = tensor(config.learning_rate), tensor(0)
+        losses = [float(step(images, labels, rate, decay)[0]) for _ in range(3)]
         return losses, [p.asnumpy().copy() for p in net.get_parameters()]
 
     first, again, plain = train(), train(), without_operator(monkeypatch, train)
@@ -237,115 +251,23 @@ import os, sys
 cores = sorted(os.sched_getaffinity(0))
 os.sched_setaffinity(0, cores[: int(sys.argv[1])])
 import maam, hashlib, mindspore as ms, numpy as np
-from maam.layers import NormReLU
+from test_normalization import Fused
 x = ms.Tensor(np.random.default_rng(0).standard_normal((8, 64, 16, 16)).astype(np.float32))
-norm = NormReLU(64, pool=True).set_train(True)
-for result in (norm(x), ms.grad(norm)(x)):
+cell = Fused(64, pool=True).set_train(True)
+for result in (cell(x), ms.grad(cell)(x)):
     print(hashlib.sha256(result.asnumpy().tobytes()).hexdigest())
 """
 
 
-def child(code, *arguments):
-    """The arguments of subprocess for a Python that finds this maam."""
-    path = str(Path(epilogue.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": path}
-    return {"args": [sys.executable, "-c", code, *arguments], "env": environment}
-
-
 @needs_operator
 def test_the_result_does_not_depend_on_the_number_of_threads():
+    paths = [str(Path(maam.__file__).parents[1]), str(Path(__file__).parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     first, second = (
-        subprocess.run(**child(ON_SOME_CORES, cores), capture_output=True, check=True).stdout
+        subprocess.check_output([sys.executable, "-c", ON_SOME_CORES, cores], env=environment)
         for cores in ("1", "2")
     )
     assert first == second != b""
-
-
-@pytest.fixture
-def fresh(tmp_path, monkeypatch):
-    """An empty cache folder."""
-    monkeypatch.setenv("MAAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("MAAM_NATIVE", raising=False)
-    return tmp_path / "cache"
-
-
-def test_can_be_turned_off(fresh, monkeypatch):
-    monkeypatch.setenv("MAAM_NATIVE", "0")
-    assert epilogue.status() == (False, "turned off by MAAM_NATIVE=0")
-    assert not NormReLU(2).fused
-    assert not fresh.exists()
-
-
-def test_without_a_compiler_training_goes_on(fresh, monkeypatch, rng):
-    monkeypatch.setenv("PATH", str(fresh))
-    assert epilogue.status() == (False, "no C++ compiler (g++ or c++) on the PATH")
-    net = MAAM(3, 4).set_train(True)
-    assert net(tensor(rng.random((2, 3, 4, 4)))).shape == (2, 4, 2, 2)
-
-
-def test_a_compiler_that_fails_is_named(fresh, tmp_path, monkeypatch):
-    compiler = tmp_path / "g++"
-    compiler.write_text(
-        '#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "no room on device" >&2\nexit 1\n'
-    )
-    compiler.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    ready, reason = epilogue.status()
-    assert not ready
-    assert "no room on device" in reason
-    assert not list(fresh.rglob("*.so"))
-
-
-@pytest.mark.parametrize("content", [b"", b"not a library"])
-def test_a_file_that_cannot_be_loaded_is_no_operator(fresh, tmp_path, monkeypatch, content):
-    compiler = tmp_path / "g++"
-    (tmp_path / "made").write_bytes(content)
-    compiler.write_text(
-        f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n'
-        f'while [ "$1" != -o ]; do shift; done\n/bin/cp {tmp_path}/made "$2"\n'
-    )
-    compiler.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert epilogue.status()[0] is False
-
-
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="no compiler")
-def test_two_processes_may_build_at_once(fresh):
-    code = "from maam import epilogue; print(epilogue.status())"
-    builders = [
-        subprocess.Popen(**child(code), stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    said = {builder.communicate()[0] for builder in builders}
-    assert len(said) == 1
-    assert said.pop().startswith("(True")
-    assert len(list(fresh.rglob("*.*"))) == 1
-
-
-@needs_operator
-def test_a_spoilt_library_is_built_anew(fresh):
-    code = "from maam import epilogue; print(epilogue.status())"
-    said = [subprocess.check_output(**child(code), text=True)]
-    (library,) = fresh.rglob("*.so")
-    size = library.stat().st_size
-    library.write_bytes(b"cut off")
-    said.append(subprocess.check_output(**child(code), text=True))
-    assert said[0] == said[1] and said[0].startswith("(True")
-    assert library.stat().st_size == size
-
-
-@needs_operator
-def test_a_folder_that_others_may_write_to_is_not_trusted(fresh):
-    folder = Path(epilogue.status()[1]).parent
-    folder.chmod(0o777)
-    build._built.cache_clear()
-    ready, reason = epilogue.status()
-    assert not ready and f"chmod 700 {folder}" in reason
-
-
-def test_a_path_that_mindspore_cannot_name_is_refused(fresh, tmp_path, monkeypatch):
-    monkeypatch.setenv("MAAM_CACHE", str(tmp_path / "a:b"))
-    ready, reason = epilogue.status()
-    assert not ready and "colon" in reason
 
 
 @needs_operator
@@ -357,9 +279,9 @@ def test_a_network_with_operators_can_be_copied(rng):
 
 @needs_operator
 def test_frozen_statistics_stay(rng):
-    norm = NormReLU(2).set_train(True)
-    norm.use_batch_statistics = False
+    cell = Fused(2).set_train(True)
+    cell.norm.use_batch_statistics = False
     images = tensor(5 + rng.random((4, 2, 4, 4)))
     expected = images.asnumpy() / np.sqrt(1 + 1e-5)
-    np.testing.assert_allclose(norm(images).asnumpy(), expected, rtol=1e-4)
-    assert (norm.moving_mean.asnumpy() == 0).all()
+    np.testing.assert_allclose(cell(images).asnumpy(), expected, rtol=1e-4)
+    assert (cell.norm.moving_mean.asnumpy() == 0).all()

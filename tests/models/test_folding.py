@@ -11,8 +11,6 @@ import torch
 from both_frameworks import randomise, same_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maam.models.agents import FUSIONS, READINGS
-from maam.models.registry import list_models
 from mindspore import Tensor, nn
 from torch import nn as torch_nn
 from torch.nn import functional as F
@@ -21,15 +19,16 @@ import maam
 import maam.mindspore
 import maam.torch
 from maam.cli.app import run
-from maam.core.run_folder import read_meta
+from maam.core.run_folder import RunFolder
 from maam.deploy import latency
 from maam.deploy.folding import fuse_run
 from maam.mindspore.export import export_onnx
 from maam.mindspore.fold import FoldedMAAM
 from maam.mindspore.models.maamnet import AgentLayer
+from maam.models.agents import FUSIONS, PRESETS
+from maam.models.registry import list_models
 from maam.torch.fold import FoldedMAAM as TorchFoldedMAAM
 from maam.torch.models.maamnet import AgentLayer as TorchAgentLayer
-from maam.torch.weights import named_tensors
 
 MODELS = list_models("maam*")
 
@@ -50,9 +49,8 @@ def assert_same(found, expected):
 
 def values(net):
     """Copies of all parameters of either framework, by name."""
-    if isinstance(net, torch_nn.Module):
-        return {name: t.detach().numpy().copy() for name, t in named_tensors(net).items()}
-    return {p.name: p.asnumpy().copy() for p in net.get_parameters()}
+    framework = maam.torch if isinstance(net, torch_nn.Module) else maam.mindspore
+    return framework.get_weights(net)
 
 
 def assert_equal(found, expected):
@@ -64,7 +62,7 @@ def assert_equal(found, expected):
 @settings(max_examples=15, deadline=None)
 @given(
     kernels=st.lists(st.sampled_from([1, 3, 5, 7]), min_size=1, max_size=6),
-    reading=st.sampled_from(list(READINGS)),
+    layers=st.sampled_from([*PRESETS, None]),  # None: layers that no preset has
     pool=st.booleans(),
     fusion=st.sampled_from(FUSIONS),
     reduce=st.booleans(),
@@ -74,11 +72,12 @@ def assert_equal(found, expected):
     seed=st.integers(0, 99),
 )
 def test_a_folded_module_computes_the_same(
-    kernels, reading, pool, fusion, reduce, coarse, channels, size, seed
+    kernels, layers, pool, fusion, reduce, coarse, channels, size, seed
 ):
     resolutions = [1, 2, 4, 1, 2, 2][: len(kernels)] if coarse else None
     reduce = reduce or fusion == "concat"
-    options = (channels[0], channels[1], kernels, reading, pool, fusion, reduce, resolutions)
+    layers = layers or (3, "pool", 2, channels[1])
+    options = (channels[0], channels[1], kernels, layers, pool, fusion, reduce, resolutions)
     net, other = maam.MAAM(*options), maam.torch.MAAM(*options)
     randomise(net, other, seed)
     images = np.random.default_rng(seed).normal(size=(2, channels[0], *size)).astype(np.float32)
@@ -151,7 +150,7 @@ def test_a_compiled_network_folds_too(rng):
 
 
 def test_modules_inside_any_network_are_folded(rng):
-    inner = {"kernel_sizes": (1, 3), "reading": "p1"}
+    inner = {"kernel_sizes": (1, 3), "layers": "p1"}
     net = nn.SequentialCell(
         nn.Conv2d(1, 2, 3, pad_mode="pad", padding=1, has_bias=True),
         nn.SequentialCell(maam.MAAM(2, 4, **inner), maam.MAAM(4, 3, pool=False)),
@@ -253,10 +252,10 @@ def test_a_folded_run_takes_the_place_of_the_run(trained, framework, tmp_path, m
     monkeypatch.setattr(latency, "ROUNDS", 1)
     assert run(["fuse", str(trained), "--framework", framework, "--out", "small"]) == 0
     assert "Milliseconds per image" in capsys.readouterr().out
-    small, whole = tmp_path / "small", read_meta(trained)
-    meta = read_meta(small)
-    assert meta["fused"]
-    assert meta["parameters"] < whole["parameters"]
+    small, whole = tmp_path / "small", RunFolder(trained).read_meta()
+    meta = RunFolder(small).read_meta()
+    assert meta.fused
+    assert meta.parameters < whole.parameters
     scores, expected = maam.evaluate(small), maam.evaluate(trained)
     assert scores["confusion"] == expected["confusion"]
     assert scores["loss"] == pytest.approx(expected["loss"], rel=1e-4)

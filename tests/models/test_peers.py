@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from both_frameworks import DEEP, randomise, same_weights
-from maam.mindspore.weights import read_tensors
 from mindspore import Tensor, nn
 
+import maam.mindspore
 import maam.torch
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
@@ -20,8 +20,6 @@ from maam.mindspore.step import make_optimizer, make_train_step
 from maam.torch import step as torch_step
 from maam.torch.export import export_onnx as export_torch_onnx
 from maam.torch.models import peers as torch_peers
-from maam.torch.weights import named_tensors
-from maam.torch.weights import read_tensors as read_torch
 
 # Millions of parameters and of MACs, to the digits published: the README of
 # chenyaofo/pytorch-cifar-models, and for resnet8 the sum of its layers in mlcommons/tiny,
@@ -67,16 +65,15 @@ def test_both_frameworks_compute_and_learn_the_same(name, rng):
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
     config = TrainConfig(mode="eager", optimizer="sgd", learning_rate=0.05)
-    before = read_tensors(net.get_parameters())
-    optimizer = make_optimizer(net, config, np.full(1, 0.05, np.float32))
-    step = make_train_step(net.set_train(True), optimizer, config)
-    loss = step(Tensor(images), Tensor(labels), Tensor(0.05, ms.float32))[0]
-    step = torch_step.make_train_step(
-        other.train(), torch_step.make_optimizer(other, config), config
-    )
-    facts = step(torch.from_numpy(images), torch.from_numpy(labels).long(), 0.05)
-    assert float(facts[0]) == pytest.approx(float(loss.asnumpy()), rel=1e-4)
-    ours, theirs = read_tensors(net.get_parameters()), read_torch(named_tensors(other))
+    before = maam.mindspore.get_weights(net)
+    step = make_train_step(net.set_train(True), make_optimizer(net, config), config)
+    numbers = Tensor(0.05, ms.float32), Tensor(0.0, ms.float32)
+    loss, _ = step(Tensor(images), Tensor(labels), *numbers)
+    optimizer = torch_step.make_optimizer(other, config)
+    step = torch_step.make_train_step(other.train(), optimizer, config)
+    torch_loss, _ = step(torch.from_numpy(images), torch.from_numpy(labels).long(), 0.05)
+    assert float(torch_loss) == pytest.approx(float(loss.asnumpy()), rel=1e-4)
+    ours, theirs = maam.mindspore.get_weights(net), maam.torch.get_weights(other)
     assert ours.keys() == theirs.keys()
     for statistics in (True, False):
         # All together, because a value that is nearly 0 may fall on either side of a ReLU, and

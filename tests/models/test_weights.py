@@ -9,9 +9,7 @@ import pytest
 
 import maam
 import maam.torch
-from maam.core.run_folder import MODEL, read_meta
-from maam.models.weights import DEFAULT, WEIGHTS, shipped
-from maam.torch.weights import named_tensors
+from maam.models.weights import DEFAULT, WEIGHTS, shipped, shipped_run
 
 BUDGETS = {  # parameters and multiply-accumulates, as deployed
     "maamnet-nano": (80_000, 12_500_000),
@@ -34,9 +32,10 @@ def test_the_card_describes_the_network(name):
     parameters, macs = maam.torch.count_parameters(net), maam.torch.count_macs(net, (3, 32, 32))
     assert parameters <= BUDGETS[name][0]
     assert BUDGETS[name][1] is None or macs <= BUDGETS[name][1]
-    assert meta["deployed"] == {"parameters": parameters, "macs": macs}
-    card = (WEIGHTS / name / "README.md").read_text()
-    accuracy = f"{100 * meta['metrics']['accuracy']:.2f} %"
+    assert meta.deployed == {"parameters": parameters, "macs": macs}
+    assert meta.metrics is not None
+    card = shipped_run(name).card.read_text()
+    accuracy = f"{100 * meta.metrics['accuracy']:.2f} %"
     for figure in (f"{parameters:,}", f"{macs:,}", accuracy, f"--recipe recipes/{name}.toml"):
         assert figure in card
 
@@ -47,16 +46,15 @@ def test_the_onnx_form_computes_the_same(name):
     import onnxruntime
     import torch
 
-    assert b".py" not in (WEIGHTS / name / MODEL).read_bytes()  # no traces of a machine
-    for tensor in onnx.load(str(WEIGHTS / name / MODEL)).graph.initializer:
+    path = shipped_run(name).model
+    assert b".py" not in path.read_bytes()  # no traces of a machine
+    for tensor in onnx.load(str(path)).graph.initializer:
         half = tensor.data_type == onnx.TensorProto.FLOAT16
         assert half == (len(tensor.dims) > 1), tensor.name  # as the card says
     net, _ = maam.torch.load_model(name)
-    assert all(tensor.dtype == torch.float32 for tensor in named_tensors(net).values())
+    assert {array.dtype for array in maam.torch.get_weights(net).values()} == {np.dtype("float32")}
     images = np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
-    session = onnxruntime.InferenceSession(
-        WEIGHTS / name / MODEL, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (found,) = session.run(["logits"], {"image": images})
     with torch.inference_mode():
         expected = net(torch.from_numpy(images)).numpy()
@@ -69,5 +67,8 @@ def test_the_onnx_form_computes_the_same(name):
     [(DEFAULT, "mindspore"), *((name, "torch") for name in shipped())],
 )
 def test_the_cards_score_is_repeated(name, framework):
-    scores = maam.evaluate(WEIGHTS / name, data="cifar10", framework=framework)
-    assert f"{scores['accuracy']:.4f}" == f"{read_meta(WEIGHTS / name)['metrics']['accuracy']:.4f}"
+    folder = shipped_run(name)
+    scores = maam.evaluate(folder.path, data="cifar10", framework=framework)
+    metrics = folder.read_meta().metrics
+    assert metrics is not None
+    assert f"{scores['accuracy']:.4f}" == f"{metrics['accuracy']:.4f}"

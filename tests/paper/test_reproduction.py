@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +17,21 @@ import maam
 from maam import MaamError
 from maam.cli.app import run
 from maam.core.config import ReproduceConfig, TrainConfig, make_config
-from maam.core.files import locked
-from maam.core.recipes import read_recipe, resolve, to_toml
+from maam.core.recipes import read_recipe, to_toml
+from maam.core.run_folder import RunFolder
 from maam.deploy import latency
-from maam.paper import page, study
+from maam.paper import page, reproduction, study
 from maam.paper.claim import FAILS, HOLDS, PENDING, UNTESTED
-from maam.paper.runs import METRICS, Spread, seed_noise, spread
 from maam.paper.cost_claims import cost_claims
 from maam.paper.plan import STUDY, TABLE_1, TABLE_2, Row, plan
 from maam.paper.published import SCORES
 from maam.paper.reproduction import Reproduction
+from maam.paper.runs import METRICS, Spread, seed_noise, spread
 from maam.paper.training_claims import rises, training_claims
+from maam.training.campaign import parse
+from maam.training.options import resolve
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def make_run(row: Row, seed: int, folder: Path, accuracy: float) -> None:
@@ -93,7 +94,7 @@ def options(tmp_path_factory):
 @pytest.fixture(scope="module")
 def full(options):
     patch = pytest.MonkeyPatch()
-    patch.setattr("maam.latency.ROUNDS", 1)
+    patch.setattr("maam.deploy.latency.ROUNDS", 1)
     yield maam.reproduce("full", **options)
     patch.undo()
 
@@ -144,16 +145,13 @@ def test_the_full_plan_is_the_protocol():
 
 
 def test_jobs_for_the_campaign_runner(tmp_path):
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from campaign import parse
-
     code = run(["reproduce", "--full", "--framework", "torch", "--jobs", str(tmp_path / "jobs")])
     assert code == 0
     lines = (tmp_path / "jobs" / "jobs.txt").read_text().splitlines()
     rows = plan("full", ReproduceConfig(framework="torch"))
     rows = [row for row in rows if row.options["framework"] == "torch"]
     expected = [row.folder(tmp_path, seed) for row in rows for seed in row.seeds]
-    assert [job.folder for job in parse(lines, tmp_path)] == expected
+    assert [each.folder.path for each in parse(lines, tmp_path)] == expected
     for row, line in zip(rows, lines, strict=True):
         recipe = Path(line.rpartition(":")[0])
         assert read_recipe(recipe)["model"] == row.options["model"]
@@ -285,7 +283,7 @@ def test_the_page_tells_all(full, options):
 
 
 def test_a_finished_reproduction_trains_nothing(options, monkeypatch):
-    monkeypatch.setattr("maam.latency.ROUNDS", 1)
+    monkeypatch.setattr("maam.deploy.latency.ROUNDS", 1)
     monkeypatch.setattr(subprocess, "Popen", None)
     told = []
     found = maam.reproduce("full", watch=lambda kind, text: told.append(kind), **options)
@@ -338,8 +336,8 @@ def one_row(tmp_path, monkeypatch):
     """A plan of one small training; the options that find it."""
     digits = {"data": "digits", "model": "mlp", "framework": "mindspore", "epochs": 1}
     row = Row("tables", "mlp-1e", "", digits, (0,))
-    monkeypatch.setattr(sys.modules["maam.reproduce"], "plan", lambda scope, config: [row])
-    monkeypatch.setattr("maam.latency.ROUNDS", 1)
+    monkeypatch.setattr(reproduction, "plan", lambda scope, config: [row])
+    monkeypatch.setattr("maam.deploy.latency.ROUNDS", 1)
     return row, {name: tmp_path / name for name in ("runs", "results", "docs")}
 
 
@@ -374,7 +372,10 @@ def test_a_training_that_fails_is_named(one_row, capsys):
 def test_a_run_that_another_process_trains_is_left_to_it(one_row):
     row, options = one_row
     folder = row.folder(options["runs"], 0)
-    with locked(folder), pytest.raises(MaamError, match="is being trained by another process"):
+    with (
+        RunFolder(folder).lock(),
+        pytest.raises(MaamError, match="is being trained by another process"),
+    ):
         maam.reproduce("quick", **options)
 
 
@@ -433,7 +434,7 @@ def test_other_images_are_not_mixed_in(options, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--quick", "--jobs", "jobs"], "--framework torch"),
-        (["--quick", "--epochs", "2"], "for --full"),
+        (["--quick", "--epochs", "2"], "--epochs and --seeds are for a full reproduction"),
         (["--full", "--epochs", "0"], "--epochs"),
     ],
 )
@@ -452,7 +453,7 @@ def test_quick_or_full(flags, capsys):
 
 
 def test_a_damaged_result_is_named(options, tmp_path, monkeypatch):
-    monkeypatch.setattr("maam.latency.measure", lambda models: {})
+    monkeypatch.setattr("maam.deploy.latency.measure", lambda models: {})
     (tmp_path / "graph_nodes.json").write_text("{")
     with pytest.raises(MaamError, match=r"graph_nodes.json is damaged"):
         maam.reproduce("full", **{**options, "results": tmp_path})

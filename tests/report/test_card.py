@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from maam.core.errors import MaamError
 from maam.core.metrics import score
-from maam.core.run_folder import write_history
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.report import plots
 from maam.report.card import PLOTS, model_card, scores_table
 
@@ -33,22 +35,24 @@ def make_scores(classes: list[str]) -> dict[str, Any]:
     return score(4 * np.eye(count).repeat(2, axis=0), np.arange(count).repeat(2), classes)
 
 
-def make_meta(classes: list[str]) -> dict[str, Any]:
-    return {
-        "format": 1,
-        "model": "maam-p2",
-        "classes": classes,
-        "preprocessing": {"size": [48, 64], "channels": 3, "mean": [0.0] * 3, "std": [1.0] * 3},
-        "parameters": 8_512_345,
-        "macs": 16_777_216,
-        "data": "insects",
-        "data_source": "a folder of insects",
-        "config": {"epochs": 3, "learning_rate": 0.0125, "seed": 7, "device": "CPU", "limit": None},
-        "environment": {"python": "3.11.9", "mindspore": "2.7.0"},
-        "seconds": 7321.5,
-        "images": {"train": 45_000, "val": 5_000, "test": 12},
-        "metrics": {"split": "test"},
-    }
+def make_meta(classes: list[str]) -> RunMeta:
+    return RunMeta(
+        model="maam-p2",
+        classes=tuple(classes),
+        preprocessing={"size": [48, 64], "channels": 3, "mean": [0.0] * 3, "std": [1.0] * 3},
+        parameters=8_512_345,
+        macs=16_777_216,
+        data="insects",
+        data_source="a folder of insects",
+        config={"epochs": 3, "learning_rate": 0.0125, "seed": 7, "device": "CPU", "limit": None},
+        environment={"python": "3.11.9", "mindspore": "2.7.0"},
+        seconds=7321.5,
+        images={"train": 45_000, "val": 5_000, "test": 12},
+        metrics={"split": "test"},
+    )
+
+
+EMPTY = RunMeta(model="", classes=(), preprocessing={})
 
 
 def cells(line: str) -> list[str]:
@@ -107,8 +111,8 @@ def test_card_says_what_a_reader_needs() -> None:
 def test_card_explains_the_preprocessing_it_was_given() -> None:
     meta = make_meta(CLASSES)
     assert "subtracts" not in model_card(meta, {}, HISTORY, COMMAND)
-    meta["preprocessing"] = {"size": [8, 8], "channels": 1, "mean": [0.1307], "std": [0.3081]}
-    card = model_card(meta, {}, HISTORY, COMMAND)
+    grey = {"size": [8, 8], "channels": 1, "mean": [0.1307], "std": [0.3081]}
+    card = model_card(replace(meta, preprocessing=grey), {}, HISTORY, COMMAND)
     assert "turns it grey, fits it to 8 x 8 pixels" in card
     assert "subtracts 0.1307 and divides by 0.3081" in card
 
@@ -134,7 +138,7 @@ def test_every_linked_plot_has_a_function_of_that_name() -> None:
 
 
 def test_card_admits_that_validation_images_were_scored() -> None:
-    meta = make_meta(CLASSES) | {"metrics": {"split": "val"}}
+    meta = replace(make_meta(CLASSES), metrics={"split": "val"})
     card = model_card(meta, make_scores(CLASSES), HISTORY, COMMAND)
     assert "## Results on the validation images" in card
     assert "flatter" in card
@@ -142,18 +146,30 @@ def test_card_admits_that_validation_images_were_scored() -> None:
 
 
 def test_card_of_nothing_says_not_recorded() -> None:
-    card = model_card({}, {}, [], "maam train")
+    card = model_card(EMPTY, {}, [], "maam train")
     assert table(card, "Fact")["Parameters"] == ["not recorded"]
     assert table(card, "Training")["Epochs trained"] == ["not recorded"]
     assert "None" not in card
 
 
-@given(st.sets(st.sampled_from(sorted(make_meta(CLASSES)))), st.booleans())
-@settings(max_examples=40, deadline=None)
-def test_card_bears_any_missing_or_empty_fact(missing: set[str], as_none: bool) -> None:
-    meta = {key: value for key, value in make_meta(CLASSES).items() if key not in missing}
+FACTS = ("model", "classes", "parameters", "macs", "data", "data_source", "config", "environment")
+FACTS += ("seconds", "images", "metrics")
+
+
+@given(
+    st.sets(st.sampled_from(FACTS)),
+    st.sets(st.sampled_from(["size", "channels", "mean", "std"])),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_card_bears_any_missing_or_empty_fact(
+    missing: set[str], parts: set[str], as_none: bool
+) -> None:
+    meta = replace(make_meta(CLASSES), **{key: getattr(EMPTY, key) for key in missing})
+    preprocessing = {key: value for key, value in meta.preprocessing.items() if key not in parts}
     if as_none:
-        meta |= dict.fromkeys(missing)
+        preprocessing |= dict.fromkeys(parts)
+    meta = replace(meta, preprocessing=preprocessing)
     card = model_card(meta, {"accuracy": 0.5}, [{"epoch": 1}], COMMAND)
     assert table(card, "Score")["Accuracy"] == ["50.00 %"]
     assert table(card, "Score")["Images"] == ["not recorded"]
@@ -187,7 +203,7 @@ def test_very_many_classes_are_listed_in_part() -> None:
     [(0.25, "0.2 s"), (59.7, "1 min 00 s"), (754, "12 min 34 s"), (90_000, "25 h 00 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    card = model_card(make_meta(CLASSES) | {"seconds": seconds}, {}, HISTORY, COMMAND)
+    card = model_card(replace(make_meta(CLASSES), seconds=seconds), {}, HISTORY, COMMAND)
     assert table(card, "Training")["Time spent in training"] == [text]
 
 
@@ -202,7 +218,7 @@ def test_history_reads_back_from_csv(tmp_path: Path) -> None:
         {"epoch": 1, "train_loss": 0.1 + 0.2, "val_loss": None, "agent_weights": [[0.5, 0.5]]},
         {"epoch": 2, "train_loss": 1e-9, "val_loss": 2.0, "agent_weights": [[0.25, 0.75], [1.0]]},
     ]
-    write_history(rows, tmp_path)
+    RunFolder(tmp_path).write_history(rows)
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.csv", "metrics.jsonl"}
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == rows
@@ -223,14 +239,15 @@ def test_history_reads_back_from_csv(tmp_path: Path) -> None:
 
 
 def test_history_is_written_anew(tmp_path: Path) -> None:
-    write_history(HISTORY, tmp_path)
-    write_history(HISTORY[:1], tmp_path)
+    folder = RunFolder(tmp_path)
+    folder.write_history(HISTORY)
+    folder.write_history(HISTORY[:1])
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     assert lines == ["epoch,train_loss,val_loss,val_accuracy", "1,2.5,,0.25"]
-    write_history([], tmp_path)
+    folder.write_history([])
     assert (tmp_path / "metrics.csv").read_text() == ""
 
 
 def test_history_that_cannot_be_written_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(MaamError, match=r"metrics\.jsonl"):
-        write_history(HISTORY, tmp_path / "missing")
+        RunFolder(tmp_path / "missing").write_history(HISTORY)

@@ -313,10 +313,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None
 def test_nothing_global_is_touched() -> None:
     """No pyplot; and scores and cards need neither Matplotlib nor a framework at import."""
     program = (
-        "import sys, maam.evaluate, maam.report\n"
+        "import sys, maam.core.metrics, maam.report.card\n"
         "heavy = {'matplotlib', 'sklearn', 'mindspore', 'torch'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "import maam.plots\n"
+        "import maam.report.plots\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import copy
 
 import pytest
 import torch
@@ -11,33 +11,44 @@ from hypothesis import strategies as st
 from torch import nn
 
 from maam.native import build
-from maam.torch.ops import normalization as norm
-from maam.torch.ops.normalization import BatchNorm2d
+from maam.torch.ops.normalization import norm_activation
 
-READY, REASON = build.library(Path(norm.__file__).with_suffix(".cc"))
+READY, REASON = build.library("torch", "normalization")
 needs_operator = pytest.mark.skipif(not READY, reason=REASON)
 
 
-def draw(channels, relu, seed=0):
-    torch.manual_seed(seed)
-    layer = BatchNorm2d(channels, relu)
-    nn.init.normal_(layer.weight)
-    nn.init.normal_(layer.bias)
-    return layer
+class Pair(nn.Module):
+    """BatchNorm and an activation, computed together."""
+
+    def __init__(self, channels, relu, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.normal_(self.norm.weight)
+        nn.init.normal_(self.norm.bias)
+        self.activation = nn.ReLU() if relu else nn.Identity()
+
+    def forward(self, x):
+        return norm_activation(x, self.norm, self.activation)
+
+
+def own(y):
+    """Whether our own gradients follow."""
+    return type(y.grad_fn).__name__ == "_NormBackward"
 
 
 def reference(layer, x, upstream):
     """Value, gradients and statistics by PyTorch in float64."""
-    plain = nn.BatchNorm2d(layer.num_features).double()
-    plain.load_state_dict(layer.state_dict())
+    plain = copy.deepcopy(layer).double()
     x = x.detach().double().requires_grad_()
-    y = plain(x).relu() if layer.relu else plain(x)
+    y = plain.activation(plain.norm(x))
     y.backward(upstream.double())
     return results(y, x, plain)
 
 
 def results(y, x, layer):
-    return [y.detach(), x.grad, layer.weight.grad, layer.bias.grad, *layer.buffers()]
+    norm = layer.norm
+    return [y.detach(), x.grad, norm.weight.grad, norm.bias.grad, *norm.buffers()]
 
 
 @needs_operator
@@ -52,7 +63,7 @@ def results(y, x, layer):
     seed=st.integers(0, 99),
 )
 def test_its_gradients_are_those_of_batch_norm(batch, channels, size, relu, half, threads, seed):
-    layer = draw(channels, relu, seed)
+    layer = Pair(channels, relu, seed)
     kind, tolerance = (torch.bfloat16, 2e-2) if half else (torch.float32, 1e-4)
     x = (2 * torch.randn(batch, channels, *size) + 1).to(kind, memory_format=torch.channels_last)
     upstream = torch.randn(x.shape).to(kind)
@@ -63,7 +74,7 @@ def test_its_gradients_are_those_of_batch_norm(batch, channels, size, relu, half
     y = layer(x)
     y.backward(upstream)
     torch.set_num_threads(before)
-    assert type(y.grad_fn).__name__ == "_NormBackward"
+    assert own(y)
     for ours, theirs in zip(results(y, x, layer), expected, strict=True):
         assert ours.shape == theirs.shape
         assert (ours - theirs).abs().max() <= tolerance * max(1, theirs.abs().max())
@@ -72,7 +83,7 @@ def test_its_gradients_are_those_of_batch_norm(batch, channels, size, relu, half
 @needs_operator
 def test_the_result_does_not_depend_on_the_threads():
     x = torch.randn(16, 24, 64, 64).to(memory_format=torch.channels_last).requires_grad_()
-    layer, found = draw(24, True), []
+    layer, found = Pair(24, True), []
     y = layer(x)
     before = torch.get_num_threads()
     for threads in (1, 2):
@@ -86,10 +97,10 @@ def test_the_result_does_not_depend_on_the_threads():
 @needs_operator
 @pytest.mark.parametrize("relu", [False, True])
 def test_pytorchs_own_serves_elsewhere(relu, monkeypatch):
-    layer = draw(4, relu)
+    layer = Pair(4, relu)
     rows = torch.randn(2, 4, 5, 6, requires_grad=True)
     pixels = rows.detach().to(memory_format=torch.channels_last).requires_grad_()
-    assert type(layer(pixels).grad_fn).__name__ == "_NormBackward"
+    assert own(layer(pixels))
     for x in (rows, pixels.double(), pixels[:, :, ::2]):
         y = (layer.double() if x.dtype == torch.float64 else layer.float())(x)
         assert type(y.grad_fn).__name__ == ("ReluBackward0" if relu else "NativeBatchNormBackward0")
@@ -97,14 +108,40 @@ def test_pytorchs_own_serves_elsewhere(relu, monkeypatch):
         layer(torch.ones(1, 4, 1, 1))
     monkeypatch.setenv("MAAM_NATIVE", "0")
     build.functions.cache_clear()
-    ours, plain = draw(4, relu), draw(4, relu)
+    ours, plain = Pair(4, relu), Pair(4, relu)
     value = ours(pixels)
-    assert type(value.grad_fn).__name__ != "_NormBackward"
+    assert not own(value)
     monkeypatch.undo()
     build.functions.cache_clear()
     assert torch.allclose(value, plain(pixels), atol=1e-6)
-    for one, two in zip(ours.buffers(), plain.buffers(), strict=True):
+    for one, two in zip(ours.norm.buffers(), plain.norm.buffers(), strict=True):
         assert torch.allclose(one, two)
     y = layer.eval()(pixels)
-    assert type(y.grad_fn).__name__ != "_NormBackward"
+    assert not own(y)
     assert (y.min() >= 0) == relu
+
+
+@needs_operator
+@pytest.mark.parametrize(
+    ("norm", "activation"),
+    [
+        (nn.BatchNorm2d(4, affine=False), nn.ReLU()),
+        (nn.BatchNorm2d(4, momentum=None), nn.ReLU()),
+        (nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU()),
+        (nn.GroupNorm(2, 4), nn.ReLU()),
+        (nn.Identity(), nn.ReLU()),
+        (nn.BatchNorm2d(4), nn.ReLU6()),
+        (nn.BatchNorm2d(4), nn.SiLU()),
+        (type("OwnNorm", (nn.BatchNorm2d,), {})(4), nn.ReLU()),
+        (nn.BatchNorm2d(4), type("OwnReLU", (nn.ReLU,), {})()),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_what_somebody_has_put_in_their_place_is_called(norm, activation):
+    x = torch.randn(2, 4, 5, 6).to(memory_format=torch.channels_last).requires_grad_()
+    plain = copy.deepcopy(norm), copy.deepcopy(activation)
+    y = norm_activation(x, norm, activation)
+    assert not own(y)
+    assert torch.equal(y, plain[1](plain[0](x)))
+    for one, two in zip(norm.buffers(), plain[0].buffers(), strict=True):
+        assert torch.equal(one, two)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from both_frameworks import COMPARED, same_weights
-from maam.mindspore.weights import read_tensors
 from mindspore import Tensor, nn
 
+import maam.mindspore
+import maam.torch
 from maam.core.config import TrainConfig
 from maam.mindspore import step as mindspore_step
 from maam.torch import step as torch_step
 from maam.torch.weights import named_tensors
-from maam.torch.weights import read_tensors as read_torch
 
 SIZE, CLASSES, BATCH = (12, 8), 5, 6
 # `maam` stands for the other numbers of agents; their gradients are compared below.
@@ -36,11 +36,11 @@ def make_batch(rng, mixed=False):
 
 def run_mindspore(net, config, batches):
     net.set_train(True)
-    rates = np.full(len(batches), config.learning_rate, np.float32)
-    optimizer = mindspore_step.make_optimizer(net, config, rates)
+    optimizer = mindspore_step.make_optimizer(net, config)
     step = mindspore_step.make_train_step(net, optimizer, config)
+    numbers = Tensor(config.learning_rate, ms.float32), Tensor(0.0, ms.float32)
     return [
-        [float(x.asnumpy()) for x in step(Tensor(images), Tensor(labels), Tensor(rates[0]))]
+        [float(x.asnumpy()) for x in step(Tensor(images), Tensor(labels), *numbers)]
         for images, labels in batches
     ]
 
@@ -53,8 +53,8 @@ def run_torch(net, config, batches):
     for images, labels in batches:
         answers = torch.from_numpy(labels)
         answers = answers if answers.ndim > 1 else answers.long()
-        facts = step(torch.from_numpy(images), answers, config.learning_rate)
-        found.append([float(fact) for fact in facts])
+        result = step(torch.from_numpy(images), answers, config.learning_rate)
+        found.append([float(x) for x in result])
     return found
 
 
@@ -99,14 +99,14 @@ def test_gradients_are_the_same(name, rng):
 def test_one_step_gives_the_same_weights(name, optimizer, rng):
     config = TrainConfig(mode="eager", **OPTIMIZERS[optimizer])
     net, other = same_weights(name, CLASSES, 3, SIZE)
-    before = read_tensors(net.get_parameters())
+    before = maam.mindspore.get_weights(net)
     batch = make_batch(rng)
     ((expected, right),) = run_mindspore(net, config, [batch])
     ((loss, found_right),) = run_torch(other, config, [batch])
     assert loss == pytest.approx(expected, rel=1e-4)
     assert found_right == right
     live = named_tensors(other)
-    ours, theirs = read_tensors(net.get_parameters()), read_torch(live)
+    ours, theirs = maam.mindspore.get_weights(net), maam.torch.get_weights(other)
     assert ours.keys() == theirs.keys()
     for name in ours:
         moved = np.abs(ours[name] - before[name])
@@ -136,7 +136,7 @@ def test_the_moving_variance_follows_the_same_convention(rng):
     labels = np.array([0, 1, 2], np.int32)
     run_mindspore(net, config, [(images, labels)])
     run_torch(other, config, [(images, labels)])
-    ours, theirs = read_tensors(net.get_parameters()), read_torch(named_tensors(other))
+    ours, theirs = maam.mindspore.get_weights(net), maam.torch.get_weights(other)
     for name in ours:
         if "moving" in name:
             np.testing.assert_allclose(theirs[name], ours[name], rtol=1e-4, atol=1e-6)
@@ -157,4 +157,34 @@ def test_three_steps_with_options(options, rng):
     batches = [make_batch(rng, mixed) for _ in range(3)]
     ours, theirs = run_mindspore(net, config, batches), run_torch(other, config, batches)
     np.testing.assert_allclose(theirs, ours, rtol=1e-4)
-    assert_close(read_torch(named_tensors(other)), read_tensors(net.get_parameters()), 1e-3)
+    assert_close(maam.torch.get_weights(other), maam.mindspore.get_weights(net), 1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_compiled_and_eager_steps_agree(rng, monkeypatch):
+    """torch.compile, on the smallest model: it needs a C++ compiler."""
+    compiled, compile_net = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or compile_net(net))
+    images, labels = torch.from_numpy(rng.random((8, 1, 8, 8), np.float32)), torch.arange(8)
+    losses = []
+    for mode in ("eager", "graph"):
+        torch.manual_seed(0)
+        config = TrainConfig(framework="torch", mode=mode, optimizer="sgd", learning_rate=0.1)
+        net = maam.torch.create_model("mlp", 10, 1, (8, 8)).train()
+        step = torch_step.make_train_step(net, torch_step.make_optimizer(net, config), config)
+        losses.append([float(step(images, labels, 0.1)[0]) for _ in range(3)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert losses[0][2] < losses[0][0]
+    assert len(compiled) == 1
+
+
+def test_bfloat16_stays_close(rng):
+    images, labels = torch.from_numpy(rng.random((8, 3, 8, 8), np.float32)), torch.arange(8)
+    losses = []
+    for precision in ("fp32", "amp"):
+        torch.manual_seed(0)
+        config = TrainConfig(framework="torch", precision=precision)
+        net = maam.torch.create_model("maam", 10, 3, (8, 8)).train()
+        step = torch_step.make_train_step(net, torch_step.make_optimizer(net, config), config)
+        losses.append(float(step(images, labels, 1e-3)[0]))
+    assert losses[1] == pytest.approx(losses[0], rel=0.05) and losses[1] != losses[0]

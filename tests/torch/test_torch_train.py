@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -16,18 +15,14 @@ import maam
 import maam.torch
 from maam import MaamError
 from maam.cli.app import run as maam_cli
-from maam.core import environment, frameworks, run_folder, tensors
+from maam.core import frameworks
 from maam.core.config import TrainConfig
+from maam.core.run_folder import RunFolder
+from maam.core.tensors import load_tensors, save_tensors
 from maam.data import load_dataset
-from maam.data.augment import Augmentation, augment
-from maam.data.augment.mixing import apply_mix, draw_mix, mix_labels
-from maam.data.preprocessing import Preprocessing
 from maam.deploy.prediction import Classifier
-from maam.mindspore import weights
-from maam.torch import step as torch_step
-from maam.torch.loader import input_maker, train_batches
-from maam.torch.weights import assign_tensors, named_tensors
-from maam.training.setup import prepare
+from maam.training.events import Step, ignore
+from maam.training.setup import set_up
 
 QUICK = {"framework": "torch", "data": "digits", "limit": 192, "seed": 3, "learning_rate": 3e-3}
 FRAMEWORKS = ("mindspore", "torch")
@@ -45,15 +40,15 @@ class Cut(Exception):
 
 
 def cut_at(epoch):
-    def watch(kind, facts):
-        if kind == "step" and facts["epoch"] == epoch:
+    def watch(event):
+        if isinstance(event, Step) and event.epoch == epoch:
             raise Cut
 
     return watch
 
 
 def same_state(one, two):
-    whole, again = (tensors.load_tensors(run / "last.safetensors")[0] for run in (one, two))
+    whole, again = (load_tensors(RunFolder(run).last)[0] for run in (one, two))
     assert whole.keys() == again.keys()
     return all(np.array_equal(whole[name], again[name]) for name in whole)
 
@@ -64,12 +59,12 @@ def test_the_run_folder_is_that_of_mindspore(finished):
     other = maam.train(**{**QUICK, "framework": "mindspore"}, model="maam", epochs=1)
     assert names == {path.name for path in other.run.iterdir()}
     assert plots == {path.name for path in (other.run / "plots").iterdir()}
-    meta = run_folder.read_meta(finished.run)
-    assert meta.keys() == run_folder.read_meta(other.run).keys()
-    assert meta["config"]["framework"] == "torch" and meta["device"] == "CPU"
-    assert meta["environment"]["torch"] == torch.__version__
-    ours, _ = tensors.load_tensors(finished.run / "best.safetensors")
-    theirs, _ = tensors.load_tensors(other.run / "best.safetensors")
+    meta = RunFolder(finished.run).read_meta()
+    assert meta.to_dict().keys() == RunFolder(other.run).read_meta().to_dict().keys()
+    assert meta.framework == "torch" and meta.device == "CPU"
+    assert meta.environment["torch"] == torch.__version__
+    ours, _ = load_tensors(RunFolder(finished.run).best)
+    theirs, _ = load_tensors(RunFolder(other.run).best)
     assert {n: a.shape for n, a in ours.items()} == {n: a.shape for n, a in theirs.items()}
 
 
@@ -92,7 +87,7 @@ def test_a_run_of_mindspore_is_read_by_pytorch():
     again = maam.evaluate(result.run, framework="torch")
     assert again["confusion"] == result.scores["confusion"]
     net, meta = maam.torch.load_model(result.run)
-    assert not net.training and meta["classes"] == [str(digit) for digit in range(10)]
+    assert not net.training and meta.classes == tuple(str(digit) for digit in range(10))
 
 
 def test_the_export_predicts_what_the_network_scores(finished):
@@ -128,13 +123,13 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_last_bit(epoch, opti
 
 
 def test_the_framework_of_a_run_stays(finished):
-    with pytest.raises(MaamError, match="can't change framework"):
+    with pytest.raises(MaamError, match="can't change `framework`"):
         maam.train(resume=finished.run, framework="mindspore")
 
 
 def test_numbers_that_are_not_finite_stop_and_keep_the_last_good_epoch(tmp_path):
     options = {**QUICK, "model": "mlp", "optimizer": "sgd", "schedule": "constant", "epochs": 3}
-    with pytest.raises(MaamError, match=r"in epoch 1 .* lower --learning-rate"):
+    with pytest.raises(MaamError, match=r"in epoch 1 .* lower `learning_rate`"):
         maam.train(**{**options, "learning_rate": 1e30}, out=tmp_path / "r")
     assert not (tmp_path / "r" / "best.safetensors").exists()
 
@@ -148,15 +143,16 @@ def test_both_loops_take_the_same_steps(tmp_path):
         config = TrainConfig(
             framework=name, ema=0.9, val_fraction=0, out=tmp_path / name, **options
         )
-        framework = frameworks.use(name)
-        job = prepare(config, None, framework, lambda kind, facts: None)
-        if name == "mindspore":
-            arrays = weights.read_tensors(job.net.get_parameters())
-        else:
-            assign_tensors(named_tensors(job.net), arrays, "MindSpore")
-        history = framework.fit(job)
-        last, _ = tensors.load_tensors(job.folder / "last.safetensors")
-        best, _ = tensors.load_tensors(job.folder / "best.safetensors")
+        backend = frameworks.use(name)
+        with ExitStack() as held:
+            run = set_up(config, None, backend, ignore, held)
+            if name == "mindspore":
+                arrays = backend.get_weights(run.net)
+            else:
+                backend.set_weights(run.net, arrays, "MindSpore")
+            history = backend.fit(run)
+        last, _ = load_tensors(run.folder.last)
+        best, _ = load_tensors(run.folder.best)
         found[name] = [row["train_loss"] for row in history], last, best
     (losses, last, best), (other_losses, other_last, other_best) = found.values()
     np.testing.assert_allclose(other_losses, losses, rtol=1e-3)
@@ -173,8 +169,7 @@ def test_both_loops_take_the_same_steps(tmp_path):
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_images_are_mixed_until_the_last_epochs(name, tmp_path, monkeypatch):
-    framework = frameworks.use(name)
-    loop = sys.modules[framework.fit.__module__]
+    loop = sys.modules[frameworks.use(name).fit.__module__]
     seen, train_batches = [], loop.train_batches
 
     def watched(*arguments):
@@ -188,24 +183,6 @@ def test_images_are_mixed_until_the_last_epochs(name, tmp_path, monkeypatch):
     assert seen == [2, 2, 1]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_compiled_and_eager_steps_agree(rng, monkeypatch):
-    """torch.compile, on the smallest model: it needs a C++ compiler."""
-    compiled, compile_net = [], torch.compile
-    monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or compile_net(net))
-    images, labels = torch.from_numpy(rng.random((8, 1, 8, 8), np.float32)), torch.arange(8)
-    losses = []
-    for mode in ("eager", "graph"):
-        torch.manual_seed(0)
-        config = TrainConfig(framework="torch", mode=mode, optimizer="sgd", learning_rate=0.1)
-        net = maam.torch.create_model("mlp", 10, 1, (8, 8)).train()
-        step = torch_step.make_train_step(net, torch_step.make_optimizer(net, config), config)
-        losses.append([float(step(images, labels, 0.1)[0]) for _ in range(3)])
-    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
-    assert losses[0][2] < losses[0][0]
-    assert len(compiled) == 1
-
-
 def test_a_step_that_cannot_be_compiled_is_one_line(monkeypatch):
     from torch._dynamo.exc import TorchDynamoException
 
@@ -216,82 +193,15 @@ def test_a_step_that_cannot_be_compiled_is_one_line(monkeypatch):
         return fail
 
     monkeypatch.setattr(torch, "compile", compile_net)
-    with pytest.raises(MaamError, match=r"--mode eager \(no C\+\+ compiler was found\)"):
+    with pytest.raises(MaamError, match=r"`mode=eager` \(no C\+\+ compiler was found\)"):
         maam.train(**QUICK, model="mlp", mode="graph")
-
-
-def test_bfloat16_stays_close(rng):
-    images, labels = torch.from_numpy(rng.random((8, 3, 8, 8), np.float32)), torch.arange(8)
-    losses = []
-    for precision in ("fp32", "amp"):
-        torch.manual_seed(0)
-        config = TrainConfig(framework="torch", precision=precision)
-        net = maam.torch.create_model("maam", 10, 3, (8, 8)).train()
-        step = torch_step.make_train_step(net, torch_step.make_optimizer(net, config), config)
-        losses.append(float(step(images, labels, 1e-3)[0]))
-    assert losses[1] == pytest.approx(losses[0], rel=0.05) and losses[1] != losses[0]
-
-
-def batches_of(kind, key=(0, 0), **mix):
-    rng = np.random.default_rng(0)
-    images = torch.from_numpy(rng.integers(0, 256, (70, 9, 8, 3)).astype(np.uint8))
-    unit = Preprocessing.fit(images.numpy(), "standard")
-    how = Augmentation(kind, num_classes=7, **mix)
-    return images, unit, list(train_batches(images, torch.arange(70) % 7, unit, 16, how, key))
-
-
-def test_batches_hold_every_image_once_as_it_is():
-    images, preprocessing, batches = batches_of("none")
-    assert [len(labels) for _, labels in batches] == [16] * 4  # the incomplete last one is left out
-    seen = torch.cat([pixels for pixels, _ in batches])
-    known = input_maker(preprocessing, images.device)(images)
-    np.testing.assert_allclose(known.numpy(), preprocessing(images.numpy()), atol=1e-6)
-    found = [int((known - one).abs().sum((1, 2, 3)).argmin()) for one in seen]
-    assert len(set(found)) == 64 and found != sorted(found)
-    assert torch.equal(seen, known[found])
-    assert torch.equal(torch.cat([labels for _, labels in batches]), torch.tensor(found) % 7)
-
-
-@pytest.mark.parametrize("mix", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 0.3, "cutmix": 1.0}])
-def test_mixed_batches_are_those_of_numpy(mix):
-    _, _, plain = batches_of("none")
-    _, preprocessing, mixed = batches_of("none", **mix)
-    rng = np.random.default_rng((0, 0))
-    for (pixels, labels), (found, shares) in zip(plain, mixed, strict=True):
-        how = draw_mix(rng, mix.get("mixup", 0), mix.get("cutmix", 0), preprocessing.size)
-        np.testing.assert_allclose(found.numpy(), apply_mix(pixels.numpy(), how), atol=1e-6)
-        np.testing.assert_allclose(shares.numpy(), mix_labels(labels.numpy(), how, 7), atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["crop", "crop-flip", "trivial"])
-def test_batches_depend_on_seed_and_epoch_alone(kind):
-    one, again, other = (batches_of(kind, key)[2] for key in ((0, 1), (0, 1), (0, 2)))
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(one, again, strict=True))
-    assert not torch.equal(one[0][0], other[0][0])
-
-
-def test_mixed_labels_are_shares():
-    for mix in ({"mixup": 1.0}, {"cutmix": 1.0}):
-        _, _, batches = batches_of("none", **mix)
-        for pixels, labels in batches:
-            assert labels.shape == (16, 7) and pixels.shape == (16, 3, 9, 8)
-            np.testing.assert_allclose(labels.sum(1).numpy(), 1, atol=1e-5)
-        assert any(((labels > 0) & (labels < 1)).any() for _, labels in batches)
-
-
-def test_mindspores_augmentation_knows_trivial_too(rng):
-    images = rng.integers(0, 256, (40, 9, 8, 3)).astype(np.uint8)
-    flipped = augment(images, "crop-flip", np.random.default_rng(1))
-    trivial = augment(images, "trivial", np.random.default_rng(1))
-    changed = (flipped != trivial).any((1, 2, 3)).mean()
-    assert 0.5 < changed < 1  # identity is one of the 14 operations
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "Ascend"}, "needs --framework mindspore"),
-        ({"device": "CUDA", "framework": "mindspore"}, "needs --framework torch"),
+        ({"device": "Ascend"}, "needs `framework=mindspore`"),
+        ({"device": "CUDA", "framework": "mindspore"}, "needs `framework=torch`"),
     ],
 )
 def test_a_device_of_the_other_framework_is_one_line(options, message):
@@ -307,11 +217,11 @@ def test_no_cuda_device_is_one_line():
 
 def damage(run, how):
     """Damage the weights; returns what the one line must say."""
-    path = run / "best.safetensors"
+    path = RunFolder(run).best
     if how == "truncated":
         path.write_bytes(path.read_bytes()[:-100])
         return "damaged"
-    tensors, facts = tensors.load_tensors(path)
+    tensors, metadata = load_tensors(path)
     if how == "NaN":
         tensors["maam.reduce.conv.weight"][0, 0] = np.nan
         message = "maam.reduce.conv.weight has values that are not finite"
@@ -324,7 +234,7 @@ def damage(run, how):
     else:
         save_file(load_file(path), path)
         return "was not written by maam"
-    tensors.save_tensors(path, tensors, facts)
+    save_tensors(path, tensors, metadata)
     return message
 
 
@@ -351,9 +261,9 @@ def test_a_recipe_serves_both(tmp_path):
         out = str(tmp_path / framework)
         command = ["train", "--recipe", str(recipe), "--framework", framework, "--out", out]
         assert maam_cli(command) == 0
-        meta = json.loads((tmp_path / framework / "meta.json").read_text())
-        assert meta["config"]["framework"] == framework
-        accuracies[framework] = meta["metrics"]["accuracy"]
+        meta = RunFolder(tmp_path / framework).read_meta()
+        assert meta.framework == framework and meta.metrics
+        accuracies[framework] = meta.metrics["accuracy"]
     assert min(accuracies.values()) > 0.7
     assert abs(accuracies["torch"] - accuracies["mindspore"]) < 0.12
 
@@ -368,28 +278,13 @@ def test_a_recipe_serves_both(tmp_path):
     ],
 )
 def test_a_run_is_read_with_what_is_installed(missing, trained, used, monkeypatch):
-    installed = frameworks._installed
-    monkeypatch.setattr(frameworks, "_installed", lambda name: name != missing and installed(name))
+    installed = frameworks.installed
+    monkeypatch.setattr(frameworks, "installed", lambda name: name != missing and installed(name))
     assert frameworks.choose("auto", trained) == used
     assert frameworks.choose("torch", trained) == "torch"
     if missing != "nothing":
-        with pytest.raises(MaamError, match=f"{missing} is not installed.*--framework {used}"):
+        with pytest.raises(MaamError, match=f"{missing} is not installed.*`framework={used}`"):
             frameworks.use(missing)
-
-
-def test_pytorch_keeps_its_instructions_beside_a_new_mindspore(monkeypatch):
-    name = "ONEDNN_MAX_CPU_ISA"
-    monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(backend, "_mindspore_version", lambda: (2, 10))
-    monkeypatch.setattr(backend, "_set_here", set())
-    environment.limit_onednn(True)
-    assert os.environ[name] == "AVX2"
-    environment.limit_onednn(False)
-    assert name not in os.environ
-    monkeypatch.setenv(name, "AVX512_CORE")  # the user's
-    environment.limit_onednn(True)
-    environment.limit_onednn(False)
-    assert os.environ[name] == "AVX512_CORE"
 
 
 def test_one_image_a_step_is_too_few_for_some_networks(tmp_path, capsys):

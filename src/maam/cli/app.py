@@ -26,6 +26,7 @@ app = App(
 for verb in VERBS:
     app.command(verb.command, name=verb.__name__.rpartition(".")[2])
 
+
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     for name in ("stdin", "stdout", "stderr"):  # one that the caller has closed is None

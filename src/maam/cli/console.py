@@ -106,11 +106,11 @@ def predictions(names: Sequence[str], config: PredictConfig) -> int:
         note(
             f"{run.path.name} answers, which comes with maam; name a run folder first for your own"
         )
-    found = predict(run.path, files, config.top_k, config.batch_size)
+    predictions = predict(run.path, files, config.top_k, config.batch_size)
     if config.output is not None:
-        read, failed = save(found, config.format, config.output)
+        read, failed = save(predictions, config.format, config.output)
     else:
-        read, failed = render(found, config.format, sys.stdout)
+        read, failed = render(predictions, config.format, sys.stdout)
     if failed:
         error(f"{failed} of {read + failed} images could not be read")
     return exit_code(read, failed)
@@ -153,19 +153,19 @@ def models(pattern: str, channels: int, size: int) -> None:
     out.print("deployed: parameters once norms and agents are folded; the MACs are of that network")
 
 
-def description(found: Description) -> None:
+def description(data: Description) -> None:
     """What is in a data set, and what to mend before training."""
-    out.print(f"[bold]{escape(found.name)}[/]: {escape(found.source)}")
+    out.print(f"[bold]{escape(data.name)}[/]: {escape(data.source)}")
     table = Table("class")
-    for split in found.counts:
+    for split in data.counts:
         table.add_column(split, justify="right")
-    for name in found.classes:
-        table.add_row(escape(name), *(f"{counts[name]:,}" for counts in found.counts.values()))
+    for name in data.classes:
+        table.add_row(escape(name), *(f"{counts[name]:,}" for counts in data.counts.values()))
     table.add_section()
-    table.add_row("all", *(f"{sum(counts.values()):,}" for counts in found.counts.values()))
+    table.add_row("all", *(f"{sum(counts.values()):,}" for counts in data.counts.values()))
     out.print(table)
-    sizes = found.sizes
-    height, width, _ = found.image_shape
+    sizes = data.sizes
+    height, width, _ = data.image_shape
     span = " ".join(
         f"{name} {w}x{h}"
         for name, (w, h) in (
@@ -175,23 +175,23 @@ def description(found: Description) -> None:
         )
     )
     out.print(f"sizes       {span} ({sizes.distinct} different); trained at {width}x{height}")
-    for name, counts in (("formats", found.formats), ("modes", found.modes)):
+    for name, counts in (("formats", data.formats), ("modes", data.modes)):
         if counts:
             out.print(
                 f"{name:11} " + ", ".join(f"{key} {count:,}" for key, count in counts.items())
             )
-    out.print(f"imbalance   {found.imbalance:.1f} (largest class / smallest)")
-    for name, reason in found.unreadable:
+    out.print(f"imbalance   {data.imbalance:.1f} (largest class / smallest)")
+    for name, reason in data.unreadable:
         out.print(f"[yellow]unreadable[/]  {escape(name)}: {escape(reason)}")
-    for line in found.advice:
+    for line in data.advice:
         out.print(f"[yellow]advice[/]      {escape(line)}")
-    if not found.advice:
+    if not data.advice:
         out.print("[green]nothing stands out: ready to train[/]")
 
 
-def checks(found: Sequence[Check]) -> int:
+def checks(checks: Sequence[Check]) -> int:
     """The machine's check-up; 1 if something needed is missing."""
-    for check in found:
+    for check in checks:
         mark = (
             "[green]ok[/]  "
             if check.ok
@@ -202,7 +202,7 @@ def checks(found: Sequence[Check]) -> int:
         out.print(f"{mark}{check.name:22} {escape(spelled(check.detail))}")
         if not check.ok and check.fix:
             out.print(f"{'':26} {escape(check.fix)}")
-    return 1 if any(check.required and not check.ok for check in found) else 0
+    return 1 if any(check.required and not check.ok for check in checks) else 0
 
 
 def queue(path: Path, runs: Path) -> None:

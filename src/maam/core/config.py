@@ -237,6 +237,7 @@ def explain(error: ValidationError, schema: type[BaseModel], source: str = "") -
     key = ".".join(str(part) for part in first["loc"])
     where = f"{source}: " if source else ""
     if first["type"] == "extra_forbidden":
-        near = get_close_matches(key, schema.model_fields, n=1, cutoff=0.0)
-        return f"{where}unknown option {key!r}: did you mean `{near[0]}`?"
+        near = get_close_matches(key, schema.model_fields, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "see `maam train --help`"
+        return f"{where}unknown option {key!r}: {hint}"
     return f"{where}`{key}`: {first['msg']} (got {first['input']!r})"

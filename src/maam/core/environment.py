@@ -46,11 +46,20 @@ def prepare_mindspore() -> None:
     _check_parser()
     user = os.getuid() if hasattr(os, "getuid") else "user"
     scratch = str(Path(tempfile.gettempdir()) / f"maam-mindspore-{user}")
-    os.environ.setdefault(PARSER, "python")
+    prepare_onnx()
     limit_onednn(True)
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("MS_OM_PATH", scratch)
     os.environ.setdefault("MS_COMPILER_CACHE_PATH", scratch)
+
+
+def prepare_onnx() -> None:
+    """Before ``onnx`` is imported: let it load the parser that MindSpore can live beside.
+
+    Where MindSpore is not installed, and where the user has chosen a parser, nothing changes.
+    """
+    if mindspore_version():
+        os.environ.setdefault(PARSER, "python")
 
 
 def _check_parser() -> None:
@@ -105,7 +114,7 @@ def keep_memory() -> None:
 
 def environment() -> dict[str, str]:
     """Versions and machine, as written beside every result."""
-    facts = {
+    versions = {
         "python": platform.python_version(),
         "platform": platform.system(),
         "machine": platform.machine(),
@@ -117,14 +126,14 @@ def environment() -> dict[str, str]:
     }
     for package in PACKAGES:
         try:
-            facts[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            facts[package] = "not installed"
+            versions[package] = "not installed"
     if torch := sys.modules.get("torch"):
-        facts["torch"] = str(torch.__version__)  # with the build, such as +cpu or +cu132
+        versions["torch"] = str(torch.__version__)  # with the build, such as +cpu or +cu132
         if torch.cuda.is_available():
-            facts["gpu"] = torch.cuda.get_device_name()
-    return facts
+            versions["gpu"] = torch.cuda.get_device_name()
+    return versions
 
 
 def usable_cores() -> int:

@@ -20,7 +20,7 @@ from maam.core.errors import MaamError
 if TYPE_CHECKING:
     import numpy as np
 
-    from maam.core.run_folder import RunMeta
+    from maam.core.run_meta import RunMeta
 
 NAMES = {"mindspore": "MindSpore", "torch": "PyTorch"}
 EXTRAS = {"mindspore": "train", "torch": "torch"}

@@ -16,136 +16,15 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from maam.core.errors import MaamError
 from maam.core.files import locked, make_folder, write_atomic
-from maam.core.schema import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    PositiveInt,
-    ValidationError,
-)
+from maam.core.run_meta import RunMeta, parse_meta
 
-FORMAT = 1
 LOCK = ".lock"
-
-
-@dataclass(frozen=True)
-class RunMeta:
-    """What a run's ``meta.json`` says.
-
-    Attributes:
-        model: a name that ``maam models`` lists.
-        classes: class names, in the order of the outputs.
-        preprocessing: ``size`` [H, W], ``channels``, ``mean``, ``std``: see
-            ``maam.data.preprocessing.Preprocessing``.
-        config: the options, as a recipe.
-        parameters, macs: of the network in training; multiply-accumulates are of one image.
-        data, data_source: as the options name it, and for people.
-        data_digests: a fingerprint of each split.
-        images: split -> number of images.
-        device: ``CPU``, ``CUDA`` or ``Ascend``.
-        device_name: of the accelerator; empty for a CPU.
-        environment: versions and the machine, see ``maam.core.environment``.
-        operators: ``native`` if training used ours, ``framework`` if it did not.
-        teacher: of a student: the teacher's model, weights and data.
-        stages: earlier plans, where the number of epochs was changed.
-        metrics: the scores and the ``split`` that they are of; None until the run is scored.
-        epochs, seconds: of training.
-        deployed: ``parameters`` and ``macs`` of model.onnx.
-        export_error: the largest relative difference of model.onnx from the network.
-        fused: whether the weights are those of the folded network.
-        shipped: whether the weights come with the package.
-    """
-
-    model: str
-    classes: tuple[str, ...]
-    preprocessing: dict[str, Any]
-    parameters: int | None = None
-    macs: int | None = None
-    data: str = ""
-    data_source: str = ""
-    data_digests: dict[str, str] = field(default_factory=dict)
-    images: dict[str, int] = field(default_factory=dict)
-    device: str = ""
-    device_name: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    operators: str = ""
-    teacher: dict[str, Any] | None = None
-    stages: tuple[dict[str, Any], ...] = ()
-    metrics: dict[str, Any] | None = None
-    epochs: int | None = None
-    seconds: float | None = None
-    deployed: dict[str, int] = field(default_factory=dict)
-    export_error: float | None = None
-    fused: bool = False
-    shipped: bool = False
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the network's input."""
-        height, width = self.preprocessing["size"]
-        return self.preprocessing["channels"], height, width
-
-    @property
-    def model_shape(self) -> tuple[str, int, int, tuple[int, int]]:
-        """The arguments of ``create_model``: name, classes, channels, (H, W)."""
-        channels, height, width = self.image_shape
-        return self.model, len(self.classes), channels, (height, width)
-
-    @property
-    def framework(self) -> str:
-        """What trained it: ``mindspore`` or ``torch``."""
-        return self.config.get("framework", "mindspore")
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; what is empty is left out."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        kept = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in values.items()
-            if value is not None and value is not False and value not in ("", (), {})
-        }
-        return {"format": FORMAT, **kept}
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> RunMeta:
-        """The inverse of ``to_dict``; keys that it does not know are passed over."""
-        known = {entry.name for entry in fields(RunMeta)}
-        kept = {key: value for key, value in values.items() if key in known and value is not None}
-        for key in ("classes", "stages"):
-            kept[key] = tuple(kept.get(key, ()))
-        # Older versions wrote "CUDA (NVIDIA H100)".
-        device, _, name = kept.get("device", "").partition(" (")
-        if name:
-            kept |= {"device": device, "device_name": name.removesuffix(")")}
-        return RunMeta(**kept)
-
-
-class _Preprocessing(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
-    channels: Literal[1, 3]
-    mean: list[FiniteFloat]
-    std: list[Annotated[FiniteFloat, Field(gt=0)]]
-
-
-class _Meta(BaseModel):
-    """What a meta.json must hold for the run to be used; there is more in it."""
-
-    model_config = ConfigDict(strict=True)
-
-    model: str
-    classes: Annotated[list[str], Field(min_length=2)]
-    preprocessing: _Preprocessing
-    config: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -259,20 +138,12 @@ class RunFolder:
             MaamError: it is no run folder, or of a format this version does not know, or damaged.
         """
         try:
-            values = json.loads(self.meta.read_text(encoding="utf-8"))
+            text = self.meta.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise MaamError(f"{self} is not a run folder: it has no {self.meta.name}") from None
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise MaamError(f"cannot read {self.meta}: {error}") from None
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise MaamError(f"{self.meta} is not of format {FORMAT}: train again with this version")
-        try:
-            _Meta.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise MaamError(f"{self.meta}: {where}: {first['msg']}; train again") from None
-        return RunMeta.from_dict(values)
+        return parse_meta(text, str(self.meta))
 
     def write_meta(self, meta: RunMeta) -> None:
         """Write ``meta.json``."""
@@ -308,12 +179,11 @@ def new_run_folder(wanted: Path | None, data: str, model: str) -> RunFolder:
     """Make the folder for a new run.
 
     Args:
-        wanted: the folder asked for, which must be absent, or hold nothing of a run that a new
-            one would not write first; None numbers one.
+        wanted: the folder asked for, which may be there: see ``check_free``; None numbers one.
         data, model: name a numbered one.
 
     Raises:
-        MaamError: ``wanted`` is taken, or can't be made.
+        MaamError: ``wanted`` is a file, or can't be made.
     """
     name = Path(data).name if Path(data).is_dir() else Path(data).stem
     stem = f"{name or 'data'}-{model}"

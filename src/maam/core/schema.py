@@ -57,7 +57,7 @@ else:
             vars(self).update({**self.model_fields, **options})
 
         @classmethod
-        def model_validate(cls, found: dict[str, Any]) -> None:
+        def model_validate(cls, values: dict[str, Any]) -> None:
             """Checks nothing."""
 
         def model_copy(self, update: dict[str, Any]) -> Any:

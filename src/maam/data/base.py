@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-
-from maam.core.errors import MaamError
 
 
 class Split(Protocol):
@@ -138,17 +136,3 @@ class Dataset:
         """A fingerprint of each split; an empty split has none."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         return {name: split.digest() for name, split in splits.items() if len(split)}
-
-    def limit(self, count: int, seed: int) -> Dataset:
-        """The same data set with a stratified choice of ``count`` training images.
-
-        Raises:
-            MaamError: there are fewer.
-        """
-        from maam.data.splits import stratified_choice
-
-        if count > len(self.train):
-            raise MaamError(f"`limit={count}`: there are only {len(self.train)} training images")
-        return replace(
-            self, train=self.train.take(stratified_choice(self.train.labels, count, seed))
-        )

@@ -80,7 +80,7 @@ class Description:
         return {**asdict(self), "imbalance": self.imbalance, "advice": self.advice}
 
 
-class _Facts(NamedTuple):
+class _Details(NamedTuple):
     """An image before it is fitted."""
 
     size: tuple[int, int]
@@ -105,23 +105,23 @@ def describe(
     path = Path(os.path.expanduser(data))
     if not data or data in SOURCES or not path.exists():
         dataset = load_dataset(data, data_dir, image_size, val_fraction, seed, progress)
-        return _describe(dataset, _facts_of_arrays(dataset), {})
+        return _describe(dataset, _details_of_arrays(dataset), {})
 
-    facts: dict[str, _Facts] = {}
+    details: dict[str, _Details] = {}
 
     def inspect(name: str, image: Image, form: str, mode: str) -> None:
-        facts[name] = _Facts(image.size, form, mode, _digest(image.size, image.tobytes()))
+        details[name] = _Details(image.size, form, mode, _digest(image.size, image.tobytes()))
 
     tree = scan(path)
     dataset = read_tree(tree, image_size, val_fraction, seed, inspect)
-    return _describe(dataset, [facts[sample.name] for sample in _samples(dataset)], tree.ignored)
+    return _describe(dataset, [details[sample.name] for sample in _samples(dataset)], tree.ignored)
 
 
-def _facts_of_arrays(dataset: Dataset) -> list[_Facts]:
+def _details_of_arrays(dataset: Dataset) -> list[_Details]:
     height, width, channels = dataset.image_shape
     mode = {1: "L", 3: "RGB"}[channels]
     return [
-        _Facts((width, height), "", mode, _digest((width, height), image.tobytes()))
+        _Details((width, height), "", mode, _digest((width, height), image.tobytes()))
         for split in (dataset.train, dataset.val, dataset.test)
         for images, _ in split.batches(_BATCH)
         for image in images
@@ -142,7 +142,7 @@ def _samples(dataset: Dataset) -> list[Sample]:
     ]
 
 
-def _describe(dataset: Dataset, facts: list[_Facts], ignored: dict[str, int]) -> Description:
+def _describe(dataset: Dataset, details: list[_Details], ignored: dict[str, int]) -> Description:
     samples = _samples(dataset)
     counts = {split: dict.fromkeys(dataset.classes, 0) for split in ("train", "val", "test")}
     for sample in samples:
@@ -153,13 +153,13 @@ def _describe(dataset: Dataset, facts: list[_Facts], ignored: dict[str, int]) ->
         classes=dataset.classes,
         counts=counts,
         image_shape=dataset.image_shape,
-        sizes=_sizes([fact.size for fact in facts]),
-        formats=dict(Counter(fact.form for fact in facts if fact.form).most_common()),
-        modes=dict(Counter(fact.mode for fact in facts).most_common()),
+        sizes=_sizes([each.size for each in details]),
+        formats=dict(Counter(each.form for each in details if each.form).most_common()),
+        modes=dict(Counter(each.mode for each in details).most_common()),
         unreadable=dataset.skipped,
         ignored=ignored,
         copies=find_copies(
-            (sample, fact.digest) for sample, fact in zip(samples, facts, strict=True)
+            (sample, each.digest) for sample, each in zip(samples, details, strict=True)
         ),
     )
 
@@ -174,44 +174,44 @@ def _sizes(sizes: list[tuple[int, int]]) -> Sizes:
     )
 
 
-def _advice(found: Description) -> Iterator[str]:
-    train = found.counts["train"]
-    if found.unreadable:
-        name, reason = found.unreadable[0]
-        yield f"files that cannot be read: {len(found.unreadable)}, such as {name}: {reason}"
-    if found.ignored:
-        listed = ", ".join(f"{count} {why}" for why, count in found.ignored.items())
+def _advice(data: Description) -> Iterator[str]:
+    train = data.counts["train"]
+    if data.unreadable:
+        name, reason = data.unreadable[0]
+        yield f"files that cannot be read: {len(data.unreadable)}, such as {name}: {reason}"
+    if data.ignored:
+        listed = ", ".join(f"{count} {why}" for why, count in data.ignored.items())
         yield f"files that are not used: {listed}"
-    if found.imbalance > IMBALANCE:
+    if data.imbalance > IMBALANCE:
         most, least = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
         yield (
             f"unbalanced: {train[most]} training images of {most!r}, {train[least]} of {least!r}; "
             "look at macro F1 beside accuracy, and add images of the small classes"
         )
-    if few := [label for label in found.classes if train[label] < FEW_IMAGES]:
+    if few := [label for label in data.classes if train[label] < FEW_IMAGES]:
         yield (
             f"fewer than {FEW_IMAGES} training images of {_listed(few)}: too few to learn from "
             "and to measure with; add more"
         )
-    if found.copies.leak_count:
-        one, other = found.copies.leaks[0]
+    if data.copies.leak_count:
+        one, other = data.copies.leaks[0]
         yield (
-            f"pairs of identical images in two splits: {found.copies.leak_count}, such as "
+            f"pairs of identical images in two splits: {data.copies.leak_count}, such as "
             f"{one.name} ({one.split}) and {other.name} ({other.split}); they make the scores look "
             "better than they are, so keep one of each"
         )
-    if found.copies.conflict_count:
-        one, other = found.copies.conflicts[0][:2]
+    if data.copies.conflict_count:
+        one, other = data.copies.conflicts[0][:2]
         yield (
-            f"identical images in two classes: {found.copies.conflict_count}, such as "
+            f"identical images in two classes: {data.copies.conflict_count}, such as "
             f"{one.name} ({one.label}) and {other.name} ({other.label}); one of them is wrong"
         )
-    height, width, _ = found.image_shape
-    if min(found.sizes.median) >= SHRINK * min(height, width):
-        across, down = found.sizes.median
+    height, width, _ = data.image_shape
+    if min(data.sizes.median) >= SHRINK * min(height, width):
+        across, down = data.sizes.median
         yield (
             f"a typical image of {across}x{down} pixels shrinks to {width}x{height}: if classes "
-            "differ in details, give a larger --image-size, which takes longer to train"
+            "differ in details, give a larger `image_size`, which takes longer to train"
         )
 
 

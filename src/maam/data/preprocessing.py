@@ -45,11 +45,11 @@ class Preprocessing:
         )
 
     @staticmethod
-    def from_dict(facts: dict[str, Any]) -> Preprocessing:
+    def from_dict(values: dict[str, Any]) -> Preprocessing:
         """The inverse of ``to_dict``."""
-        height, width = facts["size"]
+        height, width = values["size"]
         return Preprocessing(
-            (height, width), facts["channels"], tuple(facts["mean"]), tuple(facts["std"])
+            (height, width), values["channels"], tuple(values["mean"]), tuple(values["std"])
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from maam.core.errors import MaamError
-from maam.data.base import Split
+from maam.data.base import Dataset, Split
 
 
 def stratified_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -59,3 +61,15 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     train = stratified_choice(split.labels, kept, seed)
     val = np.setdiff1d(np.arange(len(split)), train, assume_unique=True)
     return split.take(train), split.take(val)
+
+
+def limit(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """The same data set with a stratified choice of ``count`` training images.
+
+    Raises:
+        MaamError: there are fewer.
+    """
+    train = dataset.train
+    if count > len(train):
+        raise MaamError(f"`limit={count}`: there are only {len(train)} training images")
+    return replace(dataset, train=train.take(stratified_choice(train.labels, count, seed)))

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from maam.core import frameworks
+from maam.core.environment import prepare_onnx
 from maam.core.errors import MaamError
 from maam.core.files import make_folder, write_atomic
-from maam.core.run_folder import RunFolder, RunMeta
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.core.tensors import save_tensors
 from maam.deploy.latency import measure
 from maam.models.weights import find_run
@@ -102,6 +104,7 @@ def cost_rows(costs: Costs) -> list[tuple[str, str, str]]:
 
 
 def _nodes(path: Path) -> int:
+    prepare_onnx()
     import onnx
 
     return len(onnx.load(str(path)).graph.node)

@@ -59,8 +59,8 @@ def expand(inputs: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Ite
             yield Item(text, "addresses on the net are not supported: download the file first")
         elif glob.has_magic(text) and "\0" not in text:
             matches = sorted(glob.glob(text, recursive=True))
-            found = {item.name: item for match in matches for item in _from_path(match)}
-            yield from found.values() or [Item(text, "the pattern matches no file")]
+            items = {item.name: item for match in matches for item in _from_path(match)}
+            yield from items.values() or [Item(text, "the pattern matches no file")]
         else:
             yield Item(text, Path(text) if text else "the name is empty")
 

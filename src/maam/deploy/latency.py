@@ -33,11 +33,11 @@ def measure(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         for name, path in models.items():
             with ProcessPoolExecutor(1, mp_context=spawn) as pool:
                 samples[name].append(pool.submit(_measure_one, path).result())
-    return {name: _summary(models[name], found) for name, found in samples.items()}
+    return {name: _summary(models[name], each) for name, each in samples.items()}
 
 
-def _summary(path: Path, found: list[tuple[float, float]]) -> dict[str, Any]:
-    latencies, memory = zip(*found, strict=True)
+def _summary(path: Path, samples: list[tuple[float, float]]) -> dict[str, Any]:
+    latencies, memory = zip(*samples, strict=True)
     low, middle, high = np.percentile(latencies, [25, 50, 75]).round(4).tolist()
     return {
         "size_mib": round(path.stat().st_size / 2**20, 3),
@@ -67,6 +67,6 @@ def _measure_one(path: Path) -> tuple[float, float]:
 
 def _peak_mib() -> float:
     """The peak memory of this process; ``ru_maxrss`` would begin with that of its parent."""
-    found = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
+    match = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert match is not None
+    return int(match[1]) / 1024

@@ -90,8 +90,8 @@ def write_verified(
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).random((3, *image_shape), dtype=np.float32)
     expected = logits_of(images)
-    (found,) = session.run(None, {INPUT: images})
-    error = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+    (logits,) = session.run(None, {INPUT: images})
+    error = float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1e-12))
     if not error <= TOLERANCE:
         raise MaamError(f"{path}: the export differs from the network by {error:.2g}; not written")
     write_atomic(path, content)

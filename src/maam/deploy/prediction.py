@@ -14,7 +14,8 @@ from PIL import Image
 
 from maam.core.errors import MaamError
 from maam.core.metrics import softmax
-from maam.core.run_folder import RunFolder, RunMeta
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.data.files.decoding import SUFFIXES, UnreadableImage, decode, fit, to_rgb
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.formats import Prediction

@@ -29,8 +29,7 @@ class FusedNorm(nn.Cell):
     def construct(
         self, x: Tensor, norm: nn.BatchNorm2d, pool: nn.Cell, relu: nn.Cell, weights: Tensor | None
     ) -> Tensor:
-        batch = norm.use_batch_statistics is not False  # which is how MindSpore freezes norms
-        if self.native and self.training and batch and aot.takes(x):
+        if self.native and self.training and aot.takes(x) and batch_statistics(norm):
             weights = self.one if weights is None else weights
             maps, mean, variance = self.operator(x, norm.gamma, norm.beta, weights)
             count = x.shape[0] * x.shape[2] * x.shape[3]
@@ -41,6 +40,11 @@ class FusedNorm(nn.Cell):
             return maps
         maps = relu(pool(norm(x)))
         return maps if weights is None else weighted_sum(maps, weights)
+
+
+def batch_statistics(norm: nn.BatchNorm2d) -> bool:
+    """Whether a norm in training uses those of the batch; a frozen one does not."""
+    return norm.use_batch_statistics is not False
 
 
 class ConvNorm(nn.Cell):

@@ -6,7 +6,7 @@ import os
 
 from mindspore import nn
 
-from maam.core.run_folder import RunMeta
+from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
 from maam.mindspore.fold import fuse
 from maam.mindspore.models import create_model

@@ -163,9 +163,9 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Te
 
     Source: Hinton et al. 2015, arXiv 1503.02531.
     """
-    found = ops.log_softmax(logits / temperature, 1)
-    wanted = ops.log_softmax(targets / temperature, 1)
-    each = (ops.exp(wanted) * (wanted - found)).sum(1)
+    student = ops.log_softmax(logits / temperature, 1)
+    guide = ops.log_softmax(targets / temperature, 1)
+    each = (ops.exp(guide) * (guide - student)).sum(1)
     return temperature**2 * each.mean()
 
 

@@ -133,15 +133,15 @@ def convolutions(
         ValueError: as ``agent_layers``.
     """
     stages = agent_layers(layers, out_channels)
-    found: list[Convolution] = []
+    specs: list[Convolution] = []
     channels, groups = in_channels, 1
     for index, stage in enumerate(stages):
         if isinstance(stage, int):
             width = agents * stage
             pools = pool and stages[index + 1 : index + 2] == (POOL,)
-            found.append(Convolution(channels, width, groups, pools))
+            specs.append(Convolution(channels, width, groups, pools))
             channels, groups = width, agents
-    return found
+    return specs
 
 
 def check_agent(

@@ -114,8 +114,8 @@ def _built(source: Path, folder: Path) -> tuple[bool, str]:
         key = hashlib.sha256(b"\0".join([*texts, " ".join(_OPTIONS).encode(), version, _cpu()]))
         built = folder / f"{source.parent.name}-{source.stem}-{key.hexdigest()[:16]}.so"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = folder.stat()
-        if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        owner = folder.stat()
+        if owner.st_uid != os.getuid() or owner.st_mode & 0o022:
             return False, f"others may write to {folder}: chmod 700 {folder}, or set MAAM_CACHE"
         with suppress(OSError):  # not there, or spoilt
             ctypes.CDLL(str(built))

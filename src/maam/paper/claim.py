@@ -46,5 +46,7 @@ def untrained(report: Report, models: Sequence[str]) -> str:
     if missing:
         return f"not trained yet: {', '.join(missing)}"
     if report["scope"] == "quick":
-        return "a quick run, on a part of the data, says nothing of this: run --full"
+        return (
+            "a quick run, on a part of the data, says nothing of this: `maam reproduce --full` does"
+        )
     return ""

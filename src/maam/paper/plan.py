@@ -85,7 +85,7 @@ def plan(scope: str, config: ReproduceConfig) -> list[Row]:
     if scope not in ("quick", "full"):
         raise MaamError(f"a reproduction is quick or full, not {scope!r}")
     if scope == "quick" and (config.epochs or config.seeds):
-        raise MaamError("--epochs and --seeds are for --full: a quick reproduction has its own")
+        raise MaamError("`epochs` and `seeds` are for a full reproduction: a quick one has its own")
     framework = choose(config.framework)
     other = "torch" if framework == "mindspore" else "mindspore"
 

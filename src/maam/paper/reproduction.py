@@ -200,7 +200,7 @@ def _comparable(run: Run, others: list[Run]) -> Run:
     if others and run["digest"] != others[0]["digest"]:
         raise MaamError(
             f"it was tested on other images than {others[0]['folder']} ({run['data']}, "
-            f"{others[0]['data']}): delete it, or use another --runs"
+            f"{others[0]['data']}): delete it, or use other `runs`"
         )
     return run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maam.core.run_folder import RunMeta
+from maam.core.run_meta import RunMeta
 from maam.report.markdown import UNKNOWN, code, markdown_table, plain
 
 # The plots of a run folder, in the order of the model card.

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from maam.core.environment import prepare_onnx
 from maam.core.frameworks import require
 from maam.deploy.onnx import INPUT, OUTPUT, write_verified
 
@@ -43,6 +44,7 @@ def export_onnx(
         MaamError: the exported file does not compute the same; nothing has been written then.
     """
     require("exporting", "torch", "onnx", "onnxscript")
+    prepare_onnx()
     net = copy.deepcopy(net).cpu()
     reference = net if reference is None else copy.deepcopy(reference).cpu()
     two = torch.zeros((2, *image_shape))  # of one image the exporter would make a constant

@@ -6,7 +6,7 @@ import os
 
 from torch import nn
 
-from maam.core.run_folder import RunMeta
+from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
 from maam.models.weights import find_run
 from maam.torch.fold import fuse

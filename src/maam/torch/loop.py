@@ -116,7 +116,7 @@ def _average_of(run: TrainingRun) -> nn.Module:
 
 def _slots(net: nn.Module, optimizer: torch.optim.Optimizer) -> Mapping[str, Tensor]:
     """The optimiser's tensors by name, made as its first step would make them."""
-    named, found = named_tensors(net), {}
+    named, slots = named_tensors(net), {}
     for name, tensor in named.items():
         if not tensor.requires_grad:  # frozen, or a norm's statistics
             continue
@@ -127,8 +127,8 @@ def _slots(net: nn.Module, optimizer: torch.optim.Optimizer) -> Mapping[str, Ten
         else:
             names = ["exp_avg", "exp_avg_sq"]
             state["step"] = torch.zeros((), device=tensor.device)
-            found[f"step.{name}"] = state["step"]
+            slots[f"step.{name}"] = state["step"]
         for slot in names:
             state[slot] = torch.zeros_like(tensor, memory_format=torch.preserve_format)
-            found[f"{slot}.{name}"] = state[slot]
-    return found
+            slots[f"{slot}.{name}"] = state[slot]
+    return slots

@@ -31,10 +31,10 @@ def set_device(device: str, mode: str = "auto") -> Device:
     global _device
     if device == "Ascend":
         raise MaamError("`device=Ascend` needs `framework=mindspore`")
-    found = torch.cuda.is_available()
-    if device == "CUDA" and not found:
+    available = torch.cuda.is_available()
+    if device == "CUDA" and not available:
         raise MaamError("`device=CUDA`: PyTorch finds no CUDA device here; use `device=CPU`")
-    _device = torch.device("cuda" if found and device != "CPU" else "cpu")
+    _device = torch.device("cuda" if available and device != "CPU" else "cpu")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
     if _device.type == "cpu":

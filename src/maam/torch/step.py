@@ -150,8 +150,8 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Te
 
     Source: Hinton et al. 2015, arXiv 1503.02531.
     """
-    found, wanted = (F.log_softmax(z.float() / temperature, 1) for z in (logits, targets))
-    return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+    student, guide = (F.log_softmax(z.float() / temperature, 1) for z in (logits, targets))
+    return temperature**2 * F.kl_div(student, guide, reduction="batchmean", log_target=True)
 
 
 def _compiled(net: nn.Module) -> Callable[[Tensor], Tensor]:

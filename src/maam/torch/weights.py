@@ -30,14 +30,14 @@ _OF_NORM = {
 
 def named_tensors(net: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     """The live parameters and statistics of a network, by their names in a weight file."""
-    found = {}
+    tensors = {}
     for path, module in net.named_modules():
         own = dict(module.named_parameters(recurse=False))
         if isinstance(module, nn.BatchNorm2d):
             own |= dict(module.named_buffers(recurse=False))
             own = {_OF_NORM[name]: own[name] for name in _OF_NORM}
-        found |= {".".join(filter(None, (path, name))): tensor for name, tensor in own.items()}
-    return {prefix + name: tensor for name, tensor in found.items()}
+        tensors |= {".".join(filter(None, (path, name))): tensor for name, tensor in own.items()}
+    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
 def read_tensors(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

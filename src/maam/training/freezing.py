@@ -21,13 +21,11 @@ def frozen_names(patterns: str, names: Sequence[str]) -> set[str]:
     """
     frozen: set[str] = set()
     for pattern in filter(None, (part.strip() for part in patterns.split(","))):
-        found = matching(names, pattern)
-        if not found:
+        matches = matching(names, pattern)
+        if not matches:
             near = ", ".join(get_close_matches(pattern, names, cutoff=0))
-            raise MaamError(
-                f"`freeze={pattern}` matches no parameter: they are named like {near}"
-            )
-        frozen.update(found)
+            raise MaamError(f"`freeze={pattern}` matches no parameter: they are named like {near}")
+        frozen.update(matches)
     if len(frozen) == len(names):
         raise MaamError(f"`freeze={patterns}` leaves nothing to train: name fewer parameters")
     return frozen

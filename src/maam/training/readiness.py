@@ -201,8 +201,8 @@ def _data(data_dir: Path | None) -> Iterator[Check]:
         places = search_places(None)
     cifar = cifar10.find(places)
     fashion = fashion_mnist.find([*places, fashion_mnist.DEBIAN])
-    for name, found in (("cifar10", cifar), ("fashion-mnist", fashion and fashion[0].parent)):
-        detail = str(found or "not found: will be downloaded on first use")
+    for name, place in (("cifar10", cifar), ("fashion-mnist", fashion and fashion[0].parent)):
+        detail = str(place or "not found: will be downloaded on first use")
         yield Check(f"data {name}", True, detail, required=False)
     if _version("scikit-learn"):
         yield Check("data digits", True, "comes with scikit-learn", required=False)

@@ -22,7 +22,7 @@ def search_places(data_dir: Path | None) -> list[Path]:
     if data_dir is not None:
         places.insert(0, Path(os.path.expanduser(data_dir)))
         if not os.access(places[0], os.R_OK):
-            raise MaamError(f"--data-dir {data_dir}: no such file or folder, or not readable")
+            raise MaamError(f"`data_dir={data_dir}`: no such file or folder, or not readable")
     return places
 
 
@@ -44,5 +44,5 @@ def fetch(
         places = ", ".join(str(place) for place in looked_in)
         raise MaamError(
             f"{error}; it is not in {places} either: get {destination.name} and name its folder "
-            "with --data-dir or MAAM_DATA"
+            "with `data_dir` or MAAM_DATA"
         ) from error

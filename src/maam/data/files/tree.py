@@ -163,8 +163,8 @@ def _inside_top_folder(parts: dict[str, list[str]]) -> dict[str, list[str]]:
 def _check(tree: Tree) -> None:
     path, classes = tree.path, tree.classes
     if not tree.files and not tree.ignored.get(_NO_CLASS):
-        found = ", ".join(f"{count} {why}" for why, count in tree.ignored.items()) or "no files"
-        raise MaamError(f"no images in {path} ({found}): {EXPECTED}")
+        others = ", ".join(f"{count} {why}" for why, count in tree.ignored.items()) or "no files"
+        raise MaamError(f"no images in {path} ({others}): {EXPECTED}")
     if not classes:
         raise MaamError(f"{path} holds images, but no class folders to train on: {EXPECTED}")
     for name in classes:

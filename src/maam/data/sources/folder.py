@@ -113,7 +113,7 @@ def _assemble(
         train, val = hold_out(train, val_fraction, seed)
     if lost := set(range(len(tree.classes))) - set(train.labels.tolist()):
         raise MaamError(
-            f"--val-fraction {val_fraction}: no training image of class "
+            f"`val_fraction={val_fraction}`: no training image of class "
             f"{tree.classes[min(lost)]!r} is left in {tree.path}; hold out less"
         )
     return Dataset(

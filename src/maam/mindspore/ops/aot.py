@@ -23,7 +23,7 @@ def library(name: str) -> str:
 
 def takes(x: Tensor) -> bool:
     """Whether the operators take this input: float32, its shape known when a graph is compiled."""
-    return x.dtype == float32 and isconstant(x.shape[0])
+    return x.dtype == float32 and isconstant(x.shape)
 
 
 def operator(*arguments: Any, **options: Any) -> ops.Custom:

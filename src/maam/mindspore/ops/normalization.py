@@ -7,6 +7,7 @@ when the first network is built, see ``maam.native``.
 from __future__ import annotations
 
 from mindspore import Tensor, ops
+from mindspore.ops.functional import isconstant
 
 from maam.mindspore.ops import aot
 
@@ -59,4 +60,8 @@ def weighted_sum(maps: Tensor, weights: Tensor) -> Tensor:
     channels = channels // agents
     stacked = maps.reshape(-1, agents, channels * height * width)
     weights = weights.reshape(-1, 1, agents).astype(maps.dtype)
-    return ops.matmul(weights, stacked).reshape(-1, channels, height, width)
+    if isconstant(maps.shape):
+        total = ops.matmul(weights, stacked)
+    else:  # such as batches of any size: MindSpore can't differentiate the product then
+        total = (weights.swapaxes(1, 2) * stacked).sum(1)
+    return total.reshape(-1, channels, height, width)

@@ -29,12 +29,12 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1, quick: bool = False) -
     Returns:
         (N, C, H / stride, W / stride), rounded up.
     """
-    amp = torch.is_autocast_enabled("cpu")
-    kind = torch.get_autocast_dtype("cpu") if amp else x.dtype
-    quick = quick and (weight.shape[-1], stride) in _SHAPES and kind in _TYPES and takes(x)
-    if quick and build.functions(*_PLACE):
-        x = x.to(kind).contiguous(memory_format=torch.channels_last)
-        return _Depthwise.apply(x, weight.to(kind), stride)
+    if quick and takes(x) and (weight.shape[-1], stride) in _SHAPES:
+        amp = torch.is_autocast_enabled("cpu")
+        kind = torch.get_autocast_dtype("cpu") if amp else x.dtype
+        if kind in _TYPES and build.functions(*_PLACE):
+            x = x.to(kind).contiguous(memory_format=torch.channels_last)
+            return _Depthwise.apply(x, weight.to(kind), stride)
     return _convolve(x, weight, stride)
 
 
@@ -81,8 +81,8 @@ def _stock_gradients(
     """PyTorch's own gradients, which can be differentiated."""
     y = _convolve(x, weight, stride)
     inputs = [t for t in (x, weight) if t.requires_grad]
-    found = iter(torch.autograd.grad(y, inputs, dy.to(y.dtype), create_graph=True))
-    dx, dw = (next(found) if t.requires_grad else None for t in (x, weight))
+    grads = iter(torch.autograd.grad(y, inputs, dy.to(y.dtype), create_graph=True))
+    dx, dw = (next(grads) if t.requires_grad else None for t in (x, weight))
     return dx, dw
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 from maam.native import build
 from maam.torch.ops import takes
@@ -36,10 +37,10 @@ def _quick(x: Tensor, norm: nn.BatchNorm2d, activation: nn.Module) -> bool:
     """Whether our own gradients can serve, and are quicker."""
     return (
         norm.training
-        and type(activation) in (nn.ReLU, nn.Identity)
-        and not _hooked(norm)
-        and not _hooked(activation)
         and takes(x)
+        and type(activation) in (nn.ReLU, nn.Identity)
+        and not _watched(norm)
+        and not _watched(activation)
         and x.dtype in _TYPES
         and norm.affine
         and norm.track_running_stats
@@ -51,15 +52,15 @@ def _quick(x: Tensor, norm: nn.BatchNorm2d, activation: nn.Module) -> bool:
     )
 
 
-def _hooked(module: nn.Module) -> bool:
-    """Whether somebody wants to see what goes in, or comes out."""
+def _watched(module: nn.Module) -> bool:
+    """Whether somebody wants to see or to change what goes in, or comes out."""
     hooks = (
         module._forward_hooks,
         module._forward_pre_hooks,
         module._backward_hooks,
         module._backward_pre_hooks,
     )
-    return any(hooks)
+    return any(hooks) or _has_any_global_hook() or "forward" in vars(module)
 
 
 class _Norm(torch.autograd.Function):
@@ -80,10 +81,10 @@ class _Norm(torch.autograd.Function):
             y = F.batch_norm(x, None, None, gamma, beta, True, 0.0, ctx.epsilon)
             y = y.relu() if ctx.relu else y
             inputs = [t for t in (x, gamma, beta) if t.requires_grad]
-            found = iter(
+            grads = iter(
                 torch.autograd.grad(y, inputs, gradients[0].to(y.dtype), create_graph=True)
             )
-            firsts = [next(found) if t.requires_grad else None for t in (x, gamma, beta)]
+            firsts = [next(grads) if t.requires_grad else None for t in (x, gamma, beta)]
             return *firsts, None, None, None, None, None
         dy = gradients[0].to(x.dtype).contiguous(memory_format=torch.channels_last)
         norm = torch.stack([mean, scale, gamma, beta])

@@ -1,0 +1,143 @@
+"""Compiling the native operators: kept, built anew, turned off, and training without them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+import maam
+from maam.mindspore import MAAM, native_operators
+from maam.native import build
+
+NAME = ("mindspore", "normalization")
+READY, REASON = build.library(*NAME)
+needs_operator = pytest.mark.skipif(not READY, reason=REASON)
+LIBRARY = f"from maam.native import build; print(*build.library{NAME})"
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """An empty cache folder."""
+    monkeypatch.setenv("MAAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MAAM_NATIVE", raising=False)
+    return tmp_path / "cache"
+
+
+def child(code):
+    """A Python that runs ``code`` and finds this maam."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(maam.__file__).parents[1])}
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def told(code):
+    """What such a Python prints."""
+    return child(code).communicate()[0]
+
+
+def test_can_be_turned_off(fresh, monkeypatch):
+    monkeypatch.setenv("MAAM_NATIVE", "0")
+    assert build.library(*NAME) == (False, "turned off by MAAM_NATIVE=0")
+    assert build.status() == (False, "turned off by MAAM_NATIVE=0")
+    assert not native_operators(MAAM(3, 4))
+    assert not fresh.exists()
+
+
+def test_without_a_compiler_training_goes_on(fresh, monkeypatch, rng):
+    monkeypatch.setenv("PATH", str(fresh))
+    assert build.library(*NAME) == (False, "no C++ compiler (g++ or c++) on the PATH")
+    net = MAAM(3, 4).set_train(True)
+    assert not native_operators(net)
+    assert net(Tensor(rng.random((2, 3, 4, 4), dtype=np.float32))).shape == (2, 4, 2, 2)
+
+
+def test_a_compiler_that_fails_is_named(fresh, tmp_path, monkeypatch):
+    compiler = tmp_path / "g++"
+    compiler.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "no room on device" >&2\nexit 1\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ready, reason = build.library(*NAME)
+    assert not ready
+    assert "no room on device" in reason
+    assert not list(fresh.rglob("*.so"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a library"])
+def test_a_file_that_cannot_be_loaded_is_no_operator(fresh, tmp_path, monkeypatch, content):
+    compiler = tmp_path / "g++"
+    (tmp_path / "made").write_bytes(content)
+    compiler.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n'
+        f'while [ "$1" != -o ]; do shift; done\n/bin/cp {tmp_path}/made "$2"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert build.library(*NAME)[0] is False
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="no compiler")
+def test_two_processes_may_build_at_once(fresh):
+    builders = [child(LIBRARY) for _ in range(2)]
+    said = {builder.communicate()[0] for builder in builders}
+    assert len(said) == 1
+    assert said.pop().startswith("True")
+    assert len(list(fresh.rglob("*.*"))) == 1
+
+
+@needs_operator
+def test_a_spoilt_library_is_built_anew(fresh):
+    said = [told(LIBRARY)]
+    (library,) = fresh.rglob("*.so")
+    size = library.stat().st_size
+    library.write_bytes(b"cut off")
+    said.append(told(LIBRARY))
+    assert said[0] == said[1] and said[0].startswith("True")
+    assert library.stat().st_size == size
+
+
+@needs_operator
+def test_a_library_is_built_once(fresh):
+    said = [told(LIBRARY)]
+    (library,) = fresh.rglob("*.so")
+    before = library.stat().st_ino
+    said.append(told(LIBRARY))
+    assert said[0] == said[1]
+    assert library.stat().st_ino == before
+
+
+@needs_operator
+def test_a_folder_that_others_may_write_to_is_not_trusted(fresh):
+    assert told(LIBRARY).startswith("True")
+    (library,) = fresh.rglob("*.so")
+    library.parent.chmod(0o777)
+    said = told(LIBRARY)
+    assert said.startswith("False") and f"chmod 700 {library.parent}" in said
+
+
+def test_a_path_that_mindspore_cannot_name_is_refused(fresh, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAAM_CACHE", str(tmp_path / "a:b"))
+    ready, reason = build.library(*NAME)
+    assert not ready and "colon" in reason
+
+
+@needs_operator
+def test_all_operators_are_there():
+    ready, place = build.status()
+    assert ready and place.startswith("in ")
+    kept = {path.name.rpartition("-")[0] for path in Path(place.removeprefix("in ")).glob("*.so")}
+    sources = Path(build.__file__).parent.rglob("*.cc")
+    assert kept >= {f"{path.parent.name}-{path.stem}" for path in sources}
+
+
+def test_asking_for_all_operators_imports_no_framework():
+    code = "from maam.native import build; build.status(); import sys; print(*sys.modules)"
+    assert not {"mindspore", "torch"} & set(told(code).split())
