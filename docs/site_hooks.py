@@ -16,6 +16,7 @@ import griffe
 DOCS = Path(__file__).parent
 log = logging.getLogger("mkdocs.hooks")
 
+_SEVERAL = re.compile(r"^( +)((?:\w+, )+)(\w+):", re.MULTILINE)  # a, b: what both are
 _OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)(?:#[^)\s]*)?\)")
 
 
@@ -41,11 +42,16 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     return _OUTSIDE.sub(named, markdown)
 
 
-class Examples(griffe.Extension):
-    """Griffe takes "Examples:" for code, and "Example:", which our docstrings have, for prose."""
+class Docstrings(griffe.Extension):
+    """Our docstrings as Griffe reads them: "Example:" would be prose, and "a, b: text" one name."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:
-            obj.docstring.value = re.sub(
-                r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE
-            )
+            text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+            obj.docstring.value = _SEVERAL.sub(_one_each, text)
+
+
+def _one_each(match: re.Match[str]) -> str:
+    indent, first, last = match.groups()
+    lines = (f"{indent}{name}: see ``{last}``.\n" for name in first.rstrip(", ").split(", "))
+    return f"{''.join(lines)}{indent}{last}:"

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-import maam  # noqa: F401 - before MindSpore, which reads its environment when it is imported
+from maam.core.environment import prepare_mindspore
+
+prepare_mindspore()  # before a test imports MindSpore, or onnx, by itself
 
 
 @pytest.fixture(autouse=True)

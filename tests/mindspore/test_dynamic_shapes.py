@@ -77,12 +77,12 @@ def test_training_is_that_of_known_shapes(name, declared, given):
     known, other = twins(LAYERS[name])
     steps = Step(known).set_train(True), declare(Step(other).set_train(True), declared)
     for shape in given:
-        x = draw(shape)
-        (y, (to_x, to_parameters)), expected = (step(x) for step in steps)
-        found = [y, *to_x, *to_parameters, *other.get_parameters()]
-        expected = [expected[0], *expected[1][0], *expected[1][1], *known.get_parameters()]
-        for one, two in zip(found, expected, strict=True):
-            assert_near(one.asnumpy(), two.asnumpy())
+        results = []
+        for net, step in zip((known, other), steps, strict=True):
+            y, (to_x, to_parameters) = step(draw(shape))
+            results.append([y, *to_x, *to_parameters, *net.get_parameters()])
+        for expected, found in zip(*results, strict=True):
+            assert_near(found.asnumpy(), expected.asnumpy())
 
 
 @pytest.mark.parametrize("train", [False, True])

@@ -184,7 +184,7 @@ def description(data: Description) -> None:
     for name, reason in data.unreadable:
         out.print(f"[yellow]unreadable[/]  {escape(name)}: {escape(reason)}")
     for line in data.advice:
-        out.print(f"[yellow]advice[/]      {escape(line)}")
+        out.print(f"[yellow]advice[/]      {escape(spelled(line))}")
     if not data.advice:
         out.print("[green]nothing stands out: ready to train[/]")
 
@@ -215,7 +215,7 @@ def queue(path: Path, runs: Path) -> None:
 def reproduction_event(kind: str, text: str) -> None:
     """What a reproduction does: a training, a line that it prints, or what went wrong."""
     styles = {"training": "[bold]{}[/]", "skip": "[yellow]left out[/]  {}", "note": "{}"}
-    out.print(styles.get(kind, "  {}").format(escape(text)))
+    out.print(styles.get(kind, "  {}").format(escape(spelled(text))))
 
 
 def reproduction(report: dict[str, Any], page: Path) -> int:

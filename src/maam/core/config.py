@@ -238,6 +238,7 @@ def explain(error: ValidationError, schema: type[BaseModel], source: str = "") -
     where = f"{source}: " if source else ""
     if first["type"] == "extra_forbidden":
         near = get_close_matches(key, schema.model_fields, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else "see `maam train --help`"
+        verb = schema.__name__.removesuffix("Config").lower()
+        hint = f"did you mean `{near[0]}`?" if near else f"see `maam {verb} --help`"
         return f"{where}unknown option {key!r}: {hint}"
     return f"{where}`{key}`: {first['msg']} (got {first['input']!r})"

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from maam.deploy.onnx import Network
+
 ROUNDS, WARM_UP, TIMED = 5, 20, 200
 
 
@@ -49,18 +51,16 @@ def _summary(path: Path, samples: list[tuple[float, float]]) -> dict[str, Any]:
 
 def _measure_one(path: Path) -> tuple[float, float]:
     """Milliseconds an image, and MiB by which the peak memory has risen."""
-    import onnxruntime
+    import onnxruntime  # noqa: F401 - before memory is measured
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
     before = _peak_mib()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    shape = [1, *session.get_inputs()[0].shape[1:]]
-    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    network = Network(path, threads=1)
+    shape = [int(side) for side in network.image_shape]
+    image = np.random.default_rng(0).random([1, *shape], dtype=np.float32)
     times = []
     for _ in range(WARM_UP + TIMED):
         start = time.perf_counter()
-        session.run(None, {"image": image})
+        network(image)
         times.append(time.perf_counter() - start)
     return 1000 * median(times[WARM_UP:]), _peak_mib() - before
 

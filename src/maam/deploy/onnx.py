@@ -26,6 +26,7 @@ class Network:
 
     Args:
         path: the file.
+        threads: that it may use; as many as there are cores when None.
 
     Attributes:
         image_shape: (C, H, W) of the input; a name in place of a number means any.
@@ -34,8 +35,8 @@ class Network:
         MaamError: it is missing, damaged, or not exported by maam.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._session = _open(path)
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self._session = _open(path, threads)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if [i.name for i in inputs] != [INPUT] or [o.name for o in outputs] != [OUTPUT]:
             raise MaamError(
@@ -49,7 +50,7 @@ class Network:
         return np.asarray(logits)
 
 
-def _open(path: Path) -> InferenceSession:
+def _open(path: Path, threads: int | None) -> InferenceSession:
     import onnxruntime
 
     if not path.is_file():
@@ -58,6 +59,8 @@ def _open(path: Path) -> InferenceSession:
             f"`maam train --resume {path.parent}`"
         )
     options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 4  # its errors are raised as well; here they become one line
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -95,8 +95,12 @@ def call(
         raise MemoryError(f"no memory for {name} of {place[1]}.cc")
 
 
+def _user() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0
+
+
 def _folder() -> Path:
-    return cache_dir().absolute() / f"native-{os.getuid()}"
+    return cache_dir().absolute() / f"native-{_user()}"
 
 
 @cache
@@ -115,7 +119,7 @@ def _built(source: Path, folder: Path) -> tuple[bool, str]:
         built = folder / f"{source.parent.name}-{source.stem}-{key.hexdigest()[:16]}.so"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = folder.stat()
-        if owner.st_uid != os.getuid() or owner.st_mode & 0o022:
+        if owner.st_uid != _user() or owner.st_mode & 0o022:
             return False, f"others may write to {folder}: chmod 700 {folder}, or set MAAM_CACHE"
         with suppress(OSError):  # not there, or spoilt
             ctypes.CDLL(str(built))

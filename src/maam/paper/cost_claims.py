@@ -28,13 +28,13 @@ def _parameters(report: Report) -> Claim:
     paper, runs = published.PARAMETERS, tables_of(report, "maam")
     if not runs:
         return Claim(*words, paper=f"{paper:,}", evidence=untrained(report, ["maam"]))
-    ours = runs[0]["parameters"]
+    measured = runs[0]["parameters"]
     return Claim(
         *words,
         paper=f"{paper:,}",
-        measured=f"{ours:,}",
-        difference=f"{ours - paper:+,}",
-        verdict=verdict(ours < paper + 50_000),
+        measured=f"{measured:,}",
+        difference=f"{measured - paper:+,}",
+        verdict=verdict(measured < paper + 50_000),
         evidence="the first dense layer of the paper's own equation 8 has 32,768 x 256 = "
         "8,388,608 weights",
     )
@@ -46,12 +46,12 @@ def _speed(report: Report) -> Claim:
     if speed is None:
         why = "run python benchmarks/framework_speed.py first"
         return Claim(*words, paper=paper, evidence=why)
-    plain, ours = speed["plain"], speed["shipped"]
+    plain, shipped = speed["plain"], speed["shipped"]
     return Claim(
         *words,
         paper=paper,
-        measured=f"{plain:.2f} x; {ours:.2f} x with our operators",
-        difference=f"{plain - published.SPEED:+.2f}; {ours - published.SPEED:+.2f}",
+        measured=f"{plain:.2f} x; {shipped:.2f} x with our operators",
+        difference=f"{plain - published.SPEED:+.2f}; {shipped - published.SPEED:+.2f}",
         verdict=verdict(plain >= published.SPEED),
         evidence=f"MindSpore as it comes ({speed['plain_label']}), and `maam` as shipped, against "
         f"PyTorch eager in float32 ({speed['torch_label']}), batch 64, {speed['threads']} threads "
@@ -100,12 +100,12 @@ def _memory(report: Report) -> Claim:
     if missing:
         return Claim(*words, evidence=f"not trained yet: {', '.join(missing)}")
     memory = {NAMES[model]: costs[model]["memory_mib"] for model in TABLE_1}
-    ours = memory.pop("MAAM")
+    measured = memory.pop("MAAM")
     others = ", ".join(f"{name} {value:.1f} MiB" for name, value in memory.items())
     return Claim(
         *words,
-        measured=f"{ours:.1f} MiB",
-        verdict=verdict(ours < min(memory.values())),
+        measured=f"{measured:.1f} MiB",
+        verdict=verdict(measured < min(memory.values())),
         evidence=f"what loading and running it in ONNX Runtime adds to a process; {others}",
     )
 

@@ -245,10 +245,10 @@ def _speed(path: Path) -> dict[str, Any] | None:
     Speeds are times PyTorch's, eager, in float32 and its faster layout. None, if the file or a
     form is missing.
     """
-    found = _read_json(path) or {"rows": []}
+    results = _read_json(path) or {"rows": []}
     rows = {
         row["form"]: row
-        for row in found["rows"]
+        for row in results["rows"]
         if (row["what"], row["model"], row["batch"]) == ("training step", "maam", 64)
         and "ms" in row
     }
@@ -259,9 +259,9 @@ def _speed(path: Path) -> dict[str, Any] | None:
     best = dict(zip(_FORMS, fastest, strict=True))
     eager = best["torch"]["ms"]
     return {
-        "command": found["command"],
-        "cpu": found["environment"]["cpu"],
-        "threads": found["threads"],
+        "command": results["command"],
+        "cpu": results["environment"]["cpu"],
+        "threads": results["threads"],
         "torch_label": best["torch"]["label"],
         "plain_label": best["plain"]["label"],
         **{name: round(eager / best[name]["ms"], 3) for name in ("plain", "shipped")},
@@ -271,11 +271,11 @@ def _speed(path: Path) -> dict[str, Any] | None:
 
 def _nodes(path: Path) -> dict[str, Any] | None:
     """What ``benchmarks/graph_nodes.py`` counted: graph -> form -> shares saved."""
-    found = _read_json(path)
-    if found is None:
+    results = _read_json(path)
+    if results is None:
         return None
     graphs: dict[str, Any] = {}
-    for row in found["rows"]:
+    for row in results["rows"]:
         saved = {key: row[key] for key in ("fewer_nodes", "fewer_kernels")}
         graphs.setdefault(row["graph"], {})[row["form"]] = saved
     return graphs

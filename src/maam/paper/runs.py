@@ -77,7 +77,7 @@ def _read_run(folder: Path, row: Row, seed: int) -> Run:
 
 
 def select(runs: Iterable[Run], **wanted: Any) -> list[Run]:
-    """The runs whose facts are the wanted ones."""
+    """The runs that have the wanted values."""
     return [run for run in runs if all(run[key] == value for key, value in wanted.items())]
 
 

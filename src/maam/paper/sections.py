@@ -24,8 +24,11 @@ def scores(report: Report, models: Sequence[str]) -> Iterator[str]:
         for metric in METRICS:
             paper, measured, difference = published.SCORES[model][metric], "-", "-"
             if runs:
-                found = spread([run[metric] for run in runs])
-                measured, difference = plus_minus(found), percent(found.mean - paper, signed=True)
+                measurement = spread([run[metric] for run in runs])
+                measured, difference = (
+                    plus_minus(measurement),
+                    percent(measurement.mean - paper, signed=True),
+                )
             first = metric == "accuracy"
             rows.append(
                 (
@@ -46,12 +49,12 @@ def scores(report: Report, models: Sequence[str]) -> Iterator[str]:
 
 def consistency(report: Report) -> Iterator[str]:
     """A remark on scores that contradict each other."""
-    theirs = max(abs(row["accuracy"] - row["recall"]) for row in published.SCORES.values())
-    ours = [abs(run["accuracy"] - run["recall"]) for run in select(report["runs"], part="tables")]
+    published_gap = max(abs(row["accuracy"] - row["recall"]) for row in published.SCORES.values())
+    gaps = [abs(run["accuracy"] - run["recall"]) for run in select(report["runs"], part="tables")]
     yield (
         "With 1,000 test images a class, the macro recall is the accuracy by definition. In the "
-        f"paper's rows the two differ by up to {printed(theirs)} points, in ours by "
-        f"{percent(max(ours, default=0))}; and its MLP has a precision of 59.6 beside a recall of "
+        f"paper's rows the two differ by up to {printed(published_gap)} points, in ours by "
+        f"{percent(max(gaps, default=0))}; and its MLP has a precision of 59.6 beside a recall of "
         "49.0."
     )
 
@@ -109,10 +112,10 @@ def _quartiles(cost: dict) -> list[str]:
 
 def problems(report: Report) -> Iterator[str]:
     """The trainings that are missing, some by name."""
-    found = [f"- `{name}`: {plain(text)}" for name, text in report["problems"].items()]
-    if found:
-        more = [f"- and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-        yield "\n".join(["Missing:\n", *found[:SHOWN], *more])
+    missing = [f"- `{name}`: {plain(text)}" for name, text in report["problems"].items()]
+    if missing:
+        more = [f"- and {len(missing) - SHOWN} more"] if len(missing) > SHOWN else []
+        yield "\n".join(["Missing:\n", *missing[:SHOWN], *more])
 
 
 def where(report: Report) -> Iterator[str]:

@@ -53,8 +53,8 @@ def runs_of(report: Report, model: str) -> list[Run]:
 
 def accuracies(report: Report) -> dict[str, Spread]:
     """Validation accuracy after the last epoch, of each model that was trained."""
-    found = {model: [run["val_accuracy"] for run in runs_of(report, model)] for model in STUDY}
-    return {model: spread(values) for model, values in found.items() if values}
+    scored = {model: [run["val_accuracy"] for run in runs_of(report, model)] for model in STUDY}
+    return {model: spread(values) for model, values in scored.items() if values}
 
 
 def noise(report: Report) -> float | None:
@@ -64,12 +64,12 @@ def noise(report: Report) -> float | None:
 
 def answers(report: Report) -> list[Answer]:
     """One answer a question whose two models were trained; none, where seeds show no noise."""
-    found, deviation, answered = accuracies(report), noise(report), []
+    scored, deviation, answered = accuracies(report), noise(report), []
     for question, first, second in QUESTIONS:
-        if deviation is None or first not in found or second not in found:
+        if deviation is None or first not in scored or second not in scored:
             continue
-        gain = found[first].mean - found[second].mean
-        error = deviation * sqrt(1 / found[first].count + 1 / found[second].count)
+        gain = scored[first].mean - scored[second].mean
+        error = deviation * sqrt(1 / scored[first].count + 1 / scored[second].count)
         verdict = "no difference seen"
         if abs(gain) > 2 * error:
             verdict = "helps" if gain > 0 else "harms"

@@ -44,14 +44,14 @@ def frameworks(report: Report) -> Iterator[str]:
         yield _agreement(model, *([run["accuracy"] for run in runs] for runs in pair))
 
 
-def _agreement(model: str, ours: Sequence[float], theirs: Sequence[float]) -> str:
+def _agreement(model: str, one: Sequence[float], other: Sequence[float]) -> str:
     """Whether the accuracies over seeds come from one distribution, as far as they can tell."""
     from scipy.stats import ttest_ind
 
-    if min(len(ours), len(theirs)) < 2:
+    if min(len(one), len(other)) < 2:
         return f"`{model}`: one seed shows no noise between seeds to compare with."
-    gap = spread(ours).mean - spread(theirs).mean
-    low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    gap = spread(one).mean - spread(other).mean
+    low, high = ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
     if not low <= 0 <= high:
         verdict = "the two **differ** by more than the noise between seeds"
     elif max(-low, high) <= CLOSE:
@@ -69,17 +69,17 @@ def _agreement(model: str, ours: Sequence[float], theirs: Sequence[float]) -> st
 
 def parts(report: Report) -> Iterator[str]:
     """The study: what each part of MAAM is worth."""
-    found = study.accuracies(report)
-    if not found:
+    scored = study.accuracies(report)
+    if not scored:
         yield "Not trained yet."
         return
-    runs = [run for model in found for run in study.runs_of(report, model)]
+    runs = [run for model in scored for run in study.runs_of(report, model)]
     yield (
         f"Equal, short budgets: {counted(runs[0]['epochs'], 'epoch')} on {runs[0]['images']:,} "
         "images, the same cosine schedule; accuracy after the last epoch on 5,000 training images "
         f"held out for this, so that no choice rests on the test images. {machines(runs)}."
     )
-    base = found.get(study.BASE)
+    base = scored.get(study.BASE)
     yield markdown_table(
         ("Model", "What it is", "Parameters", "MACs (M)", "Runs", "Accuracy %", "Against `maam`"),
         (
@@ -92,7 +92,7 @@ def parts(report: Report) -> Iterator[str]:
                 plus_minus(accuracy),
                 percent(accuracy.mean - base.mean, signed=True) if base else "-",
             )
-            for model, accuracy in found.items()
+            for model, accuracy in scored.items()
             for run in study.runs_of(report, model)[:1]
         ),
     )

@@ -37,9 +37,9 @@ def _accuracy(report: Report, model: str) -> Claim:
     )
     if not runs:
         return claim
-    found = accuracy_of(report, model)
-    gap = found.mean - paper
-    figures = {"measured": plus_minus(found), "difference": percent(gap, signed=True)}
+    accuracy = accuracy_of(report, model)
+    gap = accuracy.mean - paper
+    figures = {"measured": plus_minus(accuracy), "difference": percent(gap, signed=True)}
     if claim.evidence:  # a quick run, whose figures are shown and not judged
         return replace(claim, **figures)
     why = circumstances(runs)
@@ -57,7 +57,7 @@ def _margins(report: Report) -> Iterator[Claim]:
         report,
         ("outperforms", "MAAM outperforms CNN, MLP and RNN", "Table 1"),
         others,
-        lambda ours, paper: ours > TOLERANCE,
+        lambda margin, paper: margin > TOLERANCE,
     )
     yield replace(better, paper="-", difference="-")  # the size is the next claim
     for key, what, where, opponents in (
@@ -69,7 +69,7 @@ def _margins(report: Report) -> Iterator[Claim]:
             report,
             (key, what, where),
             opponents,
-            lambda ours, paper: abs(ours - paper) <= TOLERANCE,
+            lambda margin, paper: abs(margin - paper) <= TOLERANCE,
         )
 
 
@@ -83,16 +83,17 @@ def _margin(
     paper = published.accuracy("maam") - max(map(published.accuracy, others))
     if why := untrained(report, ["maam", *others]):
         return Claim(*words, paper=printed(paper), evidence=why)
-    found = {model: accuracy_of(report, model) for model in ("maam", *others)}
-    best = max(others, key=lambda model: found[model].mean)
-    ours = found["maam"].mean - found[best].mean
+    accuracies = {model: accuracy_of(report, model) for model in ("maam", *others)}
+    best = max(others, key=lambda model: accuracies[model].mean)
+    margin = accuracies["maam"].mean - accuracies[best].mean
     return Claim(
         *words,
         paper=printed(paper),
-        measured=percent(ours),
-        difference=percent(ours - paper, signed=True),
-        verdict=verdict(holds(ours, paper)),
-        evidence=f"MAAM {plus_minus(found['maam'])} %, {NAMES[best]} {plus_minus(found[best])} %",
+        measured=percent(margin),
+        difference=percent(margin - paper, signed=True),
+        verdict=verdict(holds(margin, paper)),
+        evidence=f"MAAM {plus_minus(accuracies['maam'])} %, "
+        f"{NAMES[best]} {plus_minus(accuracies[best])} %",
     )
 
 

@@ -17,10 +17,10 @@ def percent(value: float, signed: bool = False) -> str:
     return f"{100 * value:{'+' if signed else ''}.2f}"
 
 
-def plus_minus(found: Spread) -> str:
+def plus_minus(value: Spread) -> str:
     """``80.49 ± 0.21`` of fractions, or without the deviation of a single run."""
-    tail = "" if found.deviation is None else f" ± {percent(found.deviation)}"
-    return percent(found.mean) + tail
+    tail = "" if value.deviation is None else f" ± {percent(value.deviation)}"
+    return percent(value.mean) + tail
 
 
 def counted(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""The Multi-Agent Aggregation Module in PyTorch: the mirror of ``maam.module``.
+"""The Multi-Agent Aggregation Module in PyTorch: the mirror of ``maam.mindspore.maam``.
 
     A_i = AgentBlock_i(X)                      (1)   convolutions, BatchNorm, ReLU, max pooling
     A   = sum_i softmax(alpha)_i * A_i         (2)   learnable scalars alpha
@@ -6,7 +6,7 @@
 
 Source: Qin et al., "MAAM: A Lightweight Multi-Agent Aggregation Module for Efficient Image
 Classification Based on the MindSpore Framework". Classes, arguments and parameters have the names
-they have in MindSpore; ``maam.torch.checkpoint`` translates those of BatchNorm.
+they have in MindSpore; ``maam.torch.weights`` translates those of BatchNorm.
 """
 
 from __future__ import annotations

@@ -68,13 +68,13 @@ def get_weights(net: nn.Module) -> dict[str, np.ndarray]:
     return read_tensors(named_tensors(net))
 
 
-def set_weights(net: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
+def set_weights(net: nn.Module, tensors: Mapping[str, np.ndarray], source: str) -> None:
     """Set all parameters and statistics.
 
     Raises:
         MaamError: as ``assign_tensors``; nothing has been changed then.
     """
-    assign_tensors(named_tensors(net), arrays, source)
+    assign_tensors(named_tensors(net), tensors, source)
 
 
 def head(net: nn.Module) -> nn.Module:

@@ -136,7 +136,7 @@ def _convolution() -> Check:
     """Will MindSpore's 3x3 convolutions run about 100 times too slowly?
 
     The oneDNN inside 2.9 and later picks a reference kernel on CPUs with AVX-512, unless it is
-    held to AVX2; ``maam.backend.prepare_environment`` does so, but leaves a user's choice alone.
+    held to AVX2; ``maam.core.environment`` does so, but leaves a user's choice alone.
     """
     wide = bool(re.search(r"^flags\b.*\bavx512f\b", _text(CPU_FACTS), re.MULTILINE))
     value = os.environ.get("ONEDNN_MAX_CPU_ISA", "")

@@ -1,4 +1,4 @@
-"""The paper's opponents, in PyTorch; the mirror of ``maam.models.baselines``."""
+"""The paper's opponents, in PyTorch; the mirror of ``maam.mindspore.models.baselines``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MAAMNet in PyTorch: the mirror of ``maam.models.maamnet``."""
+"""MAAMNet in PyTorch: the mirror of ``maam.mindspore.models.maamnet``."""
 
 from __future__ import annotations
 

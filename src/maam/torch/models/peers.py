@@ -1,5 +1,5 @@
 """The small networks that MAAMNet is compared with, in PyTorch; the mirror of
-``maam.models.peers``, which names their sources and what differs from them.
+``maam.mindspore.models.peers``, which names their sources and what differs from them.
 """
 
 from __future__ import annotations
