@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from maam.cli.app import app, run
+from maam.deploy.costs import stored_costs
+from maam.models import describe_model
 from maam.paper import page
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +48,7 @@ def test_every_command_parses(language, tokens):
     app.parse_args(tokens, exit_on_error=False, print_error=False)
 
 
+@pytest.mark.slow
 def test_the_commands_and_programs_run_in_order(tmp_path, capsys):
     photos(tmp_path / "photos")
     for language, tokens in COMMANDS:
@@ -94,6 +97,13 @@ def test_the_table_of_models_has_the_results():
     )
     assert 5 <= len(rows) <= 8
     assert set(rows) <= measured
+
+
+def test_the_page_of_models_has_the_stored_costs():
+    text = page_of("models")
+    for name, cost in stored_costs().items():
+        counts = f"{cost.parameters:,} | {cost.deployed:,} | {cost.macs / 1e6:,.1f}"
+        assert f"| `{name}` | {counts} | {describe_model(name)} |" in text
 
 
 def test_the_table_of_steps_has_the_results():

@@ -150,6 +150,7 @@ def test_seeds_that_differ_are_not_shipped_together(tmp_path):
         ship.ship(recipe, [first, first], None, "torch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["ship", "finetune", "design"])
 def test_scripts_leave_mindspore_able_to_start(script):
     """MindSpore 2.7 can't where something has imported ``onnx`` before it."""

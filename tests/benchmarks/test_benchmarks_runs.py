@@ -66,6 +66,7 @@ def recipe(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small_data")
 def test_a_run_becomes_weights_that_ship(tmp_path, recipe, monkeypatch):
     run = maam.train(recipe=recipe, out=tmp_path / "runs" / "cnn-seed-0").run

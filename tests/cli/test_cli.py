@@ -20,7 +20,7 @@ from maam.cli.options import spelled
 from maam.core.run_folder import RunFolder
 
 VERBS = ("train", "evaluate", "predict", "models", "data", "reproduce", "doctor", "fuse")
-QUICK = ("--limit", "128", "--epochs", "2", "--model", "maam", "--seed", "1")
+QUICK = ("--limit", "128", "--epochs", "2", "--model", "mlp", "--seed", "1")
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,15 @@ def test_a_mistyped_option_of_predict_is_not_a_file(trained, capsys):
     assert "--formt" in fails(capsys, "predict", trained, "x.png", "--formt", "csv")
 
 
-@pytest.mark.parametrize("verb", [["train", *QUICK], ["data", "digits"], ["--help"]])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        pytest.param(["train", *QUICK], marks=pytest.mark.slow, id="train"),
+        ["data", "digits"],
+        ["--help"],
+    ],
+    ids=lambda verb: verb[0],
+)
 def test_a_reader_that_leaves_does_no_harm(verb, tmp_path):
     """As in ``maam train | head -1``: the work goes on."""
     command = [sys.executable, "-m", "maam", *verb]
@@ -291,6 +299,7 @@ def test_damaged_weights_are_one_line(trained, tmp_path, capsys):
     assert "best.safetensors is damaged" in fails(capsys, "evaluate", str(copy))
 
 
+@pytest.mark.slow
 def test_a_normal_run_is_quiet_and_leaves_no_stray_files(tmp_path):
     """In a process of its own: MindSpore warns from C++ and drops folders where it runs."""
     command = [sys.executable, "-m", "maam", "train", *QUICK, "--out", "r"]

@@ -85,8 +85,8 @@ def test_what_does_not_listen_is_ended(tmp_path):
         "from maam.core import signals\n"
         "signals.GRACE = 0.2\n"
         "signals.watch_signals('interrupted')\n"
-        "print('ready', flush=True)\n"
         "with signals.deferred():\n"
+        "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
     command = [sys.executable, "-c", code]
@@ -103,9 +103,9 @@ def test_work_that_polls_cleans_up(tmp_path):
         "import time\n"
         "from maam.core import signals\n"
         "signals.watch_signals('interrupted')\n"
-        "print('ready', flush=True)\n"
         "try:\n"
         "    with signals.deferred():\n"
+        "        print('ready', flush=True)\n"
         "        while True:\n"
         "            time.sleep(0.01)\n"
         "            signals.check_signals()\n"

@@ -137,6 +137,7 @@ def test_mindspore_is_not_started_beside_the_compiled_parser(cache):
     assert PARSER in said and "onnx" in said and len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_mindspore_starts_beside_the_python_parser(cache):
     printed("import onnx, maam.mindspore, mindspore", cache, **{PARSER: "python"})
     printed("import maam.mindspore, onnx", cache)

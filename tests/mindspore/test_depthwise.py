@@ -112,6 +112,7 @@ def test_pytorch_takes_them_where_they_are_quicker(amp, rng, monkeypatch):
         y.float().sum().backward()
         assert calls == expected, (side, stride)
         calls.clear()
+        assert x.grad is not None and weight.grad is not None
         found = [t.detach().float().numpy() for t in (y, x.grad, weight.grad)]
         theirs = reference(pixels, weight.detach().numpy(), np.ones(y.shape), stride)
         assert_near(found, theirs, 3e-2 if amp else 1e-5)

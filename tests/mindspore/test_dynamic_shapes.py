@@ -48,6 +48,7 @@ class Step(nn.Cell):
 def twins(make):
     """Two networks with the same weights, in training, in graph mode."""
     ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_seed(0)
     one, two = make(), make()
     for parameter, other in zip(one.get_parameters(), two.get_parameters(), strict=True):
         ops.assign(other, parameter)

@@ -254,7 +254,7 @@ def test_a_folded_run_takes_the_place_of_the_run(trained, framework, tmp_path, m
     assert "Milliseconds per image" in capsys.readouterr().out
     small, whole = tmp_path / "small", RunFolder(trained).read_meta()
     meta = RunFolder(small).read_meta()
-    assert meta.fused
+    assert meta.fused and meta.parameters and whole.parameters
     assert meta.parameters < whole.parameters
     scores, expected = maam.evaluate(small), maam.evaluate(trained)
     assert scores["confusion"] == expected["confusion"]

@@ -93,6 +93,7 @@ def test_two_processes_may_build_at_once(fresh):
     assert len(list(fresh.rglob("*.*"))) == 1
 
 
+@pytest.mark.slow
 @needs_operator
 def test_a_spoilt_library_is_built_anew(fresh):
     said = [told(LIBRARY)]

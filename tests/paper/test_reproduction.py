@@ -345,6 +345,7 @@ def flags(options):
     return [word for name, path in options.items() for word in (f"--{name}", str(path))]
 
 
+@pytest.mark.slow
 def test_it_trains_what_is_missing(one_row, capsys):
     row, options = one_row
     assert run(["reproduce", "--quick", *flags(options)]) == 0
@@ -359,6 +360,7 @@ def test_it_trains_what_is_missing(one_row, capsys):
     assert not (options["results"] / "reproduce.json").exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_named(one_row, capsys):
     row, options = one_row
     row.options["learning_rate"] = 1e30

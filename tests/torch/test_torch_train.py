@@ -92,7 +92,7 @@ def test_a_run_of_mindspore_is_read_by_pytorch():
 
 def test_the_export_predicts_what_the_network_scores(finished):
     test = load_dataset("digits", seed=3).test
-    probabilities = Classifier.load(finished.run).classify(list(test.images[..., 0]))
+    probabilities = Classifier.load(finished.run).classify(list(test.pixels()[..., 0]))
     accuracy = (probabilities.argmax(1) == test.labels).mean()
     assert accuracy == pytest.approx(finished.scores["accuracy"], abs=1e-9)
 

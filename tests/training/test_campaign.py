@@ -65,6 +65,7 @@ def run(environment, *arguments):
     return process.returncode, output
 
 
+@pytest.mark.slow
 def test_a_campaign_on_a_bare_machine(recipe, bare, tmp_path):
     code, output = run(bare, f"{recipe}:0,1", "--out", "runs", "--parallel", "2")
     assert code == 0, output
@@ -89,6 +90,7 @@ def test_a_campaign_on_a_bare_machine(recipe, bare, tmp_path):
     assert json.loads(Path("runs/tiny-seed-0/meta.json").read_text())["device"] == "a GPU"
 
 
+@pytest.mark.slow
 def test_killed_and_out_of_time_it_goes_on_where_it_stopped(recipe, bare):
     recipe.write_text(recipe.read_text().replace("epochs = 3", "epochs = 30"))
     weights = Path("cut/tiny-seed-0/best.safetensors")
@@ -109,6 +111,7 @@ def test_killed_and_out_of_time_it_goes_on_where_it_stopped(recipe, bare):
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_a_failing_training_does_not_stop_the_next(recipe, bare, tmp_path):
     wild, lost = tmp_path / "wild.toml", tmp_path / "lost.toml"
     wild.write_text(recipe.read_text().replace("0.02", "1e30"))
@@ -119,6 +122,7 @@ def test_a_failing_training_does_not_stop_the_next(recipe, bare, tmp_path):
     assert "1 of 3 trainings are finished" in output and "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_recipe_for_mindspore_is_trained_there(recipe, bare):
     recipe.write_text('framework = "mindspore"\n' + recipe.read_text())
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}/src"}
@@ -129,6 +133,7 @@ def test_a_recipe_for_mindspore_is_trained_there(recipe, bare):
     )
 
 
+@pytest.mark.slow
 def test_what_is_in_the_way_stays(recipe, bare):
     folder = Path("runs/tiny-seed-0")
     folder.mkdir(parents=True)
@@ -142,6 +147,7 @@ def test_what_is_in_the_way_stays(recipe, bare):
     assert code == 0, output
 
 
+@pytest.mark.slow
 def test_a_changed_recipe_does_not_go_on_with_the_old_run(recipe, bare):
     assert run(bare, f"{recipe}:0", "--out", "runs")[0] == 0
     Path("runs/tiny-seed-0/scores.json").unlink()
@@ -158,6 +164,7 @@ def test_a_folder_is_trained_by_one_campaign_at_a_time(recipe, bare):
     assert code == 1 and "is being trained by another process" in output
 
 
+@pytest.mark.slow
 def test_a_child_whose_campaign_is_gone_trains_nothing(recipe, bare):
     code, output = run(bare, f"{recipe}:0", "--out", "runs", "--child", "1", "1e12")
     assert code == 1 and "the campaign was killed" in output

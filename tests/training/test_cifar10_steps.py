@@ -11,6 +11,7 @@ from maam import train
 pytestmark = pytest.mark.skipif("MAAM_DATA" not in os.environ, reason="MAAM_DATA is not set")
 
 
+@pytest.mark.slow
 def test_the_papers_model_learns_from_real_images(tmp_path):
     options = {"learning_rate": 1e-4, "limit": 1280, "val_fraction": 0.004, "epochs": 3}
     result = train(data="cifar10", model="maam", **options, out=tmp_path / "r")

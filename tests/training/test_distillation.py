@@ -34,6 +34,7 @@ QUICK: dict[str, Any] = {
     "limit": 64,
     "epochs": 1,
     "batch_size": 32,
+    "framework": "torch",
 }
 
 
@@ -88,7 +89,7 @@ def test_a_step_is_the_same_in_both_frameworks(weight, rng):
     assert all(tensor.grad is None for tensor in other_guide.parameters())
 
 
-@pytest.mark.parametrize("framework", ["mindspore", "torch"])
+@pytest.mark.parametrize("framework", [pytest.param("mindspore", marks=pytest.mark.slow), "torch"])
 def test_a_student_comes_nearer_to_its_teacher(teacher, framework, tmp_path):
     losses = {}
     for weight in (0.0, 1.0):
@@ -141,6 +142,7 @@ class Cut(Exception):
     """Stands for a power cut."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["mindspore", "torch"])
 def test_a_student_goes_on_where_it_was_cut(teacher, framework, tmp_path):
     options = QUICK | {"epochs": 3, "framework": framework, "teacher": teacher}
@@ -163,8 +165,15 @@ def test_a_student_goes_on_where_it_was_cut(teacher, framework, tmp_path):
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 
 
+@pytest.mark.slow
 def test_graphs_take_a_teacher(teacher, tmp_path):
     ms.set_context(mode=ms.GRAPH_MODE)
-    result = maam.train(**QUICK, teacher=teacher, mode="graph", ema=0.9, out=tmp_path / "run")
+    result = maam.train(
+        **QUICK | {"framework": "mindspore"},
+        teacher=teacher,
+        mode="graph",
+        ema=0.9,
+        out=tmp_path / "run",
+    )
     resumed = maam.train(resume=result.run, epochs=2)
     assert len(resumed.history) == 2

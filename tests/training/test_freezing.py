@@ -90,8 +90,14 @@ def fit(folder, resume=None, cut=None, **options):
 @pytest.mark.parametrize(
     ("freeze", "frozen", "still", "mode"),
     [
-        ("maam.*", "maam.", "maam.", "eager"),
-        ("*.gamma,hidden.*", "gamma hidden.", "gamma hidden. moving_", "graph"),
+        pytest.param("maam.*", "maam.", "maam.", "eager", marks=pytest.mark.slow),
+        pytest.param(
+            "*.gamma,hidden.*",
+            "gamma hidden.",
+            "gamma hidden. moving_",
+            "graph",
+            marks=pytest.mark.slow,
+        ),
         ("*.beta", "beta", "beta", "eager"),  # its norms still use the batch
     ],
 )

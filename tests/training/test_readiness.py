@@ -327,6 +327,7 @@ def test_mindspore_is_not_tried_where_it_is_not_installed(machine: Machine) -> N
     assert "MindSpore computes" not in [check.name for check in doctor()]
 
 
+@pytest.mark.slow
 def test_real_machine_computes_and_imports_nothing_heavy(tmp_path: Path) -> None:
     if not importlib.util.find_spec("mindspore"):
         pytest.skip("MindSpore is not installed")

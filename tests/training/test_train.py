@@ -165,6 +165,7 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_last_bit(finished, t
     assert resumed.scores == result.scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "epoch"), [("sgd", 0), ("adamw", 1)])
 def test_every_optimizer_resumes_to_the_last_bit_from_any_epoch(optimizer, epoch, tmp_path):
     options = {**QUICK, "model": "mlp", "optimizer": optimizer, "weight_decay": 0.01, "epochs": 2}
@@ -174,6 +175,7 @@ def test_every_optimizer_resumes_to_the_last_bit_from_any_epoch(optimizer, epoch
     assert same_state(whole.run, train(resume=tmp_path / "cut").run)
 
 
+@pytest.mark.slow
 def test_changed_images_are_noticed(tmp_path):
     """Split anew, they would put images that were trained on among the test images."""
     from PIL import Image
@@ -197,6 +199,7 @@ def test_changed_images_are_noticed(tmp_path):
     assert evaluate(run, data=pets, split="all")["images"] == 25
 
 
+@pytest.mark.slow
 def test_resume_can_go_on_for_longer(finished, tmp_path):
     import shutil
 
@@ -220,6 +223,7 @@ def test_resume_can_go_on_for_longer(finished, tmp_path):
     assert {path.name for path in copy.iterdir()} >= RUN_FILES
 
 
+@pytest.mark.slow
 def test_a_run_of_changed_length_says_how_to_repeat_it(tmp_path):
     options = {**QUICK, "model": "mlp"}
     with pytest.raises(Cut):
@@ -261,6 +265,7 @@ def set_learning_rate(run, rate):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("val_fraction", [0.1, 0.0])
 @pytest.mark.parametrize("limit", [192, 64])  # 64 is one step: the loss never sees its update
 def test_numbers_that_are_not_finite_stop_and_keep_the_last_good_epoch(
@@ -393,6 +398,7 @@ def test_the_average_follows_the_weights():
     )
 
 
+@pytest.mark.slow
 def test_mixed_precision_runs_on_cpu_and_stays_close():
     losses = {}
     for precision in ("fp32", "amp"):

@@ -29,6 +29,7 @@ QUICK: dict[str, Any] = {
     "limit": 64,
     "epochs": 1,
     "batch_size": 32,
+    "framework": "torch",
 }
 
 
@@ -68,7 +69,7 @@ def test_shipped_models_predict_and_are_scored():
     assert scores["split"] == "test"
 
 
-@pytest.mark.parametrize("framework", ["mindspore", "torch"])
+@pytest.mark.parametrize("framework", [pytest.param("mindspore", marks=pytest.mark.slow), "torch"])
 def test_a_training_begins_with_them(weights, framework, tmp_path):
     options = {"pretrained": True, "framework": framework, "learning_rate": 1e-9}
     result = maam.train(**QUICK | options, freeze="stem.*,blocks.*", out=tmp_path / "run")
@@ -147,6 +148,7 @@ def test_weights_fit_other_classes_and_colours(rng):
         adapt_weights({**fresh, "stem.conv.weight": np.zeros((4, 2, 3, 3))}, trained, head, "here")
 
 
+@pytest.mark.slow
 def test_images_that_the_weights_were_learned_from_do_not_validate_them(weights, tmp_path):
     notes = []
 
@@ -160,6 +162,7 @@ def test_images_that_the_weights_were_learned_from_do_not_validate_them(weights,
     assert [text for text in notes if "may have learned the validation images" in text] == [SEEN]
 
 
+@pytest.mark.slow
 def test_a_teacher_passes_on_what_it_has_seen(weights, tmp_path):
     teacher = maam.train(**QUICK, pretrained=True, out=tmp_path / "teacher").run
     networks = rests_on(TrainConfig(data="digits", teacher=str(teacher)))

@@ -27,7 +27,14 @@ from maam.mindspore.layers import ConvNorm, FusedNorm
 from maam.mindspore.ops import normalization
 from maam.mindspore.ops.convolution import Conv2d
 from maam.mindspore.ops.normalization import weighted_sum
-from maam.models.agents import Layers, ModuleSpec, check_agent, convolutions, squeezed_width
+from maam.models.agents import (
+    Layers,
+    ModuleSpec,
+    agent_layers,
+    check_agent,
+    convolutions,
+    squeezed_width,
+)
 
 
 class AgentBlock(nn.Cell):
@@ -221,7 +228,7 @@ class MAAM(nn.Cell):
             in_channels,
             out_channels,
             tuple(kernel_sizes),
-            layers if isinstance(layers, str) else tuple(layers),
+            agent_layers(layers, out_channels),
             pool,
             fusion,
             reduce,
@@ -233,7 +240,7 @@ class MAAM(nn.Cell):
                     in_channels,
                     out_channels,
                     group.kernel_size,
-                    layers,
+                    self.spec.layers,
                     group.count,
                     pool,
                     group.resolution,

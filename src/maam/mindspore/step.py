@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from maam.core.config import TrainConfig
+from maam.core.errors import MaamError
 from maam.core.signals import check_signals
 from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
@@ -42,6 +43,9 @@ def freeze(net: nn.Cell, patterns: str) -> None:
 def make_optimizer(net: nn.Cell, config: TrainConfig) -> nn.Optimizer:
     """The configured optimiser over all trainable parameters of ``net``; ``train_step`` sets its
     rate.
+
+    Raises:
+        MaamError: it is registered for another framework only.
     """
     parameters = net.trainable_params()
     coupled = 0.0 if config.optimizer == "adamw" else config.weight_decay
@@ -50,7 +54,10 @@ def make_optimizer(net: nn.Cell, config: TrainConfig) -> nn.Optimizer:
         {"params": [p for p in parameters if not decays(p)], "weight_decay": 0.0},
         {"order_params": parameters},
     ]
-    return _optimizers[config.optimizer]([g for g in groups if g.get("params", True)], config)
+    make = _optimizers.get(config.optimizer)
+    if make is None:
+        raise MaamError(f"`optimizer={config.optimizer}` is not written for `framework=mindspore`")
+    return make([group for group in groups if group.get("params", True)], config)
 
 
 def _sgd(groups: list[dict[str, Any]], config: TrainConfig) -> nn.Optimizer:

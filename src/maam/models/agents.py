@@ -44,12 +44,15 @@ class AgentGroup:
 
 @dataclass(frozen=True)
 class ModuleSpec:
-    """The arguments of a ``MAAM``, see there; from it another one of the same shape is built."""
+    """The arguments of a ``MAAM``, see there; from it another one of the same shape is built.
+
+    ``layers`` are what ``agent_layers`` makes of them.
+    """
 
     in_channels: int
     out_channels: int
-    kernel_sizes: tuple[int, ...] = (3, 3, 3)
-    layers: str | tuple[int | str, ...] = "p2"
+    kernel_sizes: tuple[int, ...]
+    layers: tuple[int | str, ...]
     pool: bool = True
     fusion: str = "learned"
     reduce: bool = True
@@ -99,19 +102,19 @@ def agent_layers(layers: str | Layers, out_channels: int) -> tuple[int | str, ..
             none, a pooling before the first convolution, or a last width that is not
             ``out_channels``.
     """
+    if not isinstance(layers, Sequence) or (isinstance(layers, str) and layers not in PRESETS):
+        raise ValueError(
+            f"layers is one of {', '.join(PRESETS)}, or a tuple such as (64, 'pool', 128), "
+            f"not {layers!r}"
+        )
     if isinstance(layers, str):
-        if layers not in PRESETS:
-            raise ValueError(
-                f"layers is one of {', '.join(PRESETS)}, or a tuple such as (64, 'pool', 128), "
-                f"not {layers!r}"
-            )
         return tuple(
             max(1, out_channels // each) if isinstance(each, int) else each
             for each in PRESETS[layers]
         )
     layers = tuple(layers)
     widths = [each for each in layers if each != POOL]
-    if not widths or any(not isinstance(each, int) or each < 1 for each in widths):
+    if not widths or any(type(each) is not int or each < 1 for each in widths):
         raise ValueError(f"layers are numbers of channels and 'pool', not {layers}")
     if layers.count(POOL) != 1 or layers[0] == POOL:
         raise ValueError(f"layers have one 'pool', after a convolution, not {layers}")

@@ -133,7 +133,9 @@ def float32(arrays: Arrays) -> dict[str, np.ndarray]:
 
 def _scale_last(folded: dict[str, np.ndarray], convs: str, weights: np.ndarray) -> None:
     """Multiply what each agent's last convolution puts out by the agent's weight."""
-    last = max(name for name in folded if name.startswith(convs)).rpartition(".")[0]
+    biases = [name for name in folded if name.startswith(convs) and name.endswith(".bias")]
+    numbers = [int(name.removeprefix(convs).removesuffix(".bias")) for name in biases]
+    last = f"{convs}{max(numbers)}"
     each = np.repeat(weights, len(folded[f"{last}.bias"]) // len(weights))
     folded[f"{last}.weight"] = folded[f"{last}.weight"] * each[:, None, None, None]
     folded[f"{last}.bias"] = folded[f"{last}.bias"] * each

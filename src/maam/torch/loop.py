@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,10 +49,9 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     live, means = named_tensors(net), named_tensors(scored)
     optimizer = make_optimizer(net, config)
     changing = live | (named_tensors(scored, "ema.") if config.ema else {})
-    changing |= _slots(net, optimizer)
     state = TrainingState(
-        lambda: read_tensors(changing),
-        lambda tensors, source: assign_tensors(changing, tensors, source),
+        lambda: read_tensors(changing | _slots(live, optimizer)),
+        lambda tensors, source: _restore(changing, live, optimizer, tensors, source),
     )
     state.load(run.folder)
     images = torch.from_numpy(run.dataset.train.pixels()).to(device)
@@ -114,21 +114,40 @@ def _average_of(run: TrainingRun) -> nn.Module:
     return average.requires_grad_(False)
 
 
-def _slots(net: nn.Module, optimizer: torch.optim.Optimizer) -> Mapping[str, Tensor]:
-    """The optimiser's tensors by name, made as its first step would make them."""
-    named, slots = named_tensors(net), {}
-    for name, tensor in named.items():
-        if not tensor.requires_grad:  # frozen, or a norm's statistics
-            continue
-        state = optimizer.state[tensor]
-        if isinstance(optimizer, torch.optim.SGD):
-            # A momentum buffer of zeros takes the first gradient as an absent one does.
-            names = ["momentum_buffer"] if optimizer.defaults["momentum"] else []
-        else:
-            names = ["exp_avg", "exp_avg_sq"]
-            state["step"] = torch.zeros((), device=tensor.device)
-            slots[f"step.{name}"] = state["step"]
-        for slot in names:
-            state[slot] = torch.zeros_like(tensor, memory_format=torch.preserve_format)
-            slots[f"{slot}.{name}"] = state[slot]
-    return slots
+def _slots(live: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What the optimiser keeps from step to step, by name; nothing before its first one."""
+    return {
+        f"{slot}.{name}": value
+        for name, tensor in live.items()
+        for slot, value in optimizer.state.get(tensor, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore(
+    changing: Mapping[str, Tensor],
+    live: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    arrays: Mapping[str, np.ndarray],
+    source: str,
+) -> None:
+    """Set ``changing``, and the optimiser's tensors, which are all others.
+
+    Raises:
+        MaamError: as ``assign_tensors``; nothing has been changed then.
+    """
+    slots: dict[str, dict[str, Tensor]] = {}  # of each parameter
+    others = dict(arrays)
+    for key in arrays.keys() - changing.keys():
+        slot, _, name = key.partition(".")
+        if name in live and arrays[key].shape in ((), tuple(live[name].shape)):
+            value = torch.from_numpy(others.pop(key))
+            # In the parameter's memory format, as the optimiser has made it.
+            value = torch.empty_like(live[name]).copy_(value) if value.ndim else value
+            slots.setdefault(name, {})[slot] = value
+    assign_tensors(changing, others, source)
+    names = {tensor: name for name, tensor in live.items()}
+    order = [names[tensor] for group in optimizer.param_groups for tensor in group["params"]]
+    state = {number: slots[name] for number, name in enumerate(order) if name in slots}
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

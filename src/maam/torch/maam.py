@@ -18,7 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maam.models.agents import Layers, ModuleSpec, check_agent, convolutions, squeezed_width
+from maam.models.agents import (
+    Layers,
+    ModuleSpec,
+    agent_layers,
+    check_agent,
+    convolutions,
+    squeezed_width,
+)
 from maam.torch.layers import ConvNorm
 
 
@@ -227,7 +234,7 @@ class MAAM(nn.Module):
             in_channels,
             out_channels,
             tuple(kernel_sizes),
-            layers if isinstance(layers, str) else tuple(layers),
+            agent_layers(layers, out_channels),
             pool,
             fusion,
             reduce,
@@ -239,7 +246,7 @@ class MAAM(nn.Module):
                     in_channels,
                     out_channels,
                     group.kernel_size,
-                    layers,
+                    self.spec.layers,
                     group.count,
                     pool,
                     group.resolution,

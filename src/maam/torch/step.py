@@ -46,13 +46,20 @@ def set_training(net: nn.Module) -> None:
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The configured optimiser over all trainable parameters of ``net``."""
+    """The configured optimiser over all trainable parameters of ``net``.
+
+    Raises:
+        MaamError: it is registered for another framework only.
+    """
     parameters = [p for p in net.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if decays(p)], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if not decays(p)], "weight_decay": 0.0},
     ]
-    return _optimizers[config.optimizer]([group for group in groups if group["params"]], config)
+    make = _optimizers.get(config.optimizer)
+    if make is None:
+        raise MaamError(f"`optimizer={config.optimizer}` is not written for `framework=torch`")
+    return make([group for group in groups if group["params"]], config)
 
 
 def _sgd(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:

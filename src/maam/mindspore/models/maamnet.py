@@ -4,9 +4,10 @@
     A   = sum_i softmax(alpha)_i * A_i      (2)   learnable scalars alpha
     F   = Conv1x1(ReLU(BatchNorm(A)))       (3)   then BatchNorm, and + X where the shapes agree
 
-The numbers are those of the paper's equations, see ``maam.mindspore.maam``; its equation 3 has BatchNorm
-and ReLU after the compression. Agents without a nonlinearity are one convolution: its kernel is the
-weighted sum of theirs, in training already, and folding writes it down (``maam.fuse``).
+The numbers are those of the paper's equations, see ``maam.mindspore.maam``; its equation 3 has
+BatchNorm and ReLU after the compression. Agents without a nonlinearity are one convolution: its
+kernel is the weighted sum of theirs, in training already, and folding writes it down
+(``maam.fuse``).
 docs/design-notes.md has the measurements that led here.
 """
 

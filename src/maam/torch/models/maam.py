@@ -1,4 +1,4 @@
-"""The paper's classifier (equations 4 to 8), in PyTorch; the mirror of ``maam.mindspore.models.maam``."""
+"""The paper's classifier (equations 4 to 8) in PyTorch: mirrors ``maam.mindspore.models.maam``."""
 
 from __future__ import annotations
 

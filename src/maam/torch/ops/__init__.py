@@ -23,7 +23,7 @@ def takes(x: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.numel() > 0
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         and not _are_functorch_transforms_active()
         and not _len_torch_dispatch_stack()
         and forward_ad._current_level < 0

@@ -60,7 +60,7 @@ def _watched(module: nn.Module) -> bool:
         module._backward_hooks,
         module._backward_pre_hooks,
     )
-    return any(hooks) or _has_any_global_hook() or "forward" in vars(module)
+    return any(hooks) or bool(_has_any_global_hook()) or "forward" in vars(module)
 
 
 class _Norm(torch.autograd.Function):
