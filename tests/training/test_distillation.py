@@ -168,12 +168,7 @@ def test_a_student_goes_on_where_it_was_cut(teacher, framework, tmp_path):
 @pytest.mark.slow
 def test_graphs_take_a_teacher(teacher, tmp_path):
     ms.set_context(mode=ms.GRAPH_MODE)
-    result = maam.train(
-        **QUICK | {"framework": "mindspore"},
-        teacher=teacher,
-        mode="graph",
-        ema=0.9,
-        out=tmp_path / "run",
-    )
+    options: dict[str, Any] = {**QUICK, "framework": "mindspore", "mode": "graph", "ema": 0.9}
+    result = maam.train(**options, teacher=teacher, out=tmp_path / "run")
     resumed = maam.train(resume=result.run, epochs=2)
     assert len(resumed.history) == 2
