@@ -144,6 +144,7 @@ def test_the_gradient_of_the_image_is_left_out(tmp_path):
     assert "ConvolutionGradInput" not in graph.read_text()
 
 
+@pytest.mark.slow
 @needs_operator
 @pytest.mark.parametrize("name", ["maam", "maam-k357", "cnn"])
 def test_training_steps_with_and_without(name, rng, monkeypatch):
@@ -180,6 +181,7 @@ def digests():
     return [hashlib.sha256(result.tobytes()).hexdigest() for result in results]
 
 
+@pytest.mark.slow
 @needs_operator
 def test_the_result_does_not_depend_on_the_number_of_threads():
     code = (

@@ -88,7 +88,13 @@ def test_macs_of_the_other_fusions_by_hand():
     assert macs["maam-concat"] - macs["maam"] == wider - weighted_sum
 
 
-@pytest.mark.parametrize("name", TRAINED)
+QUICK = ("maam", "maamnet-nano", "cnn", "mlp")  # one of each kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TRAINED],
+)
 def test_a_training_step_learns_and_the_export_computes_the_same(name, tmp_path, rng):
     """Odd, not square, grey, seven classes: nothing may be tied to CIFAR-10."""
     net = create_model(name, num_classes=7, in_channels=1, image_size=(9, 12))

@@ -223,6 +223,7 @@ def test_module_is_the_same_with_and_without(kernels, layers, mode, rng, monkeyp
         np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4 * np.abs(plain).max() + 1e-6)
 
 
+@pytest.mark.slow
 @needs_operator
 def test_training_steps_of_the_whole_model(rng, monkeypatch):
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -259,6 +260,7 @@ for result in (cell(x), ms.grad(cell)(x)):
 """
 
 
+@pytest.mark.slow
 @needs_operator
 def test_the_result_does_not_depend_on_the_number_of_threads():
     paths = [str(Path(maam.__file__).parents[1]), str(Path(__file__).parent)]

@@ -168,6 +168,7 @@ def test_modules_inside_any_network_are_folded(rng):
         assert_same(found, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["maam", "maam-multires", "maam-squeeze"])
 def test_the_folded_network_is_exported(name, tmp_path):
     net, other = same_weights(name, 3, 1, (8, 12))
@@ -247,6 +248,7 @@ def trained(tmp_path_factory):
     return maam.train(**options, batch_size=32, out=out).run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["mindspore", "torch"])
 def test_a_folded_run_takes_the_place_of_the_run(trained, framework, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(latency, "ROUNDS", 1)
@@ -299,6 +301,7 @@ def test_a_module_with_two_places_is_folded_in_both(rng):
         assert_same(folded(x).numpy(), net(x).numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["graph", "eager"])
 def test_linear_agents_train_in_mixed_precision(mode, tmp_path):
     options = {"data": "digits", "model": "maamnet-nano", "limit": 64, "epochs": 1, "mode": mode}

@@ -61,6 +61,7 @@ def test_the_onnx_form_computes_the_same(name):
     assert np.abs(np.asarray(found) - expected).max() < 0.02 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("MAAM_DATA" not in os.environ, reason="MAAM_DATA names no folder of CIFAR-10")
 @pytest.mark.parametrize(
     ("name", "framework"),

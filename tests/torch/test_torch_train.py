@@ -53,6 +53,7 @@ def same_state(one, two):
     return all(np.array_equal(whole[name], again[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_the_run_folder_is_that_of_mindspore(finished):
     names = {path.name for path in finished.run.iterdir()}
     plots = {path.name for path in (finished.run / "plots").iterdir()}
@@ -82,6 +83,7 @@ def test_either_framework_scores_the_run_the_same(finished, framework):
     assert again["loss"] == pytest.approx(finished.scores["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_of_mindspore_is_read_by_pytorch():
     result = maam.train(**{**QUICK, "framework": "mindspore"}, model="maam", epochs=2)
     again = maam.evaluate(result.run, framework="torch")
@@ -97,6 +99,7 @@ def test_the_export_predicts_what_the_network_scores(finished):
     assert accuracy == pytest.approx(finished.scores["accuracy"], abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["maam-multires", "maam-k135", "maam-squeeze", "rnn"])
 def test_every_kind_of_model_is_exported(name, tmp_path):
     net = maam.torch.create_model(name, 4, 1, (9, 7)).eval()
@@ -104,6 +107,7 @@ def test_every_kind_of_model_is_exported(name, tmp_path):
     assert (tmp_path / "model.onnx").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epoch", "options"),
     [
@@ -134,6 +138,7 @@ def test_numbers_that_are_not_finite_stop_and_keep_the_last_good_epoch(tmp_path)
     assert not (tmp_path / "r" / "best.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_both_loops_take_the_same_steps(tmp_path):
     """One batch an epoch, so that its order does not count: rates, average and weights agree."""
     options = {"data": "digits", "limit": 96, "batch_size": 96, "augment": "none", "model": "maam"}
@@ -167,6 +172,7 @@ def test_both_loops_take_the_same_steps(tmp_path):
         assert np.abs(best[key] - last[key]).max() > 0.05 * np.abs(last[key] - start).max(), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_images_are_mixed_until_the_last_epochs(name, tmp_path, monkeypatch):
     loop = sys.modules[frameworks.use(name).fit.__module__]
@@ -253,6 +259,7 @@ def test_bad_weight_files_are_one_clear_line(finished, framework, how, tmp_path,
     assert len(captured.err.strip().splitlines()) <= 2 and "best.safetensors" in captured.err
 
 
+@pytest.mark.slow
 def test_a_recipe_serves_both(tmp_path):
     recipe = tmp_path / "shared.toml"
     recipe.write_text('data = "digits"\nmodel = "mlp"\nepochs = 6\nmixup = 0.1\n')
