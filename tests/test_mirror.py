@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,15 @@ def test_the_public_names_are_the_same_and_those_of_a_backend():
     assert maam.mindspore.__all__ == maam.torch.__all__
     methods = {name for name in vars(Backend) if not name.startswith("_")}
     assert methods <= set(maam.torch.__all__)
+
+
+@pytest.mark.parametrize("name", maam.torch.__all__)
+def test_the_arguments_are_the_same(name):
+    parameters = [
+        {each.name: each.default for each in signature(getattr(backend, name)).parameters.values()}
+        for backend in BACKENDS.values()
+    ]
+    assert list(parameters[0].items()) == list(parameters[1].items())
 
 
 @pytest.mark.parametrize("model", list_models())

@@ -26,7 +26,7 @@ def test_every_recipe_is_valid_and_opens_with_its_command(path):
 
 @settings(max_examples=50, deadline=None)
 @given(
-    data=st.text(min_size=1),
+    data=st.text(st.characters(exclude_characters="\0"), min_size=1),
     out=st.none() | st.sampled_from(["a b", 'quo"te', "back\\slash", "ümläut"]).map(Path),
     rate=st.floats(1e-8, 10),
     size=st.none() | st.integers(8, 512),
@@ -63,11 +63,13 @@ def test_a_resumed_run_keeps_its_options(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epohs = 3", "unknown option 'epohs': did you mean `epochs`"),
+        ("epohs = 3", "unknown option 'epohs': did you mean epochs"),
         ("zzzzzzzzz = 3", "unknown option 'zzzzzzzzz': see"),
-        ("epochs = 0", "`epochs`: .*greater than or equal to 1"),
+        ("epochs = 0", "epochs: .*greater than or equal to 1"),
         ("epochs = true", "epochs is neither true nor false"),
         ("epochs = ", "is not TOML"),
+        ("data = " + "[" * 5000, "is not TOML"),
+        ('out = "a\\u0000b"', "out has a null character"),
         ("[train]\nepochs = 3", "unknown option 'train'"),
     ],
 )

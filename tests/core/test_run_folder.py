@@ -19,6 +19,7 @@ from tiny_run import make_run
 from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder, new_run_folder
 from maam.core.run_meta import RunMeta
+from maam.models.weights import WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 KEPT = sorted(
@@ -274,3 +275,27 @@ def test_a_lock_that_can_not_be_had_is_named(tmp_path):
         RunFolder(tmp_path / "run").lock(),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"stages": 5},
+        {"stages": ["a"]},
+        {"stages": [{"until": 1}]},
+        {"metrics": "a"},
+        {"metrics": {"accuracy": "a"}},
+        {"device": 3},
+        {"images": []},
+        {"parameters": "x"},
+        {"environment": []},
+        {"config": {"framework": 3}},
+    ],
+)
+def test_a_value_of_another_type_is_one_line(wrong, tmp_path):
+    values = RunFolder(WEIGHTS / "maamnet-nano").read_meta().to_dict() | wrong
+    folder = RunFolder(tmp_path)
+    folder.meta.write_text(json.dumps(values))
+    with pytest.raises(MaamError, match=rf"meta\.json: {next(iter(wrong))}") as caught:
+        folder.read_meta()
+    assert "\n" not in str(caught.value)

@@ -37,7 +37,7 @@ NORM, DEPTHWISE = "_NormBackward", "_DepthwiseBackward"
 # What builds a layer of 6 channels, and which gradients of ours it has in training.
 LAYERS = {
     "conv-norm": (lambda: ConvNorm(6, 8), {NORM}),
-    "relu6": (lambda: ConvNorm(6, 8, activation="relu6"), set()),
+    "relu6": (lambda: ConvNorm(6, 8, activation="relu6"), {NORM}),
     "linear": (lambda: ConvNorm(6, 8, 1, activation=None), {NORM}),
     "depthwise": (lambda: ConvNorm(6, 6, 3, 2, groups=6), {NORM, DEPTHWISE}),
     "agent-layer": (lambda: AgentLayer(6, AGENTS, 2), {NORM, DEPTHWISE}),

@@ -33,8 +33,9 @@ class Pair(nn.Module):
 
 
 def own(y):
-    """Whether our own gradients follow."""
-    return type(y.grad_fn).__name__ == "_NormBackward"
+    """Whether our own gradients follow, at once or after those of an activation."""
+    nodes = [y.grad_fn, *(node for node, _ in y.grad_fn.next_functions)]
+    return any(type(node).__name__ == "_NormBackward" for node in nodes)
 
 
 def reference(layer, x, upstream):
@@ -123,25 +124,31 @@ def test_pytorchs_own_serves_elsewhere(relu, monkeypatch):
 
 @needs_operator
 @pytest.mark.parametrize(
-    ("norm", "activation"),
+    ("norm", "activation", "ours"),
     [
-        (nn.BatchNorm2d(4, affine=False), nn.ReLU()),
-        (nn.BatchNorm2d(4, momentum=None), nn.ReLU()),
-        (nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU()),
-        (nn.GroupNorm(2, 4), nn.ReLU()),
-        (nn.Identity(), nn.ReLU()),
-        (nn.BatchNorm2d(4), nn.ReLU6()),
-        (nn.BatchNorm2d(4), nn.SiLU()),
-        (type("OwnNorm", (nn.BatchNorm2d,), {})(4), nn.ReLU()),
-        (nn.BatchNorm2d(4), type("OwnReLU", (nn.ReLU,), {})()),
+        (nn.BatchNorm2d(4, affine=False), nn.ReLU(), False),
+        (nn.BatchNorm2d(4, momentum=None), nn.ReLU(), False),
+        (nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU(), False),
+        (nn.GroupNorm(2, 4), nn.ReLU(), False),
+        (nn.Identity(), nn.ReLU(), False),
+        (type("OwnNorm", (nn.BatchNorm2d,), {})(4), nn.ReLU(), False),
+        (nn.BatchNorm2d(4), nn.ReLU(), True),
+        (nn.BatchNorm2d(4), nn.ReLU(inplace=True), True),
+        (nn.BatchNorm2d(4), nn.ReLU6(), True),
+        (nn.BatchNorm2d(4), nn.SiLU(inplace=True), True),
+        (nn.BatchNorm2d(4), type("Halved", (nn.ReLU,), {"forward": lambda _, x: x / 2})(), True),
     ],
-    ids=lambda module: type(module).__name__,
+    ids=lambda value: value if isinstance(value, bool) else type(value).__name__,
 )
-def test_what_somebody_has_put_in_their_place_is_called(norm, activation):
+def test_what_somebody_has_put_in_their_place_is_called(norm, activation, ours):
     x = torch.randn(2, 4, 5, 6).to(memory_format=torch.channels_last).requires_grad_()
     plain = copy.deepcopy(norm), copy.deepcopy(activation)
     y = norm_activation(x, norm, activation)
-    assert not own(y)
-    assert torch.equal(y, plain[1](plain[0](x)))
+    assert own(y) is ours
+    expected = plain[1](plain[0](x))
+    assert torch.equal(y, expected)
+    upstream = torch.randn_like(y)
+    gradients = [torch.autograd.grad(maps, x, upstream)[0] for maps in (y, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
     for one, two in zip(norm.buffers(), plain[0].buffers(), strict=True):
         assert torch.equal(one, two)

@@ -160,6 +160,7 @@ def test_three_steps_with_options(options, rng):
     assert_close(maam.torch.get_weights(other), maam.mindspore.get_weights(net), 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_compiled_and_eager_steps_agree(rng, monkeypatch):
     """torch.compile, on the smallest model: it needs a C++ compiler."""

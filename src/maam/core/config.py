@@ -225,6 +225,10 @@ def make_config(schema: type[Config], options: dict[str, Any], source: str = "")
     Raises:
         MaamError: unknown key (the nearest is suggested) or a value out of range.
     """
+    for key, value in options.items():
+        if "\0" in str(value):
+            where = f"{source}: {key}" if source else f"`{key}`"
+            raise MaamError(f"{where} has a null character in it: leave it out")
     try:
         return schema(**options)
     except ValidationError as error:
@@ -236,9 +240,12 @@ def explain(error: ValidationError, schema: type[BaseModel], source: str = "") -
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     where = f"{source}: " if source else ""
+    name = key if source else f"`{key}`"  # in a file there are no flags
     if first["type"] == "extra_forbidden":
         near = get_close_matches(key, schema.model_fields, n=1)
         verb = schema.__name__.removesuffix("Config").lower()
-        hint = f"did you mean `{near[0]}`?" if near else f"see `maam {verb} --help`"
+        hint = f"see `maam {verb} --help`"
+        if near:
+            hint = f"did you mean {near[0] if source else f'`{near[0]}`'}?"
         return f"{where}unknown option {key!r}: {hint}"
-    return f"{where}`{key}`: {first['msg']} (got {first['input']!r})"
+    return f"{where}{name}: {first['msg']} (got {first['input']!r})"

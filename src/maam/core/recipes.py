@@ -19,10 +19,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """
     try:
         options = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MaamError(f"cannot read the recipe {path}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise MaamError(f"{path} is not TOML: {error}") from None
+    except (OSError, ValueError) as error:  # a null character in the name, or another encoding
+        raise MaamError(f"cannot read the recipe {path}: {error}") from None
     for key, value in options.items():
         if isinstance(value, bool) and key != "pretrained":  # pydantic would take it for 0 or 1
             raise MaamError(f"{path}: {key} is neither true nor false")

@@ -123,15 +123,53 @@ class _Preprocessing(BaseModel):
     std: list[Annotated[FiniteFloat, Field(gt=0)]]
 
 
+class _Config(BaseModel):
+    """Of the options, what is read before they are checked as a whole."""
+
+    framework: Literal["auto", "mindspore", "torch"] = "mindspore"
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    epochs: PositiveInt
+    until: PositiveInt
+    accuracy: FiniteFloat | None = None
+
+
+class _Metrics(BaseModel):
+    accuracy: FiniteFloat | None = None
+    split: Literal["test", "val"] = "test"
+
+
 class _Meta(BaseModel):
-    """What a meta.json must hold for the run to be used; there is more in it."""
+    """The types of a meta.json; keys that it does not know are passed over."""
 
     model_config = ConfigDict(strict=True)
 
     model: str
     classes: Annotated[list[str], Field(min_length=2)]
     preprocessing: _Preprocessing
-    config: dict[str, Any]
+    config: _Config
+    parameters: int | None = None
+    macs: int | None = None
+    data: str | None = None
+    data_source: str | None = None
+    data_digests: dict[str, str] | None = None
+    images: dict[str, int] | None = None
+    device: str | None = None
+    device_name: str | None = None
+    environment: dict[str, str] | None = None
+    operators: str | None = None
+    teacher: dict[str, Any] | None = None
+    stages: list[_Stage] | None = None
+    metrics: _Metrics | None = None
+    epochs: int | None = None
+    seconds: FiniteFloat | None = None
+    deployed: dict[str, int] | None = None
+    export_error: float | None = None
+    fused: bool | None = None
+    shipped: bool | None = None
 
 
 def parse_meta(text: str, source: str) -> RunMeta:

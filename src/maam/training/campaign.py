@@ -177,8 +177,9 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
     )
     begun = check_begun(folder, wanted)
     config = resolve(given, run=folder.path) if begun else wanted
-    if begun and (metrics := folder.read_meta().metrics):  # `maam train` has finished it
-        write_scores(training, folder.read_meta(), metrics["accuracy"])
+    if begun and folder.is_finished():  # by `maam train`
+        meta = folder.read_meta()
+        write_scores(training, meta, (meta.metrics or {})["accuracy"])
         return 0
     last_event = time.time()
 

@@ -112,6 +112,6 @@ def stages(before: RunMeta, epochs: int, trained: int) -> tuple[dict[str, Any], 
     if not trained or planned == epochs:
         return before.stages
     stage = {"epochs": planned, "until": trained}
-    if before.metrics is not None:
+    if before.metrics and before.metrics.get("accuracy") is not None:
         stage["accuracy"] = before.metrics["accuracy"]
     return (*before.stages, stage)

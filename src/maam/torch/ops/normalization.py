@@ -19,28 +19,28 @@ _TYPES = (torch.float32, torch.bfloat16)
 def norm_activation(x: Tensor, norm: nn.Module, activation: nn.Module) -> Tensor:
     """``activation(norm(x))``, with our own gradients where they can serve and are quicker.
 
-    They do for a plain ``nn.BatchNorm2d``, and ``nn.ReLU`` or ``nn.Identity`` after it, in training
-    on a CPU, with a compiler, for channels-last maps. The modules stay what they are to all who
-    look for them, such as ``nn.SyncBatchNorm.convert_sync_batchnorm``.
+    They do for a plain ``nn.BatchNorm2d``, and for ``nn.ReLU`` after it, in training on a CPU, with
+    a compiler, for channels-last maps. The modules stay what they are to all who look for them,
+    such as ``nn.SyncBatchNorm.convert_sync_batchnorm``.
 
     Shapes: (N, C, H, W) -> the same.
     """
-    if type(norm) is not nn.BatchNorm2d or not _quick(x, norm, activation):
+    if type(norm) is not nn.BatchNorm2d or not _quick(x, norm):
         return activation(norm(x))
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
     statistics = norm.running_mean, norm.running_var, norm.momentum, norm.eps
-    return _Norm.apply(x, norm.weight, norm.bias, *statistics, type(activation) is nn.ReLU)
+    relu = type(activation) is nn.ReLU and not _watched(activation)
+    maps = _Norm.apply(x, norm.weight, norm.bias, *statistics, relu)
+    return maps if relu else activation(maps)
 
 
-def _quick(x: Tensor, norm: nn.BatchNorm2d, activation: nn.Module) -> bool:
+def _quick(x: Tensor, norm: nn.BatchNorm2d) -> bool:
     """Whether our own gradients can serve, and are quicker."""
     return (
         norm.training
         and takes(x)
-        and type(activation) in (nn.ReLU, nn.Identity)
         and not _watched(norm)
-        and not _watched(activation)
         and x.dtype in _TYPES
         and norm.affine
         and norm.track_running_stats
