@@ -20,7 +20,6 @@ import maam.torch
 from maam.core.config import TrainConfig
 from maam.mindspore import step as mindspore_step
 from maam.native import build
-from maam.torch import step as torch_step
 from maam.torch.runtime import place
 
 READY, REASON = build.status()
@@ -28,7 +27,7 @@ needs_operators = pytest.mark.skipif(not READY, reason=REASON)
 pytestmark = pytest.mark.slow
 
 CONFIG = TrainConfig(optimizer="sgd")
-IMAGES = np.random.default_rng(0).random((4, 3, 16, 16), dtype=np.float32)
+IMAGES = np.random.default_rng(0).random((4, 3, 32, 32), dtype=np.float32)
 LABELS = np.arange(4)
 
 # Every convolution of stride 1, but no gradient of the image; norms that a ReLU follows.
@@ -45,7 +44,7 @@ NANO |= {"Epilogue": 10, "EpilogueGrad": 10}
 def test_the_graph_of_mindspores_step_has_them(name, expected, tmp_path):
     ms.set_context(mode=ms.GRAPH_MODE, save_graphs=2, save_graphs_path=str(tmp_path))
     try:
-        net = maam.mindspore.create_model(name, 4, 3, (16, 16)).set_train(True)
+        net = maam.mindspore.create_model(name, 4, 3, (32, 32)).set_train(True)
         optimizer = mindspore_step.make_optimizer(net, CONFIG)
         step = mindspore_step.make_train_step(net, optimizer, CONFIG)
         rate, decay = Tensor(0.1, ms.float32), Tensor(0.0, ms.float32)
@@ -69,7 +68,7 @@ def test_the_graph_of_mindspores_step_has_them(name, expected, tmp_path):
     ],
 )
 def test_the_gradients_of_pytorchs_step_are_ours(name, expected):
-    net = place(maam.torch.create_model(name, 4, 3, (16, 16))).train()
+    net = place(maam.torch.create_model(name, 4, 3, (32, 32))).train()
     y = net(torch.from_numpy(IMAGES).contiguous(memory_format=torch.channels_last))
     seen, waiting = set(), [y.grad_fn]
     while waiting:
@@ -86,9 +85,9 @@ import sys, torch, maam.torch
 from maam.core.config import TrainConfig
 from maam.torch.runtime import place
 from maam.torch.step import make_optimizer, make_train_step
-net = place(maam.torch.create_model(sys.argv[1], 4, 3, (16, 16))).train()
+net = place(maam.torch.create_model(sys.argv[1], 4, 3, (32, 32))).train()
 print(maam.torch.native_operators(net))
-images = torch.rand(4, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+images = torch.rand(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
 config = TrainConfig()
 make_train_step(net, make_optimizer(net, config), config)(images, torch.arange(4), 0.1)
 print(maam.torch.native_operators(net))
