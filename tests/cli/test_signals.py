@@ -118,3 +118,49 @@ def test_work_that_polls_cleans_up(tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "cleaned up\n"
     process.communicate(timeout=60)
+
+
+def test_a_blocking_call_is_interrupted_and_cleaned_up():
+    """As while ``maam reproduce`` waits for a training, which must not outlive it."""
+    code = (
+        "import subprocess, sys\n"
+        "from maam.core import signals\n"
+        "signals.watch_signals('interrupted')\n"
+        "with signals.interruptible():\n"
+        "    child = subprocess.Popen(['sleep', '60'], stdout=-1)\n"
+        "    try:\n"
+        "        print(child.pid, flush=True)\n"
+        "        child.stdout.read()\n"
+        "    finally:\n"
+        "        child.kill()\n"
+        "        print('killed', flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], text=True, stdout=-1, stderr=-1)
+    assert process.stdout
+    child = int(process.stdout.readline())
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert printed == "killed\n"
+    assert time.monotonic() - begun < SECONDS
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_what_the_caller_ignores_stays_ignored():
+    """A shell ignores Ctrl-C for what it starts in the background."""
+    code = (
+        "import time\n"
+        "from maam.core import signals\n"
+        "signals.watch_signals('interrupted')\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(0.5)\n"
+        "print('done')\n"
+    )
+    command = ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, code]
+    process = subprocess.Popen(command, text=True, stdout=-1)
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == "done\n"
+    assert process.returncode == 0

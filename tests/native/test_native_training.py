@@ -24,7 +24,6 @@ from maam.torch.runtime import place
 
 READY, REASON = build.status()
 needs_operators = pytest.mark.skipif(not READY, reason=REASON)
-pytestmark = pytest.mark.slow
 
 CONFIG = TrainConfig(optimizer="sgd")
 IMAGES = np.random.default_rng(0).random((4, 3, 32, 32), dtype=np.float32)
@@ -40,7 +39,10 @@ NANO |= {"Epilogue": 10, "EpilogueGrad": 10}
 
 
 @needs_operators
-@pytest.mark.parametrize(("name", "expected"), [("maam", MAAM), ("maamnet-nano", NANO)])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("maam", MAAM), pytest.param("maamnet-nano", NANO, marks=pytest.mark.slow)],
+)
 def test_the_graph_of_mindspores_step_has_them(name, expected, tmp_path):
     ms.set_context(mode=ms.GRAPH_MODE, save_graphs=2, save_graphs_path=str(tmp_path))
     try:
@@ -94,6 +96,7 @@ print(maam.torch.native_operators(net))
 """
 
 
+@pytest.mark.slow
 @needs_operators
 @pytest.mark.parametrize("name", ["maam", "maamnet-nano"])
 @pytest.mark.parametrize(("wish", "expected"), [("1", "True"), ("0", "False")])

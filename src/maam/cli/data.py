@@ -9,6 +9,7 @@ from maam.cli import console
 from maam.cli.display import Display
 from maam.cli.options import Flags, Json, given, write_json
 from maam.core.config import DataConfig
+from maam.core.signals import interruptible
 
 
 def command(
@@ -32,7 +33,7 @@ def command(
     json_
         Write the description to this file too.
     """
-    with Display() as display:
+    with interruptible(), Display() as display:
         description = maam.describe(source, **given(config), progress=display.download)
     if json_ is not None:
         write_json(json_, description.to_dict())

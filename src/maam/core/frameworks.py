@@ -147,7 +147,7 @@ def require_framework(framework: str, instead: str = "") -> None:
             f"{framework} is not installed, but {other} is: use "
             f"{instead or f'`framework={other}`'}, or {install(EXTRAS[framework])}"
         )
-    require("training and evaluation", EXTRAS[framework], framework)
+    require("this", EXTRAS[framework], framework)
     numpy = metadata.version("numpy")
     if framework == "mindspore" and int(numpy.split(".")[0]) >= 2:
         raise MaamError(f"MindSpore needs NumPy 1, found {numpy}: pip install 'numpy<2'")

@@ -127,6 +127,7 @@ class _Config(BaseModel):
     """Of the options, what is read before they are checked as a whole."""
 
     framework: Literal["auto", "mindspore", "torch"] = "mindspore"
+    epochs: Annotated[int, Field(ge=1, strict=True)] = 1
 
 
 class _Stage(BaseModel):
@@ -194,4 +195,8 @@ def parse_meta(text: str, source: str) -> RunMeta:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise MaamError(f"{source}: {where}: {first['msg']}; train again") from None
-    return RunMeta.from_dict(values)
+    meta = RunMeta.from_dict(values)
+    channels = meta.preprocessing["channels"]
+    if any(len(meta.preprocessing[key]) != channels for key in ("mean", "std")):
+        raise MaamError(f"{source}: mean and std must have {channels} numbers each")
+    return meta

@@ -48,9 +48,14 @@ def watch_signals(message: str) -> None:
     global _message
     _message = message
     if hasattr(signal, "pthread_sigmask"):
-        signal.signal(signal.SIGTERM, _terminate)
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-        threading.Thread(target=_watch, name="maam-signals", daemon=True).start()
+        # What the caller ignores, as a shell does for work in the background, stays ignored.
+        handled = {each for each in _HANDLED if signal.getsignal(each) != signal.SIG_IGN}
+        if signal.SIGTERM in handled:
+            signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGURG, _wake)
+        signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+        watcher = threading.Thread(target=_watch, args=(handled,), name="maam-signals", daemon=True)
+        watcher.start()
 
 
 def check_signals() -> None:
@@ -90,14 +95,17 @@ def deferred() -> Iterator[None]:
     check_signals()
 
 
-def _watch() -> None:
+def _watch(handled: set[signal.Signals]) -> None:
     """Wait for a signal, and see that it is acted on."""
     global _received
-    _received = signal.Signals(signal.sigwait(_HANDLED))
+    if not handled:
+        return
+    _received = signal.Signals(signal.sigwait(handled))
     if _interruptible and not _deferrals:
         _thread.interrupt_main(_received)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
     if _interruptible or _deferrals:
-        signal.sigtimedwait(_HANDLED, GRACE)  # a second Ctrl-C does not wait
+        signal.sigtimedwait(handled, GRACE)  # a second Ctrl-C does not wait
     end(_received)
 
 
@@ -114,6 +122,10 @@ def end(received: signal.Signals) -> None:
     if _message:
         os.write(2, f"maam: {_message}\n".encode())
     os._exit(128 + received)
+
+
+def _wake(number: int, frame: object) -> None:
+    """Nothing: that it was called is enough."""
 
 
 def _terminate(number: int, frame: object) -> None:

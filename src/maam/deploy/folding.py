@@ -13,6 +13,7 @@ from maam.core.errors import MaamError
 from maam.core.files import make_folder, write_atomic
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
+from maam.core.signals import check_signals
 from maam.core.tensors import save_tensors
 from maam.deploy.latency import measure
 from maam.models.weights import find_run
@@ -69,6 +70,7 @@ def fuse_run(
         files = {name: Path(scratch) / f"{name}.onnx" for name in nets}
         for name, each in nets.items():
             backend.export_onnx(each, shape, files[name], net)
+            check_signals()
         latencies = measure(files)
         costs = {
             name: {

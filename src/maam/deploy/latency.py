@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from maam.core.signals import check_signals
 from maam.deploy.onnx import Network
 
 ROUNDS, WARM_UP, TIMED = 5, 20, 200
@@ -35,6 +36,7 @@ def measure(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         for name, path in models.items():
             with ProcessPoolExecutor(1, mp_context=spawn) as pool:
                 samples[name].append(pool.submit(_measure_one, path).result())
+            check_signals()
     return {name: _summary(models[name], each) for name, each in samples.items()}
 
 

@@ -98,8 +98,6 @@ class Classifier:
     def _check(self, run: RunFolder) -> None:
         """Refuse a network that does not fit ``meta.json``, by its shapes and on a black image."""
         again = f"{run.meta.name} and {run.model.name} must come from one run: train again"
-        if not len(self.preprocessing.mean) == len(self.preprocessing.std) == self.channels:
-            raise MaamError(f"{run.meta}: mean and std must have {self.channels} numbers each")
         wanted, expected = self._network.image_shape, [self.channels, *self.size]
         # Of a network for images of any size, H and W are names, not numbers.
         named = [w if isinstance(w, int) else e for w, e in zip(wanted, expected, strict=False)]

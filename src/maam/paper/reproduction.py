@@ -150,12 +150,13 @@ def _train(row: Row, seed: int, config: ReproduceConfig, watch: Watch) -> None:
         return
     framework = row.options["framework"]
     frameworks.require_framework(framework)
+    with RunFolder(folder).lock():  # another process that has it is left to it
+        pass
     if begun:
         what = ["--resume", str(folder)]
     else:
         what = ["--recipe", str(recipe), "--seed", str(seed), "--out", str(folder)]
-    device = config.device if framework == config.framework else "auto"
-    where = ["--device", device]
+    where = ["--device", config.device if framework == config.framework else "auto"]
     where += ["--data-dir", str(config.data_dir)] if config.data_dir else []
     watch("training", folder.name)
     _run([sys.executable, "-m", "maam", "train", *what, *where], watch)

@@ -7,14 +7,18 @@ either framework has trained. ``core.frameworks.Backend`` says what the other fu
 from __future__ import annotations
 
 from maam.core.environment import limit_onednn
-from maam.torch.cost import count_macs, count_parameters
-from maam.torch.export import export_onnx
-from maam.torch.fold import fuse, register_fold
-from maam.torch.load import load_model
-from maam.torch.loop import fit
-from maam.torch.maam import MAAM, AgentBlock, AgentFusion, Reduce
-from maam.torch.models import create_model
-from maam.torch.runtime import (
+from maam.core.frameworks import require_framework
+
+require_framework("torch")
+
+from maam.torch.cost import count_macs, count_parameters  # noqa: E402
+from maam.torch.export import export_onnx  # noqa: E402
+from maam.torch.fold import fuse, register_fold  # noqa: E402
+from maam.torch.load import load_model  # noqa: E402
+from maam.torch.loop import fit  # noqa: E402
+from maam.torch.maam import MAAM, AgentBlock, AgentFusion, Reduce  # noqa: E402
+from maam.torch.models import create_model  # noqa: E402
+from maam.torch.runtime import (  # noqa: E402
     native_operators,
     rank,
     set_device,
@@ -22,8 +26,8 @@ from maam.torch.runtime import (
     sum_over_ranks,
     world_size,
 )
-from maam.torch.step import compute_logits, freeze, register_optimizer
-from maam.torch.weights import get_weights, head_names, set_weights
+from maam.torch.step import compute_logits, freeze, register_optimizer  # noqa: E402
+from maam.torch.weights import get_weights, head_names, set_weights  # noqa: E402
 
 __all__ = [
     "MAAM",

@@ -28,7 +28,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -40,6 +40,7 @@ from maam.core.recipes import read_recipe
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.training.events import Epoch, Event, Step
+from maam.training.finalize import operators_used
 from maam.training.options import resolve
 from maam.training.setup import check_begun, set_up
 
@@ -216,6 +217,9 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
         except _OutOfTime:
             print(f"{name} stops here: out of time", flush=True)
             return OUT_OF_TIME
+        folder.write_meta(
+            replace(run.meta, operators=run.meta.operators or operators_used(run, backend))
+        )
         net, _ = backend.load_model(folder.path)
         dataset = run.dataset
         split = dataset.test if len(dataset.test) else dataset.val

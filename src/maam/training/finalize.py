@@ -60,7 +60,7 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
         metrics={"split": "test" if split is dataset.test else "val", **scores},
         epochs=len(history),
         seconds=round(sum(row["seconds"] for row in history), 1),
-        operators="native" if backend.native_operators(run.net) else "framework",
+        operators=run.meta.operators or operators_used(run, backend),
         deployed={
             "parameters": backend.count_parameters(folded),
             "macs": backend.count_macs(folded, shape),
@@ -71,6 +71,11 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     command = commands(f"maam train --recipe {folder.config.name}", meta)
     write_atomic(folder.card, model_card(meta, scores, history, command))
     return scores
+
+
+def operators_used(run: TrainingRun, backend: Backend) -> str:
+    """``native`` if the training that this process has done used operators of ours."""
+    return "native" if backend.native_operators(run.net) else "framework"
 
 
 def draw_plots(

@@ -108,7 +108,7 @@ def stages(before: RunMeta, epochs: int, trained: int) -> tuple[dict[str, Any], 
         epochs: how many it is meant to have now.
         trained: how many it has.
     """
-    planned = before.config["epochs"]
+    planned = before.config.get("epochs", epochs)
     if not trained or planned == epochs:
         return before.stages
     stage = {"epochs": planned, "until": trained}

@@ -173,19 +173,18 @@ def resumed(folder: RunFolder, meta: RunMeta) -> RunMeta:
         raise MaamError(f"`resume` {folder}: `teacher` is not the network it began to learn from")
     if Preprocessing.from_dict(before.preprocessing) != Preprocessing.from_dict(meta.preprocessing):
         raise MaamError(f"`resume` {folder}: it began with other `pretrained` weights")
-    meta = replace(meta, stages=stages(before, epochs, trained))
-    if trained == epochs:
-        # It has been trained: where, and how well, stays true.
-        meta = replace(
-            meta,
-            environment=before.environment,
-            device=before.device,
-            device_name=before.device_name,
-            operators=before.operators,
-            metrics=before.metrics,
-            deployed=before.deployed,
-        )
-    return meta
+    earlier = stages(before, epochs, trained)
+    if trained < epochs:
+        return replace(meta, stages=earlier)
+    # It has been trained: where, and how well, stays true.
+    return replace(
+        before,
+        config=meta.config,
+        stages=earlier,
+        operators=before.operators or "not recorded",
+        data=meta.data,
+        data_source=meta.data_source,
+    )
 
 
 def write_start(run: TrainingRun) -> None:
@@ -195,8 +194,10 @@ def write_start(run: TrainingRun) -> None:
     """
     folder = run.folder
     if run.meta.metrics is None:
-        for file in (folder.card, folder.model, folder.scores):
+        for file in (folder.card, folder.model):
             file.unlink(missing_ok=True)
+        if finished_epochs(folder) < run.config.epochs:
+            folder.scores.unlink(missing_ok=True)
     write_atomic(folder.config, to_toml(run.config.model_copy(update={"out": None})))
     write_atomic(folder.environment, json.dumps(run.meta.environment, indent=1) + "\n")
     folder.write_meta(run.meta)
