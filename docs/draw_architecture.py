@@ -135,7 +135,9 @@ def draw() -> str:
             parts.append(_arrow(x1, y1, x2, y2 + TALL, 1 + min(count, 30) / 15))
     for name, (x, y) in places.items():
         used = {room: n for (importing, room), n in counts.items() if importing == name}
-        imports = ", ".join(f"{room} {n}" for room, n in sorted(used.items(), key=lambda u: -u[1]))
+        imports = ", ".join(
+            f"{room} {n}" for room, n in sorted(used.items(), key=lambda u: (-u[1], u[0]))
+        )
         lines = [
             PURPOSES[name],
             *textwrap.wrap(f"imports {imports}" if used else "imports nothing", 40),
