@@ -184,12 +184,12 @@ def collect(runs: Path) -> list[dict[str, Any]]:
         for start in STARTS:
             every = sorted(runs.glob(f"{_name(task, start)}-seed-*"))
             seeds = [run for run in every if run.name.rpartition("-")[2].isdigit()]  # not fused
-            found = [run for run in map(RunFolder, seeds) if run.card.exists()]
-            if not found:
+            finished = [run for run in map(RunFolder, seeds) if run.card.exists()]
+            if not finished:
                 continue
-            metas = [run.read_meta() for run in found]
+            metas = [run.read_meta() for run in finished]
             if len({without_seed(meta) for meta in metas}) > 1:
-                raise MaamError(f"{found[0]} and its other seeds differ in more than the seed")
+                raise MaamError(f"{finished[0]} and its other seeds differ in more than the seed")
             accuracies = [100 * (meta.metrics or {})["accuracy"] for meta in metas]
             config, images, framework = metas[0].config, metas[0].images, metas[0].framework
             rows.append(
@@ -197,8 +197,8 @@ def collect(runs: Path) -> list[dict[str, Any]]:
                     "task": task,
                     "start": start,
                     "accuracy": round(mean(accuracies), 2),
-                    "deviation": round(stdev(accuracies), 2) if len(found) > 1 else None,
-                    "seeds": len(found),
+                    "deviation": round(stdev(accuracies), 2) if len(finished) > 1 else None,
+                    "seeds": len(finished),
                     "images": images,
                     "epochs": config["epochs"],
                     "steps": config["epochs"] * (images["train"] // config["batch_size"]),

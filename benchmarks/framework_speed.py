@@ -124,7 +124,7 @@ def times_as_fast(
 
 def verdicts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """How our training step does against the goal, for every model and batch size measured."""
-    found = []
+    judged = []
     for row in rows:
         if row["form"] != SHIPPED or row["what"] != "training step":
             continue
@@ -133,7 +133,7 @@ def verdicts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         reached = None
         if eager is not None and compiled is not None:
             reached = eager >= GOAL and compiled > 1
-        found.append(
+        judged.append(
             {
                 "model": row["model"],
                 "batch": row["batch"],
@@ -142,7 +142,7 @@ def verdicts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "goal_reached": reached,
             }
         )
-    return found
+    return judged
 
 
 def measure_in_child(case: Case, options: argparse.Namespace) -> dict[str, Any]:

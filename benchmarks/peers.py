@@ -99,7 +99,7 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
             groups.setdefault(recipe, []).append((run.read_meta(), accuracy, run))
     if not groups:
         raise MaamError(f"{folders[0]}: no finished run there")
-    for meta, _, run in (found for group in groups.values() for found in group):
+    for meta, _, run in (member for group in groups.values() for member in group):
         if meta.data != "cifar10":
             raise MaamError(f"{run} was trained on {meta.data}: compare those on cifar10")
         if meta.images["val"]:
@@ -124,7 +124,7 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
     rows = {row["recipe"]: dict(row) for row in earlier}
     for recipe, group in groups.items():
         meta = group[0][0]
-        found = [100 * accuracy for _, accuracy, _ in group]
+        accuracies = [100 * accuracy for _, accuracy, _ in group]
         rows[recipe] = {
             "recipe": recipe,
             "model": meta.model,
@@ -133,10 +133,10 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
             "stages": [stage["until"] for stage in meta.stages],
             "teacher": Path(meta.config.get("teacher", "")).name,
             "mixing": _mixing(meta.config),
-            "seeds": len(found),
-            "accuracies": [round(each, 2) for each in found],
-            "accuracy": round(mean(found), 2),
-            "deviation": round(stdev(found), 2) if len(found) > 1 else None,
+            "seeds": len(accuracies),
+            "accuracies": [round(each, 2) for each in accuracies],
+            "accuracy": round(mean(accuracies), 2),
+            "deviation": round(stdev(accuracies), 2) if len(accuracies) > 1 else None,
             "data_source": meta.data_source,
             "trained_on": _machine(meta),
         }

@@ -70,12 +70,13 @@ def matching_parameters(plain: PlainMAAM, module: MAAM) -> list[tuple[Parameter,
     pairs += [(p, q, slice(None)) for p, q in _norms(plain.norm, module.reduce.norm)]
     agents = iter(plain.agents)
     for block in module.agents:
-        theirs = [cell for cell in block.layers if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d))]
+        kinds = (nn.Conv2d, nn.BatchNorm2d)
+        merged_cells = [cell for cell in block.layers if isinstance(cell, kinds)]
         count = block.agents
         for index in range(count):
             agent = next(agents)
-            ours = [cell for cell in agent if isinstance(cell, (nn.Conv2d, nn.BatchNorm2d))]
-            for own, merged in zip(ours, theirs, strict=True):
+            ours = [cell for cell in agent if isinstance(cell, kinds)]
+            for own, merged in zip(ours, merged_cells, strict=True):
                 cells = (
                     [(own.weight, merged.weight)]
                     if isinstance(own, nn.Conv2d)

@@ -82,7 +82,7 @@ def main() -> None:
     from maam.core.environment import environment
     from maam.core.files import write_atomic
 
-    jobs = {
+    processes = {
         "shipped": (sys.executable, "shipped", "graph", "1"),
         "MindSpore's operators": (sys.executable, "shipped", "graph", "0"),
         "plain": (sys.executable, "plain", "graph", "1"),
@@ -90,12 +90,12 @@ def main() -> None:
     }
     for entry in options.python:
         name, path = entry.split("=", 1)
-        jobs[f"shipped, MindSpore {name}"] = (path, "shipped", "graph", "1")
-    rounds: dict[str, list[float]] = {name: [] for name in jobs}
+        processes[f"shipped, MindSpore {name}"] = (path, "shipped", "graph", "1")
+    rounds: dict[str, list[float]] = {name: [] for name in processes}
     versions: dict[str, str] = {}
     source = Path(__file__).parents[1] / "src"
     for number in range(options.rounds):
-        for name, (python, form, mode, native) in jobs.items():
+        for name, (python, form, mode, native) in processes.items():
             command = [python, __file__, "--measure", form, mode]
             variables = {**os.environ, "PYTHONPATH": str(source), "MAAM_NATIVE": native}
             done = subprocess.run(

@@ -75,17 +75,17 @@ def imports_of(path: Path, known: set[str]) -> set[str]:
         path: the file.
         known: all modules of maam, to tell ``from package import module`` from a name in it.
     """
-    found: set[str] = set()
+    imported: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             if node.level:
                 raise ValueError(f"{path}:{node.lineno}: a relative import")
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                found.add(full if full in known else node.module)
-    return found
+                imported.add(full if full in known else node.module)
+    return imported
 
 
 def graph() -> dict[str, set[str]]:
@@ -115,7 +115,7 @@ def draw() -> str:
     """The picture as SVG: the rooms, and below them the way of data through their modules."""
     counts, known = arrows(), graph()
     level = {name: row for row, rooms in enumerate(ROWS) for name in rooms}
-    places = {
+    positions = {
         name: (WIDTH * (column + 1) / (len(rooms) + 1), 20 + row * 128)
         for row, rooms in enumerate(ROWS)
         for column, name in enumerate(rooms)
@@ -131,12 +131,12 @@ def draw() -> str:
     ]
     for (importing, imported), count in sorted(counts.items()):
         if level[importing] - level[imported] == 1:  # those over several rows stand in the boxes
-            (x1, y1), (x2, y2) = places[importing], places[imported]
+            (x1, y1), (x2, y2) = positions[importing], positions[imported]
             parts.append(_arrow(x1, y1, x2, y2 + TALL, 1 + min(count, 30) / 15))
-    for name, (x, y) in places.items():
-        used = {room: n for (importing, room), n in counts.items() if importing == name}
+    for name, (x, y) in positions.items():
+        used = {target: n for (source, target), n in counts.items() if source == name}
         imports = ", ".join(
-            f"{room} {n}" for room, n in sorted(used.items(), key=lambda u: (-u[1], u[0]))
+            f"{target} {n}" for target, n in sorted(used.items(), key=lambda u: (-u[1], u[0]))
         )
         lines = [
             PURPOSES[name],

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maam.core.errors import MaamError
-from maam.data.files import archives as archive
-from maam.data.files.archives import read_members
+from maam.data.files.archives import LIMITS, Limits, read_members
 
 FILES = {"top/train/cat/a.jpg": b"cat" * 300, "top/train/dog/b.jpg": b"dog", "top/notes.txt": b"x"}
 EVERYTHING = re.compile(".*", re.DOTALL)
@@ -37,8 +36,8 @@ def write_zip(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def read(path: Path) -> dict[str, bytes]:
-    return dict(read_members(path, EVERYTHING))
+def read(path: Path, limits: Limits = LIMITS) -> dict[str, bytes]:
+    return dict(read_members(path, EVERYTHING, limits))
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
@@ -83,32 +82,28 @@ def test_links_and_devices_are_skipped(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
-def test_bombs_are_refused(tmp_path, monkeypatch, write):
+def test_bombs_are_refused(tmp_path, write):
     path = write(tmp_path / "bomb", {"a": bytes(30_000), "b": bytes(30_000)})
     assert len(read(path)) == 2
-    monkeypatch.setattr(archive, "MAX_TOTAL_BYTES", 50_000)
     with pytest.raises(MaamError, match=r"refused.*50,000 bytes"):
-        read(path)
-    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 20_000)
+        read(path, Limits(total=50_000))
     with pytest.raises(MaamError, match=r"refused.*20,000 bytes"):
-        read(path)
+        read(path, Limits(member=20_000))
 
 
-def test_skipped_members_and_headers_count_too(tmp_path, monkeypatch):
+def test_skipped_members_and_headers_count_too(tmp_path):
     path = write_tar(tmp_path / "skipped", {"a": bytes(60_000), "b": b""})
     assert list(read_members(path, re.compile("b"))) == [("b", b"")]
-    monkeypatch.setattr(archive, "MAX_TOTAL_BYTES", 50_000)
     with pytest.raises(MaamError, match=r"refused.*50,000 bytes"):
-        list(read_members(path, re.compile("b")))
+        list(read_members(path, re.compile("b"), Limits(total=50_000)))
     trailing = write_tar(tmp_path / "trailing", FILES, "w")
     trailing.write_bytes(trailing.read_bytes() + bytes(60_000))
     with pytest.raises(MaamError, match=r"refused.*50,000 bytes"):
-        read(trailing)
+        read(trailing, Limits(total=50_000))
     path = write_tar(tmp_path / "header", {"n" * 30_000: b""})
     assert len(read(path)) == 1
-    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 20_000)
     with pytest.raises(MaamError, match="a header unpacks to more than 20,000 bytes"):
-        read(path)
+        read(path, Limits(member=20_000))
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "zip"])

@@ -62,9 +62,13 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server(monkeypatch) -> Iterator[Server]:
+@pytest.fixture(autouse=True)
+def no_delay(monkeypatch) -> None:
     monkeypatch.setattr(download_module, "RETRY_DELAYS", (0.0, 0.0))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -158,8 +162,7 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_final(server, target):
     assert len(server.asked) == 4
 
 
-def test_offline_says_what_was_tried_and_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(download_module, "RETRY_DELAYS", ())
+def test_offline_says_what_was_tried_and_what_to_do(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/file.bin"

@@ -20,7 +20,6 @@ import maam.mindspore
 import maam.torch
 from maam.cli.app import run
 from maam.core.run_folder import RunFolder
-from maam.deploy import latency
 from maam.deploy.folding import fuse_run
 from maam.mindspore.export import export_onnx
 from maam.mindspore.fold import FoldedMAAM
@@ -250,8 +249,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", ["mindspore", "torch"])
-def test_a_folded_run_takes_the_place_of_the_run(trained, framework, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(latency, "ROUNDS", 1)
+def test_a_folded_run_takes_the_place_of_the_run(trained, framework, tmp_path, capsys):
     assert run(["fuse", str(trained), "--framework", framework, "--out", "small"]) == 0
     assert "Milliseconds per image" in capsys.readouterr().out
     small, whole = tmp_path / "small", RunFolder(trained).read_meta()
@@ -267,8 +265,7 @@ def test_a_folded_run_takes_the_place_of_the_run(trained, framework, tmp_path, m
     assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-5)
 
 
-def test_what_can_not_be_folded_says_why(trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(latency, "ROUNDS", 1)
+def test_what_can_not_be_folded_says_why(trained, tmp_path, capsys):
     folder, _ = fuse_run(trained, tmp_path / "small")
     for arguments, words in (
         ([str(folder)], "is folded already"),

@@ -337,7 +337,6 @@ def one_row(tmp_path, monkeypatch):
     digits = {"data": "digits", "model": "mlp", "framework": "mindspore", "epochs": 1}
     row = Row("tables", "mlp-1e", "", digits, (0,))
     monkeypatch.setattr(reproduction, "plan", lambda scope, config: [row])
-    monkeypatch.setattr("maam.deploy.latency.ROUNDS", 1)
     return row, {name: tmp_path / name for name in ("runs", "results", "docs")}
 
 

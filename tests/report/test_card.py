@@ -1,4 +1,4 @@
-"""The model card says what it must, bears missing facts and odd names; the CSV reads back."""
+"""The model card says what it must, bears missing rows and odd names; the CSV reads back."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def table(card: str, first: str) -> dict[str, list[str]]:
 def test_card_says_what_a_reader_needs() -> None:
     card = model_card(make_meta(CLASSES), make_scores(CLASSES), HISTORY, COMMAND)
     assert card.startswith("# maam-p2 trained on insects\n")
-    facts = table(card, "Fact")
-    assert facts["Parameters"] == ["8,512,345"]
-    assert facts["Multiply-accumulates per image"] == ["16,777,216"]
-    assert facts["Input"] == ["48 x 64 pixels (height x width)"]
-    assert facts["Classes (6)"] == ["ant, bee, cat, dog, elk, fox"]
-    assert facts["Source of the data"] == ["a folder of insects"]
-    assert facts["Images, train"] == ["45,000"]
+    rows = table(card, "Property")
+    assert rows["Parameters"] == ["8,512,345"]
+    assert rows["Multiply-accumulates per image"] == ["16,777,216"]
+    assert rows["Input"] == ["48 x 64 pixels (height x width)"]
+    assert rows["Classes (6)"] == ["ant, bee, cat, dog, elk, fox"]
+    assert rows["Source of the data"] == ["a folder of insects"]
+    assert rows["Images, train"] == ["45,000"]
 
     results = table(card, "Score")
     assert results["Images"] == ["12"]
@@ -147,7 +147,7 @@ def test_card_admits_that_validation_images_were_scored() -> None:
 
 def test_card_of_nothing_says_not_recorded() -> None:
     card = model_card(EMPTY, {}, [], "maam train")
-    assert table(card, "Fact")["Parameters"] == ["not recorded"]
+    assert table(card, "Property")["Parameters"] == ["not recorded"]
     assert table(card, "Training")["Epochs trained"] == ["not recorded"]
     assert "None" not in card
 

@@ -190,3 +190,33 @@ def test_a_wrong_recipe_is_named_at_once(bare, tmp_path):
     for entry, message in (("none.toml:0", "none.toml"), ("bad.toml:0", "did you mean epochs")):
         code, output = run(bare, entry)
         assert code == 2 and message in output and "Traceback" not in output
+
+
+def test_a_queue_file_has_comments_and_empty_lines(recipe, tmp_path):
+    queue = tmp_path / "queue.txt"
+    queue.write_text(f"# the ruler\n\n{recipe}:0\n  # and another seed\n{recipe}:1\n")
+    trainings = campaign.parse([f"@{queue}"], Path("runs"))
+    assert [training.seed for training in trainings] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["@none.txt"], "@none.txt: No such file"),
+        (["@binary.txt"], "not a text file"),
+        (["tiny.toml:0", "--budget", "nan"], "--budget nan"),
+        (["tiny.toml:0", "--budget", "-5"], "--budget -5"),
+        (["tiny.toml:0", "--parallel", "two"], "--parallel"),
+        (["tiny.toml:0", "--out", "damaged"], "scores.json is damaged"),
+    ],
+)
+def test_bad_input_is_one_line(recipe, tmp_path, monkeypatch, capsys, arguments, words):
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "damaged" / "other").mkdir(parents=True)
+    (tmp_path / "damaged" / "other" / "scores.json").write_text('{"recipe": "a"}')
+    monkeypatch.setattr("sys.argv", ["campaign", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        campaign.main()
+    message = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert words in message and message.count("\n") == 1

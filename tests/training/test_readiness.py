@@ -37,16 +37,15 @@ class Machine:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.patch = folder, monkeypatch
         self.versions: dict[str, str] = dict(VERSIONS)
-        self.cpu, self.memory, self.dev = (folder / name for name in ("cpu", "memory", "dev"))
+        self.cpu, self.memory = folder / "proc" / "cpuinfo", folder / "proc" / "meminfo"
+        self.dev = folder / "dev"
+        self.cpu.parent.mkdir()
         self.cpu.write_text(AVX2)
         self.memory.write_text("MemTotal: 9999999 kB\nMemAvailable:    4194304 kB\n")
         self.dev.mkdir()
         for name in ("ASCEND_HOME_PATH", "MAAM_DATA", "ONEDNN_MAX_CPU_ISA"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("MAAM_CACHE", str(folder / "cache" / "maam"))
-        monkeypatch.setattr(readiness, "CPU_FACTS", self.cpu)
-        monkeypatch.setattr(readiness, "MEMORY_FACTS", self.memory)
-        monkeypatch.setattr(readiness, "DEVICES", self.dev)
         monkeypatch.setattr(readiness.fashion_mnist, "DEBIAN", folder / "debian")
         monkeypatch.setattr(readiness.build, "status", lambda: (True, "in the cache"))
         monkeypatch.setattr(metadata, "version", self._version)
@@ -68,9 +67,12 @@ class Machine:
 
         self.patch.setattr(subprocess, "run", run)
 
+    def checks(self, data_dir: Path | None = None) -> list[Check]:
+        return doctor(data_dir, self.folder)
+
     def check(self, name: str, data_dir: Path | None = None) -> Check:
-        (found,) = (check for check in doctor(data_dir) if check.name == name)
-        return found
+        (named,) = (check for check in self.checks(data_dir) if check.name == name)
+        return named
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_a_machine_in_good_order(machine: Machine) -> None:
-    found = doctor()
+    found = machine.checks()
     assert [check.name for check in found if not check.ok] == []
     assert [check.name for check in found if check.fix] == []
     assert len({check.name for check in found}) == len(found)
@@ -94,7 +96,7 @@ def test_every_failure_says_what_to_do_on_one_line(machine: Machine) -> None:
     machine.cpu.write_text(AVX512)
     machine.memory.write_text("MemAvailable: 1000 kB\n")
     (machine.dev / "davinci0").touch()
-    failed = [check for check in doctor() if not check.ok]
+    failed = [check for check in machine.checks() if not check.ok]
     assert len(failed) > 10
     for check in failed:
         assert check.fix
@@ -104,7 +106,7 @@ def test_every_failure_says_what_to_do_on_one_line(machine: Machine) -> None:
 
 def test_what_only_training_needs_is_not_required(machine: Machine) -> None:
     del machine.versions["matplotlib"]
-    (check,) = (check for check in doctor() if not check.ok)
+    (check,) = (check for check in machine.checks() if not check.ok)
     assert check == Check(
         "matplotlib",
         False,
@@ -284,7 +286,7 @@ def test_folder_that_refuses_a_file(machine: Machine, name: str, part: str, fix:
 
 def test_nothing_is_left_by_looking(machine: Machine, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    doctor()
+    machine.checks()
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -324,7 +326,7 @@ def test_mindspore_that_hangs(machine: Machine) -> None:
 
 def test_mindspore_is_not_tried_where_it_is_not_installed(machine: Machine) -> None:
     del machine.versions["mindspore"]
-    assert "MindSpore computes" not in [check.name for check in doctor()]
+    assert "MindSpore computes" not in [check.name for check in machine.checks()]
 
 
 @pytest.mark.slow

@@ -151,9 +151,21 @@ class RunFolder:
         write_atomic(self.meta, text + "\n")
 
     def read_history(self) -> list[dict[str, Any]]:
-        """The rows that ``write_history`` wrote; none, if no epoch was finished."""
-        text = self.history.read_text(encoding="utf-8") if self.history.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        """The rows that ``write_history`` wrote; none, if no epoch was finished.
+
+        Raises:
+            MaamError: the file is damaged.
+        """
+        if not self.history.exists():
+            return []
+        try:
+            lines = self.history.read_text(encoding="utf-8").splitlines()
+            rows = [json.loads(line) for line in lines]
+        except (OSError, ValueError) as error:
+            raise MaamError(f"{self.history} is damaged: {error}; restore it") from error
+        if not all(isinstance(row, dict) for row in rows):
+            raise MaamError(f"{self.history} is damaged: a line is no record; restore it")
+        return rows
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl`` and ``metrics.csv``: one line an epoch.

@@ -1,8 +1,8 @@
 """pydantic; or, where it is not installed, what a bare checkout needs of it to train.
 
-A machine that only runs jobs (``maam.training.campaign``) may have PyTorch and little else. There,
-options have the same names and defaults, unknown ones are refused, and types and ranges are not
-checked: the machine that wrote the recipe has checked them.
+A machine that only trains a queue (``maam.training.campaign``) may have PyTorch and little else.
+There, options have the same names and defaults, unknown ones are refused, and types and ranges are
+not checked: the machine that wrote the recipe has checked them.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             name.removeprefix("ema."): array
             for name, array in read_tensors(scored.get_parameters()).items()
         }
-        run.finish_epoch(state, totals, logits, weights, agent_weights(scored))
+        run.end_epoch(state, totals, logits, weights, agent_weights(scored))
     return state.history
 
 

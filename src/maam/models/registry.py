@@ -33,8 +33,8 @@ class Model:
 
 def _built_in(description: str, architecture: str, arguments: dict[str, Any]) -> Model:
     file, name = architecture.split(".")
-    places = {each: f"maam.{each}.models.{file}:{name}" for each in ("mindspore", "torch")}
-    return Model(description, places, arguments)
+    builders = {each: f"maam.{each}.models.{file}:{name}" for each in ("mindspore", "torch")}
+    return Model(description, builders, arguments)
 
 
 _models = {name: _built_in(*row) for name, row in MODELS.items()}

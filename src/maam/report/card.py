@@ -61,7 +61,7 @@ def model_card(
     sections = [
         f"# {model} trained on {data}",
         "An image classifier made with `maam`.",
-        _facts(meta),
+        _summary(meta),
         f"## Results on the {_scored(meta)[0]} images",
         _results(meta, scores),
         *_plots(scores, history),
@@ -77,7 +77,7 @@ def model_card(
     return "\n\n".join(sections) + "\n"
 
 
-def _facts(meta: RunMeta) -> str:
+def _summary(meta: RunMeta) -> str:
     classes = meta.classes
     names = ", ".join(plain(name) for name in classes[:100]) or UNKNOWN
     rest = f" and {len(classes) - 100} more, in `meta.json`" if len(classes) > 100 else ""
@@ -97,7 +97,7 @@ def _facts(meta: RunMeta) -> str:
         ("Source of the data", plain(meta.data_source)),
         *((f"Images, {split}", _count(images.get(split))) for split in ("train", "val", "test")),
     ]
-    return markdown_table(("Fact", "Value"), rows)
+    return markdown_table(("Property", "Value"), rows)
 
 
 def _scored(meta: RunMeta) -> tuple[str, str]:

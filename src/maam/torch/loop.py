@@ -85,7 +85,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         seconds = time.perf_counter() - start
         totals = EpochTotals(total.item(), int(correct.item()), seen, seconds)
         logits = compute_logits(scored, run.probe, run.preprocessing)
-        run.finish_epoch(state, totals, logits, read_tensors(means), agent_weights(scored))
+        run.end_epoch(state, totals, logits, read_tensors(means), agent_weights(scored))
     return state.history
 
 

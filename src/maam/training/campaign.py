@@ -4,13 +4,13 @@
     python -m maam.training.campaign @experiments/queue.txt --out runs/campaign
 
 An entry of the queue is RECIPE:SEED[,SEED ...]; its run folder is OUT/RECIPE-seed-SEED. ``@FILE``
-stands for the entries in a file, one a line, as ``maam reproduce --jobs`` writes them. Trainings
-run in order, each in a process of its own, ``--parallel`` of them at a time (small models leave
-most of a GPU idle). After every epoch a run can be resumed, after every training its weights and
-scores lie in its folder, and ``OUT/campaign.json`` sums up all that lie in OUT. Killed, or out of
-time, the campaign goes on where it stopped when the same command is given again: finished
-trainings are skipped, begun ones resumed. Exit code 0: none failed; 1: some did, each with its
-line; 2: bad input.
+stands for the entries in a file, one a line, as ``maam reproduce --jobs`` writes them; empty lines
+and those that begin with # do not count. Trainings run in order, each in a process of its own,
+``--parallel`` of them at a time (small models leave most of a GPU idle). After every epoch a run
+can be resumed, after every training its weights and scores lie in its folder, and
+``OUT/campaign.json`` sums up all that lie in OUT. Killed, or out of time, the campaign goes on
+where it stopped when the same command is given again: finished trainings are skipped, begun ones
+resumed. Exit code 0: none failed; 1: some did, each with its line; 2: bad input.
 
 Needs the recipes' framework (PyTorch, unless they say otherwise), NumPy, Pillow and safetensors,
 nothing else, and no installation: ``PYTHONPATH=src`` will do. Where everything is installed,
@@ -26,12 +26,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NoReturn
 
 from maam.core import frameworks
 from maam.core.errors import MaamError
@@ -62,13 +62,14 @@ class Training:
     folder: RunFolder
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise MaamError(f"{message}; {self.prog} --help lists the options")
+
+
 def main() -> None:
     description = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(
-        prog="python -m maam.training.campaign",
-        description=description,
-        fromfile_prefix_chars="@",
-    )
+    parser = _Parser(prog="python -m maam.training.campaign", description=description)
     queue = "trainings, or @FILE that holds them, one a line"
     parser.add_argument("queue", nargs="+", metavar="RECIPE:SEED[,SEED...]", help=queue)
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds in all")
@@ -78,8 +79,8 @@ def main() -> None:
     parser.add_argument("--data-dir", help="where cifar10 or fashion-mnist lies")
     parser.add_argument("--device", choices=["auto", "CPU", "CUDA", "Ascend"], default="auto")
     parser.add_argument("--child", nargs=2, type=float, help=argparse.SUPPRESS)
-    options = parser.parse_args()
     try:
+        options = parser.parse_args()
         if options.child:
             parent, until = options.child
             (training,) = parse(options.queue, options.out)
@@ -87,6 +88,8 @@ def main() -> None:
         else:
             if options.parallel < 1:
                 raise MaamError(f"--parallel {options.parallel}: at least 1 training at a time")
+            if not options.budget > 0:
+                raise MaamError(f"--budget {options.budget}: more than 0 seconds")
             code = run_all(options, time.time() + options.budget)
     except MaamError as error:
         print(f"campaign: {error}", file=sys.stderr)
@@ -115,7 +118,7 @@ def parse(texts: Sequence[str], out: Path) -> list[Training]:
         MaamError: one is not of this form, there is no such recipe, or two share a run folder.
     """
     trainings: list[Training] = []
-    for text in filter(None, map(str.strip, texts)):
+    for text in _entries(texts):
         recipe, _, seeds = text.rpartition(":")
         if not recipe or not all(seed.isascii() and seed.isdigit() for seed in seeds.split(",")):
             raise MaamError(
@@ -131,10 +134,25 @@ def parse(texts: Sequence[str], out: Path) -> list[Training]:
     return trainings
 
 
+def _entries(texts: Sequence[str]) -> Iterator[str]:
+    """The entries, with those that stand in a file in place of its ``@FILE``."""
+    for text in texts:
+        if not text.startswith("@"):
+            yield text
+            continue
+        try:
+            lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a text file"
+            raise MaamError(f"{text}: {reason}; name a file with a training a line") from error
+        yield from (line.strip() for line in lines if line.strip() and line.strip()[0] != "#")
+
+
 def run_all(options: argparse.Namespace, until: float) -> int:
     """Run all trainings that are not finished, each in a child: this module with one of them."""
     trainings = parse(options.queue, options.out)
     make_folder(options.out)
+    summarise(options.out)  # so that damaged scores are found before anything is trained
     waiting = [each for each in trainings if not each.folder.scores.exists()]
     before = len(trainings) - len(waiting)
     print(f"{len(trainings)} trainings, {before} finished before", flush=True)
@@ -249,12 +267,22 @@ def write_scores(training: Training, meta: RunMeta, accuracy: float) -> None:
 
 
 def summarise(out: Path) -> None:
-    """Write all scores in ``out``, and mean and deviation over the seeds of each recipe."""
-    files = sorted(out.glob(f"*/{RunFolder(out).scores.name}"))
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    """Write all scores in ``out``, and mean and deviation over the seeds of each recipe.
+
+    Raises:
+        MaamError: a file of scores is damaged.
+    """
+    runs = []
     accuracies: dict[str, list[float]] = {}
-    for run in runs:
-        accuracies.setdefault(run["recipe"], []).append(run["accuracy"])
+    for file in sorted(out.glob(f"*/{RunFolder(out).scores.name}")):
+        try:
+            run = json.loads(file.read_text(encoding="utf-8"))
+            accuracies.setdefault(run["recipe"], []).append(float(run["accuracy"]))
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            raise MaamError(
+                f"{file} is damaged: move it away, and train or resume that run"
+            ) from error
+        runs.append(run)
     recipes = {
         recipe: {
             "runs": len(values),

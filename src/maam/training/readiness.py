@@ -17,15 +17,13 @@ from pathlib import Path
 from maam.core import environment
 from maam.core.errors import MaamError
 from maam.core.frameworks import install
-from maam.data.files.locations import cache_dir, search_places
+from maam.data.files.locations import cache_dir, search_folders
 from maam.data.sources import cifar10, fashion_mnist
 from maam.native import build
 from maam.training.finalize import NEEDS
 
 PYTHON = ((3, 11), (3, 12))  # oldest and newest that maam takes
 REQUIRED = ("pillow", "onnxruntime", "safetensors", "pydantic", "cyclopts", "rich")
-CPU_FACTS, MEMORY_FACTS = Path("/proc/cpuinfo"), Path("/proc/meminfo")
-DEVICES = Path("/dev")
 
 _SAFE_ISA = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2")
 _GIB = 2**30
@@ -60,26 +58,28 @@ class Check:
     required: bool = True
 
 
-def doctor(data_dir: Path | None = None) -> list[Check]:
+def doctor(data_dir: Path | None = None, root: Path = Path("/")) -> list[Check]:
     """All checks, in the order in which a person wants to read them.
 
     Imports no framework; MindSpore computes in a process of its own, if it is installed.
 
     Args:
         data_dir: where data sets are looked for first, as for ``maam.train``.
+        root: what the system's ``proc`` and ``dev`` lie in.
     """
+    devices = root / "dev"
     return [
         _python(),
         Check("maam", True, sys.modules["maam"].__version__),
         _system(),
-        _memory(),
+        _memory(root),
         _numpy(),
         *(_package(name, required=True) for name in REQUIRED),
         *(_package(name, required=False) for name in ("mindspore", *NEEDS["mindspore"])),
-        _convolution(),
+        _convolution(root),
         Check("device CPU", True, "always there"),
-        _ascend(),
-        _torch(),
+        _ascend(devices),
+        _torch(devices),
         *_data(data_dir),
         _writable("working folder", Path.cwd()),
         _writable("cache folder", cache_dir()),
@@ -103,8 +103,8 @@ def _system() -> Check:
     return Check("system", True, f"{machine}, {environment.usable_cores()} cores")
 
 
-def _memory() -> Check:
-    match = re.search(r"^MemAvailable:\s*(\d+) kB", _text(MEMORY_FACTS), re.MULTILINE)
+def _memory(root: Path) -> Check:
+    match = re.search(r"^MemAvailable:\s*(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
     if not match:
         return Check("memory", True, "this system does not say how much is free", required=False)
     free = int(match[1]) * 1024
@@ -132,13 +132,13 @@ def _package(name: str, required: bool) -> Check:
     return Check(name, False, detail, fix, required)
 
 
-def _convolution() -> Check:
+def _convolution(root: Path) -> Check:
     """Will MindSpore's 3x3 convolutions run about 100 times too slowly?
 
     The oneDNN inside 2.9 and later picks a reference kernel on CPUs with AVX-512, unless it is
     held to AVX2; ``maam.core.environment`` does so, but leaves a user's choice alone.
     """
-    wide = bool(re.search(r"^flags\b.*\bavx512f\b", _text(CPU_FACTS), re.MULTILINE))
+    wide = bool(re.search(r"^flags\b.*\bavx512f\b", _text(root / "proc/cpuinfo"), re.MULTILINE))
     value = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
     version = _version("mindspore")
     cpu = "a CPU with AVX-512" if wide else "a CPU without AVX-512"
@@ -162,8 +162,8 @@ def _native() -> Check:
     return Check("native operators", ok, detail, fix, required=False)
 
 
-def _ascend() -> Check:
-    cards = sorted(path.name for path in DEVICES.glob("davinci[0-9]*"))
+def _ascend(devices: Path) -> Check:
+    cards = sorted(path.name for path in devices.glob("davinci[0-9]*"))
     toolkit = os.environ.get("ASCEND_HOME_PATH", "")
     tool = shutil.which("npu-smi")
     signs = [*cards, *(["npu-smi"] if tool else []), *([toolkit] if toolkit else [])]
@@ -184,8 +184,8 @@ def _ascend() -> Check:
     return Check("device Ascend", False, f"{detail}, but {what}", fix, required=False)
 
 
-def _torch() -> Check:
-    version, cards = _version("torch"), sorted(DEVICES.glob("nvidia[0-9]*"))
+def _torch(devices: Path) -> Check:
+    version, cards = _version("torch"), sorted(devices.glob("nvidia[0-9]*"))
     detail = f"{version or 'not installed'}, needed for NVIDIA cards: {len(cards) or 'none'} here"
     if cards and (version is None or "+cpu" in version):
         fix = f"{install('torch')}, a build for CUDA, and train with --framework torch"
@@ -195,14 +195,14 @@ def _torch() -> Check:
 
 def _data(data_dir: Path | None) -> Iterator[Check]:
     try:
-        places = search_places(data_dir)
+        candidates = search_folders(data_dir)
     except MaamError as error:
         yield Check("data", False, str(error), "name the folder that has the data")
-        places = search_places(None)
-    cifar = cifar10.find(places)
-    fashion = fashion_mnist.find([*places, fashion_mnist.DEBIAN])
-    for name, place in (("cifar10", cifar), ("fashion-mnist", fashion and fashion[0].parent)):
-        detail = str(place or "not found: will be downloaded on first use")
+        candidates = search_folders(None)
+    cifar = cifar10.find(candidates)
+    fashion = fashion_mnist.find([*candidates, fashion_mnist.DEBIAN])
+    for name, location in (("cifar10", cifar), ("fashion-mnist", fashion and fashion[0].parent)):
+        detail = str(location or "not found: will be downloaded on first use")
         yield Check(f"data {name}", True, detail, required=False)
     if _version("scikit-learn"):
         yield Check("data digits", True, "comes with scikit-learn", required=False)

@@ -48,7 +48,7 @@ class TrainingState:
         if row["val_accuracy"] is None or best is None or row["val_accuracy"] > best:
             self.best_epoch = row["epoch"]
 
-    def finish(
+    def end_epoch(
         self, folder: RunFolder, row: dict[str, Any], weights: Mapping[str, np.ndarray], write: bool
     ) -> bool:
         """End an epoch: note it, and write the best weights, the state and the history.

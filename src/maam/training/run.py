@@ -84,7 +84,7 @@ class TrainingRun:
             raise self._not_finite(step.epoch, what)
         self.watch(step)
 
-    def finish_epoch(
+    def end_epoch(
         self,
         state: TrainingState,
         totals: EpochTotals,
@@ -122,7 +122,7 @@ class TrainingRun:
             images_per_second=round(totals.images / totals.seconds, 1),
             agent_weights=agent_weights,
         )
-        if not state.finish(self.folder, asdict(event), weights, self.writes):
+        if not state.end_epoch(self.folder, asdict(event), weights, self.writes):
             raise self._not_finite(epoch, "the weights are no longer usable")
         self.watch(event)
 

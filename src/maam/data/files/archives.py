@@ -11,13 +11,22 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from maam.core.errors import MaamError
 
-MAX_MEMBER_BYTES = 256 * 2**20
-MAX_TOTAL_BYTES = 8 * 2**30
+
+@dataclass(frozen=True)
+class Limits:
+    """How many bytes an archive may unpack to: each file, and all of it."""
+
+    member: int = 256 * 2**20
+    total: int = 8 * 2**30
+
+
+LIMITS = Limits()
 
 Allow = Callable[[str], object] | re.Pattern[str]
 
@@ -38,7 +47,7 @@ _DAMAGE = (
 )
 
 
-def read_members(path: Path, allow: Allow) -> Iterator[tuple[str, bytes]]:
+def read_members(path: Path, allow: Allow, limits: Limits = LIMITS) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of the regular files in an archive whose name is allowed.
 
     The format (.tar, .tar.gz, .tar.bz2, .tar.xz, .zip) is told from the content, not the file
@@ -49,22 +58,23 @@ def read_members(path: Path, allow: Allow) -> Iterator[tuple[str, bytes]]:
         path: the archive.
         allow: says by name which files to read: a pattern that must match the whole name, or a
             function.
+        limits: of what it may unpack to.
 
     Raises:
         MaamError: the archive cannot be read, is damaged or cut short (the last bytes are read
             and checksums compared before the iteration ends), has an absolute name or ``..`` in
-            a name, or unpacks to more than ``MAX_MEMBER_BYTES`` a file or ``MAX_TOTAL_BYTES``.
+            a name, or unpacks to more than ``limits``.
     """
     allowed = allow.fullmatch if isinstance(allow, re.Pattern) else allow
     try:
         with open(path, "rb") as file:
             start = file.read(6)
         if start.startswith(b"PK"):
-            yield from _read_zip(path, allowed)
+            yield from _read_zip(path, allowed, limits)
         else:
             opener = next((o for magic, o in _OPENERS.items() if start.startswith(magic)), open)
             with opener(path, "rb") as unpacked:
-                yield from _read_tar(path, unpacked, allowed)
+                yield from _read_tar(path, unpacked, allowed, limits)
     except _DAMAGE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise MaamError(
@@ -73,14 +83,14 @@ def read_members(path: Path, allow: Allow) -> Iterator[tuple[str, bytes]]:
 
 
 def _read_tar(
-    path: Path, unpacked: IO[bytes], allowed: Callable[[str], object]
+    path: Path, unpacked: IO[bytes], allowed: Callable[[str], object], limits: Limits
 ) -> Iterator[tuple[str, bytes]]:
-    stream = _Bounded(unpacked, path)
+    stream = _Bounded(unpacked, path, limits)
     with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[arg-type]
         for member in archive:
             name = _normalised(member.name, path)
             if member.isreg() and allowed(name):
-                _check_size(member.size, name, path)
+                _check_size(member.size, name, path, limits)
                 content = archive.extractfile(member)
                 assert content is not None
                 yield name, content.read()
@@ -93,7 +103,9 @@ def _read_tar(
             pass
 
 
-def _read_zip(path: Path, allowed: Callable[[str], object]) -> Iterator[tuple[str, bytes]]:
+def _read_zip(
+    path: Path, allowed: Callable[[str], object], limits: Limits
+) -> Iterator[tuple[str, bytes]]:
     total = 0
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -101,27 +113,27 @@ def _read_zip(path: Path, allowed: Callable[[str], object]) -> Iterator[tuple[st
             mode = stat.S_IFMT(member.external_attr >> 16)  # 0 when made on a system without modes
             if not member.is_dir() and mode in (0, stat.S_IFREG) and allowed(name):
                 total += member.file_size
-                _check_size(member.file_size, name, path)
-                _check_total(total, path)
+                _check_size(member.file_size, name, path, limits)
+                _check_total(total, path, limits)
                 yield name, archive.read(member)  # reads at most file_size bytes
 
 
 class _Bounded:
     """A stream for tarfile that stops at the size limits, also inside headers and skipped files."""
 
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
+    def __init__(self, stream: IO[bytes], path: Path, limits: Limits) -> None:
         self.stream = stream
-        self.path = path
+        self.path, self.limits = path, limits
         self.tell = stream.tell
 
     def read(self, size: int) -> bytes:
-        _check_size(size, "a header", self.path)
+        _check_size(size, "a header", self.path, self.limits)
         content = self.stream.read(size)
-        _check_total(self.stream.tell(), self.path)
+        _check_total(self.stream.tell(), self.path, self.limits)
         return content
 
     def seek(self, position: int) -> int:
-        _check_total(position, self.path)
+        _check_total(position, self.path, self.limits)
         return self.stream.seek(position)
 
 
@@ -132,15 +144,13 @@ def _normalised(name: str, path: Path) -> str:
     return str(parts)
 
 
-def _check_size(size: int, name: str, path: Path) -> None:
-    if size > MAX_MEMBER_BYTES:
+def _check_size(size: int, name: str, path: Path, limits: Limits) -> None:
+    if size > limits.member:
         raise MaamError(
-            f"{path}: refused, because {name} unpacks to more than {MAX_MEMBER_BYTES:,} bytes"
+            f"{path}: refused, because {name} unpacks to more than {limits.member:,} bytes"
         )
 
 
-def _check_total(total: int, path: Path) -> None:
-    if total > MAX_TOTAL_BYTES:
-        raise MaamError(
-            f"{path}: refused, because it unpacks to more than {MAX_TOTAL_BYTES:,} bytes"
-        )
+def _check_total(total: int, path: Path, limits: Limits) -> None:
+    if total > limits.total:
+        raise MaamError(f"{path}: refused, because it unpacks to more than {limits.total:,} bytes")

@@ -10,20 +10,20 @@ from maam.core.files import cache_dir
 from maam.data.files.downloads import Progress, download
 
 
-def search_places(data_dir: Path | None) -> list[Path]:
+def search_folders(data_dir: Path | None) -> list[Path]:
     """Where to look for a data set, in order: ``data_dir``, MAAM_DATA, the cache folder.
 
     Raises:
         MaamError: ``data_dir`` does not exist or may not be read.
     """
-    places = [cache_dir()]
+    candidates = [cache_dir()]
     if os.environ.get("MAAM_DATA"):
-        places.insert(0, Path(os.path.expanduser(os.environ["MAAM_DATA"])))
+        candidates.insert(0, Path(os.path.expanduser(os.environ["MAAM_DATA"])))
     if data_dir is not None:
-        places.insert(0, Path(os.path.expanduser(data_dir)))
-        if not os.access(places[0], os.R_OK):
+        candidates.insert(0, Path(os.path.expanduser(data_dir)))
+        if not os.access(candidates[0], os.R_OK):
             raise MaamError(f"`data_dir={data_dir}`: no such file or folder, or not readable")
-    return places
+    return candidates
 
 
 def fetch(
@@ -33,16 +33,16 @@ def fetch(
     looked_in: list[Path],
     progress: Progress | None = None,
 ) -> Path:
-    """Download a file that was found in none of the places.
+    """Download a file that was found in none of the folders.
 
     Raises:
-        MaamError: the download failed; one line with the URL, the places and what to do.
+        MaamError: the download failed; one line with the URL, the folders and what to do.
     """
     try:
         return download(url, destination, checksum, progress)
     except MaamError as error:
-        places = ", ".join(str(place) for place in looked_in)
+        folders = ", ".join(map(str, looked_in))
         raise MaamError(
-            f"{error}; it is not in {places} either: get {destination.name} and name its folder "
+            f"{error}; it is not in {folders} either: get {destination.name} and name its folder "
             "with `data_dir` or MAAM_DATA"
         ) from error

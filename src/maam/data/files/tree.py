@@ -87,12 +87,12 @@ def scan(path: Path) -> Tree:
     """
     names = sorted(name for name in _list(path) if not _hidden(name))
     ignored = Counter(f"not an image ({_suffix(name)})" for name in names if not _is_image(name))
-    places = _place([name for name in names if _is_image(name)])
+    labels = _label([name for name in names if _is_image(name)])
     files = tuple(
-        ImageFile(str(path / member), member, *place) for member, place in places.items() if place
+        ImageFile(str(path / member), member, *label) for member, label in labels.items() if label
     )
-    if len(places) > len(files):
-        ignored[_NO_CLASS] = len(places) - len(files)
+    if len(labels) > len(files):
+        ignored[_NO_CLASS] = len(labels) - len(files)
     tree = Tree(path, files, dict(ignored))
     _check(tree)
     return tree
@@ -136,7 +136,7 @@ def _is_image(name: str) -> bool:
     return _suffix(name) in SUFFIXES
 
 
-def _place(names: list[str]) -> dict[str, tuple[str, str] | None]:
+def _label(names: list[str]) -> dict[str, tuple[str, str] | None]:
     """Name -> (split, class), or None for an image that lies in no class folder."""
     parts = _inside_top_folder({name: name.split("/") for name in names})
     folders = {part[0] for part in parts.values() if len(part) > 1}

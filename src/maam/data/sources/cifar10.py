@@ -17,7 +17,7 @@ from maam.core.errors import MaamError
 from maam.data.base import ArraySplit, Dataset, Split
 from maam.data.files.archives import read_members
 from maam.data.files.downloads import Progress
-from maam.data.files.locations import cache_dir, fetch, search_places
+from maam.data.files.locations import cache_dir, fetch, search_folders
 from maam.data.splits import hold_out
 
 CLASSES = (
@@ -44,7 +44,7 @@ BATCHES = {
 }
 RECORD_BYTES = 1 + 3 * 32 * 32  # label, then the image as (C, H, W)
 
-_LAYOUTS = (  # looked for in every place, in this order: what must be there, what is then read
+_LAYOUTS = (  # looked for in every folder, in this order: what must be there, what is then read
     (ARCHIVE, ARCHIVE),
     ("cifar-10-batches-bin", "cifar-10-batches-bin"),
     ("data_batch_1.bin", "."),
@@ -77,8 +77,8 @@ def load(
     Raises:
         MaamError: not found and not downloadable, or found and damaged or incomplete.
     """
-    places = search_places(data_dir)
-    path = find(places) or fetch(URL, cache_dir() / ARCHIVE, CHECKSUM, places, progress)
+    candidates = search_folders(data_dir)
+    path = find(candidates) or fetch(URL, cache_dir() / ARCHIVE, CHECKSUM, candidates, progress)
     try:
         source, train, test = _read_cached(path) if path.is_file() else _read(path)
     except OSError as error:
@@ -87,13 +87,13 @@ def load(
     return Dataset("cifar10", source, CLASSES, train, val, test, augment="crop-flip")
 
 
-def find(places: list[Path]) -> Path | None:
-    for place in places:
-        if os.path.isfile(place):  # unlike Path.is_file, False where a folder may not be read
-            return place
+def find(candidates: list[Path]) -> Path | None:
+    for candidate in candidates:
+        if os.path.isfile(candidate):  # unlike Path.is_file, False where a folder may not be read
+            return candidate
         for marker, root in _LAYOUTS:
-            if os.path.exists(place / marker):
-                return place / root
+            if os.path.exists(candidate / marker):
+                return candidate / root
     return None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from maam.core.errors import MaamError
 from maam.data.base import ArraySplit, Dataset, Split
 from maam.data.files.downloads import Progress
-from maam.data.files.locations import cache_dir, fetch, search_places
+from maam.data.files.locations import cache_dir, fetch, search_folders
 from maam.data.splits import hold_out
 
 CLASSES = (
@@ -64,9 +64,9 @@ def load(
     Raises:
         MaamError: not found and not downloadable, or found and damaged.
     """
-    places = [*search_places(data_dir), DEBIAN]
-    files = find(places) or [
-        _fetch(name, checksum, places, progress) for name, checksum in FILES.items()
+    candidates = [*search_folders(data_dir), DEBIAN]
+    files = find(candidates) or [
+        _fetch(name, checksum, candidates, progress) for name, checksum in FILES.items()
     ]
     train_images, train_labels, test_images, test_labels = map(_read_idx, files)
     train = _split("train", train_images, train_labels, files[0])
@@ -78,10 +78,10 @@ def load(
     return Dataset("fashion-mnist", source, CLASSES, train, val, test, augment="crop-flip")
 
 
-def find(places: list[Path]) -> list[Path] | None:
+def find(candidates: list[Path]) -> list[Path] | None:
     """The four files, from the first folder that has them all."""
-    for place in places:
-        for folder in (place / SUBFOLDER, place):
+    for candidate in candidates:
+        for folder in (candidate / SUBFOLDER, candidate):
             files = [_either(folder / f"{name}.gz", folder / name) for name in FILES]
             if all(map(os.path.isfile, files)):
                 return files
@@ -92,11 +92,11 @@ def _either(first: Path, second: Path) -> Path:
     return first if os.path.isfile(first) else second
 
 
-def _fetch(name: str, checksum: str, places: list[Path], progress: Progress | None) -> Path:
+def _fetch(name: str, checksum: str, candidates: list[Path], progress: Progress | None) -> Path:
     path = cache_dir() / SUBFOLDER / f"{name}.gz"
     if path.is_file():  # left by a run that was stopped between two files
         return path
-    return fetch(f"{URL}/{name}.gz", path, checksum, places, progress)
+    return fetch(f"{URL}/{name}.gz", path, checksum, candidates, progress)
 
 
 def _read_idx(path: Path) -> np.ndarray:

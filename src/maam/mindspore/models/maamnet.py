@@ -45,7 +45,7 @@ class LinearAgents(nn.Cell):
         layout = kernel_layout(agents)
         self.channels, self.stride = channels, stride
         self.agents, self.side = tuple(agents), layout.side
-        self.positions, self.owner = Tensor(layout.positions), Tensor(layout.agents)
+        self.positions, self.agent_of = Tensor(layout.positions), Tensor(layout.agents)
         drawn = _normal((channels, 1, len(layout.positions))) * layout.deviation
         drawn[..., layout.deviation == 1] = 1.0  # the agent of one tap begins as the identity
         self.taps = Parameter(Tensor(drawn, float32), name="taps")
@@ -57,10 +57,10 @@ class LinearAgents(nn.Cell):
     def kernel(self) -> Tensor:
         """The one kernel: (channels, 1, side, side)."""
         # Products that promote their types: mixed precision makes some of these float16.
-        weights = (self.owner * self.fusion.weights()).sum(1)
+        weights = (self.agent_of * self.fusion.weights()).sum(1)
         positions = self.positions * weights.reshape(-1, 1)
-        taps = self.taps.reshape(self.channels, -1).astype(float32)
-        kernel = ops.matmul(taps, positions.astype(float32))
+        values = self.taps.reshape(self.channels, -1).astype(float32)
+        kernel = ops.matmul(values, positions.astype(float32))
         return kernel.reshape(self.channels, 1, self.side, self.side)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ class LinearAgents(nn.Module):
         self.channels, self.stride = channels, stride
         self.agents, self.side = tuple(agents), layout.side
         self.positions: Tensor
-        self.owner: Tensor
-        for name, array in (("positions", layout.positions), ("owner", layout.agents)):
+        self.agent_of: Tensor
+        for name, array in (("positions", layout.positions), ("agent_of", layout.agents)):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         deviation = torch.from_numpy(layout.deviation)
         drawn = torch.randn(channels, 1, len(layout.positions)) * deviation
@@ -46,7 +46,7 @@ class LinearAgents(nn.Module):
 
     def kernel(self) -> Tensor:
         """The one kernel: (channels, 1, side, side)."""
-        weights = self.owner @ self.fusion.weights()
+        weights = self.agent_of @ self.fusion.weights()
         kernel = self.taps @ (self.positions * weights[:, None])
         return kernel.reshape(-1, 1, self.side, self.side)
 

@@ -63,13 +63,13 @@ class _Depthwise(torch.autograd.Function):
             return *_stock_gradients(x, weight, gradients[0], ctx.stride), None
         sizes = (*x.shape, ctx.stride, weight.shape[-1])
         dy = gradients[0].to(x.dtype).contiguous(memory_format=torch.channels_last)
-        taps = weight.permute(2, 3, 0, 1).float().contiguous()
+        values = weight.permute(2, 3, 0, 1).float().contiguous()
         dx = dw = None
         if ctx.needs_input_grad[0]:
             dx = torch.empty_like(x)
-            _call("depthwise_input", sizes, dy, taps, dx)
+            _call("depthwise_input", sizes, dy, values, dx)
         if ctx.needs_input_grad[1]:
-            sums = torch.empty_like(taps)
+            sums = torch.empty_like(values)
             _call("depthwise_weight", sizes, x, dy, sums)
             dw = sums.permute(2, 3, 0, 1).to(weight.dtype)
         return dx, dw, None
