@@ -74,7 +74,7 @@ def test_train_prints_plan_epochs_and_scores(tmp_path, capsys):
     for part in (
         "10 classes, 128 train, 144 val, 359 test",
         "parameters",
-        "2 epochs of 2 steps",
+        "epochs 2, steps an epoch 2",
         "on CPU, fp32, mode auto",
         "epoch   1/2",
         "epoch   2/2",

@@ -63,7 +63,7 @@ class Display:
             f"{channels}x{height}x{width}, augmentation {plan.augmentation}",
             "model": f"{meta.model}: {meta.parameters or 0:,} parameters, "
             f"{(meta.macs or 0) / 1e6:,.1f} M multiply-accumulates an image",
-            "training": f"{config['epochs']} epochs of {plan.steps:,} steps, batch "
+            "training": f"epochs {config['epochs']}, steps an epoch {plan.steps:,}, batch "
             f"{plan.batch_size}, {config['optimizer']} {config['learning_rate']:g} "
             f"{config['schedule']}, seed {config['seed']}",
             "computes": f"{frameworks.NAMES[config['framework']]} "

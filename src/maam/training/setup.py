@@ -87,6 +87,7 @@ def set_up(
     if resume is not None:
         folder = RunFolder(resume)
         meta = resumed(folder, meta)
+        watch(Note(f"goes on after epoch {finished_epochs(folder)} of {config.epochs}"))
     else:
         folder = new_run_folder(config.out, config.data, config.model)
         held.enter_context(folder.lock())
