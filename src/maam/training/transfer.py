@@ -13,6 +13,7 @@ from maam.core.frameworks import Backend
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
+from maam.models.stem import adapt_stem
 from maam.models.weights import find_run, shipped, shipped_run
 
 SEEN = (
@@ -69,7 +70,7 @@ def adapt_weights(
     head: Collection[str],
     source: str,
 ) -> dict[str, np.ndarray]:
-    """Trained weights for a network of another number of classes or colour channels.
+    """Trained weights for a network of another number of classes, pixels or colour channels.
 
     A grey image gives the first layer what a normalised image with three equal channels gave it.
 
@@ -82,6 +83,7 @@ def adapt_weights(
     Raises:
         MaamError: another tensor differs in name or shape.
     """
+    trained = adapt_stem(fresh, trained)
     if more := trained.keys() - fresh.keys():
         raise MaamError(
             f"{source} holds the weights of another model: {min(more)} is no part of it"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from maam.models.kernels import Agent, kernel_layout
 from maam.models.registry import check_size
+from maam.models.stem import PATCH_CHANNELS, patch_side
 from maam.torch.layers import ConvNorm
 from maam.torch.maam import AgentFusion
 from maam.torch.ops.depthwise import depthwise
@@ -89,8 +90,9 @@ class Block(nn.Module):
 class MAAMNet(nn.Module):
     """A 3x3 convolution, stages of MAAM blocks, global average pooling, one dense layer.
 
-    Shapes: (N, in_channels, H, W) -> logits (N, num_classes). The first block of every stage but
-    the first halves height and width.
+    Shapes: (N, in_channels, H, W) -> logits (N, num_classes). Images of more than 32 pixels a side
+    first become maps of at most 32x32, a pixel a patch (``maam.models.stem``). The first block of
+    every stage but the first halves height and width.
 
     Args:
         num_classes: the number of classes.
@@ -112,8 +114,13 @@ class MAAMNet(nn.Module):
         agents: Sequence[Agent],
     ) -> None:
         super().__init__()
-        check_size(image_size, 2 ** (len(stages) - 1))
+        side = patch_side(image_size)
+        check_size(image_size, side * 2 ** (len(stages) - 1))
         channels = stages[0][0]
+        self.patch: nn.Module | None = None
+        if side > 1:
+            self.patch = nn.Conv2d(in_channels, PATCH_CHANNELS, side, side, bias=False)
+            in_channels = PATCH_CHANNELS
         self.stem = ConvNorm(in_channels, channels, 3)
         blocks: list[nn.Module] = []
         for number, (wide, count) in enumerate(stages):
@@ -125,4 +132,5 @@ class MAAMNet(nn.Module):
         self.classifier = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x if self.patch is None else self.patch(x)
         return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
