@@ -201,7 +201,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
                     "seeds": len(finished),
                     "images": images,
                     "epochs": config["epochs"],
-                    "steps": config["epochs"] * (images["train"] // config["batch_size"]),
+                    "steps": config["epochs"] * -(-images["train"] // config["batch_size"]),
                     "framework": frameworks.NAMES[framework],
                     "command": command(task, start, framework),
                 }

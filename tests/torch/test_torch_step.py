@@ -34,10 +34,10 @@ def make_batch(rng, mixed=False):
     return images, labels
 
 
-def run_mindspore(net, config, batches):
+def run_mindspore(net, config, batches, weights=None):
     net.set_train(True)
     optimizer = mindspore_step.make_optimizer(net, config)
-    step = mindspore_step.make_train_step(net, optimizer, config)
+    step = mindspore_step.make_train_step(net, optimizer, config, image_weights=weights)
     numbers = Tensor(config.learning_rate, ms.float32), Tensor(0.0, ms.float32)
     return [
         [float(x.asnumpy()) for x in step(Tensor(images), Tensor(labels), *numbers)]
@@ -45,10 +45,10 @@ def run_mindspore(net, config, batches):
     ]
 
 
-def run_torch(net, config, batches):
+def run_torch(net, config, batches, weights=None):
     net.train()
     optimizer = torch_step.make_optimizer(net, config)
-    step = torch_step.make_train_step(net, optimizer, config)
+    step = torch_step.make_train_step(net, optimizer, config, image_weights=weights)
     found = []
     for images, labels in batches:
         answers = torch.from_numpy(labels)
@@ -148,14 +148,19 @@ def test_the_moving_variance_follows_the_same_convention(rng):
         {"label_smoothing": 0.1, "clip_norm": 0.5, "momentum": 0.8},
         {"label_smoothing": 0.2, "mixed": True},
         {"momentum": 0.0},
+        {"label_smoothing": 0.1, "weighted": True},
+        {"weighted": True, "mixed": True},
     ],
 )
 def test_three_steps_with_options(options, rng):
-    mixed = options.pop("mixed", False)
+    options = dict(options)
+    mixed, weighted = options.pop("mixed", False), options.pop("weighted", False)
+    weights = rng.random(CLASSES, dtype=np.float32) + 0.5 if weighted else None
     config = TrainConfig(mode="eager", optimizer="sgd", learning_rate=0.02, **options)
     net, other = same_weights("cnn", CLASSES, 3, SIZE)
     batches = [make_batch(rng, mixed) for _ in range(3)]
-    ours, theirs = run_mindspore(net, config, batches), run_torch(other, config, batches)
+    ours = run_mindspore(net, config, batches, weights)
+    theirs = run_torch(other, config, batches, weights)
     np.testing.assert_allclose(theirs, ours, rtol=1e-4)
     assert_close(maam.torch.get_weights(other), maam.mindspore.get_weights(net), 1e-3)
 

@@ -102,6 +102,9 @@ class TrainConfig(DataConfig):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target that is spread over all classes."""
 
+    class_weights: Literal["none", "auto"] = "none"
+    """auto: images of rare classes count more in the loss, so that all classes count the same."""
+
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then the result; 0: off."""
 

@@ -58,7 +58,7 @@ def train_batches(
     key: tuple[int, int],
     workers: int = 4,
 ) -> Iterator[tuple]:
-    """Shuffled, augmented batches of one epoch; the incomplete last one is left out.
+    """Shuffled, augmented batches of one epoch; its first images fill the last batch up.
 
     Args:
         split: the training images.
@@ -73,7 +73,7 @@ def train_batches(
         images are mixed, float32 (batch_size, num_classes).
     """
     order = np.random.default_rng((*key, 0)).permutation(len(split))
-    order = order[: len(order) // batch_size * batch_size]
+    order = np.concatenate([order, order[: -len(order) % batch_size]])
     return _iterate(_Batches(split, preprocessing, order, batch_size, augmentation, key), workers)
 
 

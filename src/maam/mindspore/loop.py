@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import cycle, islice
 from typing import Any
 
 from mindspore import Parameter, Tensor, float32, nn, ops
@@ -12,7 +13,7 @@ from maam.mindspore.load import load_model
 from maam.mindspore.loader import train_batches
 from maam.mindspore.maam import AgentFusion
 from maam.mindspore.models import create_model
-from maam.mindspore.step import compute_logits, make_optimizer, make_train_step
+from maam.mindspore.step import compute_logits, make_optimizer, make_train_step, settle_norms
 from maam.mindspore.weights import assign_tensors, read_tensors
 from maam.training.distillation import renormalisation
 from maam.training.events import EpochTotals, Step
@@ -41,18 +42,12 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     )
     state.load(run.folder)
     teacher = _Teacher(run) if config.teacher else None
-    train_step = make_train_step(net, optimizer, config, average, teacher)
+    train_step = make_train_step(net, optimizer, config, average, teacher, run.image_weights)
     while state.epoch < config.epochs and not run.stalled(state):
         epoch = state.epoch
         net.set_train(True)
-        batches = train_batches(
-            dataset.train,
-            run.preprocessing,
-            run.batch_size,
-            run.augmentation_in(epoch),
-            (config.seed, epoch),
-            config.workers,
-        )
+        what = dataset.train, run.preprocessing, run.batch_size, run.augmentation_in(epoch)
+        batches = train_batches(*what, (config.seed, epoch), config.workers)
         total, correct, seen, start = 0.0, 0, 0, time.perf_counter()
         for number, (images, labels) in enumerate(batches):
             done = epoch * run.steps + number
@@ -64,6 +59,9 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             speed = seen / (time.perf_counter() - start)
             run.tell_step(Step(epoch, number, total / seen, correct / seen, speed))
         totals = EpochTotals(total, correct, seen, time.perf_counter() - start)
+        if passes := run.settling_passes(epoch):
+            batches = train_batches(*what, (config.seed, epoch), config.workers)
+            settle_norms(scored, net, (some for some, _ in islice(cycle(batches), passes)))
         logits = compute_logits(scored, run.probe, run.preprocessing)
         weights = {
             name.removeprefix("ema."): array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import mindspore as ms
@@ -97,6 +97,7 @@ def make_train_step(
     config: TrainConfig,
     average: Sequence[Parameter] = (),
     teacher: nn.Cell | None = None,
+    image_weights: np.ndarray | None = None,
 ) -> Callable:
     """One training step: (images, labels, rate, decay) -> (mean loss, number of correct answers).
 
@@ -109,11 +110,15 @@ def make_train_step(
         config: label smoothing, distillation, clipping, decay, averaging, precision and mode.
         average: one parameter per parameter of ``net``, updated to their moving average.
         teacher: the network to learn from too, in inference mode.
+        image_weights: what an image of each class counts in the loss, float32 (K,); None: 1.
     """
     amp = config.precision == "amp"
     forward_net = ms.amp.auto_mixed_precision(net, "O2") if amp else net
     scale = LOSS_SCALE if amp else 1.0
-    loss_function = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+    weights = None if image_weights is None else Tensor(image_weights)
+    loss_function = nn.CrossEntropyLoss(
+        reduction="mean" if weights is None else "none", label_smoothing=config.label_smoothing
+    )
     live = ParameterTuple(net.get_parameters())
     averages = ParameterTuple(average)
     decayed = ParameterTuple([p for p in net.trainable_params() if decays(p)])
@@ -125,6 +130,9 @@ def make_train_step(
     def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = forward_net(images).astype(ms.float32)
         loss = loss_function(logits, labels)
+        if weights is not None:
+            counted = ops.matmul(labels, weights) if labels.ndim > 1 else weights[labels]
+            loss = (loss * counted).mean()
         if teacher is not None:
             targets = ops.stop_gradient(teacher(images))
             loss = (1 - weight) * loss + weight * distillation_loss(logits, targets, temperature)
@@ -174,6 +182,24 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Te
     guide = ops.log_softmax(targets / temperature, 1)
     each = (ops.exp(guide) * (guide - student)).sum(1)
     return temperature**2 * each.mean()
+
+
+def settle_norms(net: nn.Cell, like: nn.Cell, batches: Iterable[Tensor]) -> None:
+    """Let the running statistics of a network's norms follow its weights, which stay as they are.
+
+    Args:
+        net: the network.
+        like: of the same shape; where its norms are frozen, those of ``net`` stay too.
+        batches: images, float32 (N, C, H, W).
+    """
+    net.set_train(True)
+    pairs = zip(net.cells_and_names(), like.cells_and_names(), strict=True)
+    for (_, norm), (_, other) in pairs:
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.use_batch_statistics = other.use_batch_statistics
+    for images in batches:
+        net(images)
+        check_signals()
 
 
 def compute_logits(

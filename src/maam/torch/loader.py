@@ -29,7 +29,7 @@ def train_batches(
     augmentation: Augmentation,
     key: tuple[int, int],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled, augmented batches of one epoch; the incomplete last one is left out.
+    """Shuffled, augmented batches of one epoch; its first images fill the last batch up.
 
     Args:
         images: uint8 (M, H, W, C), on the device.
@@ -48,7 +48,7 @@ def train_batches(
     rng = np.random.default_rng(key)
     to_input = input_maker(preprocessing, images.device)
     order = torch.randperm(len(labels), generator=generator).to(images.device)
-    order = order[: len(order) // batch_size * batch_size]
+    order = torch.cat([order, order[: -len(order) % batch_size]])
     height, width = preprocessing.size
     for part in order.split(max(1, CHUNK // (batch_size * height * width)) * batch_size):
         pixels = augment(images[part], augmentation.kind, generator, rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from maam.torch.step import (
     make_optimizer,
     make_train_step,
     set_training,
+    settle_norms,
     update_average,
 )
 from maam.torch.weights import assign_tensors, named_tensors, read_tensors
@@ -57,7 +59,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     images = torch.from_numpy(run.dataset.train.pixels()).to(device)
     labels = torch.from_numpy(run.dataset.train.labels).long().to(device)
     teacher = _teacher(run) if config.teacher else None
-    train_step = make_train_step(net, optimizer, config, teacher)
+    train_step = make_train_step(net, optimizer, config, teacher, run.image_weights)
     while state.epoch < config.epochs and not run.stalled(state):
         epoch = state.epoch
         set_training(net)
@@ -84,6 +86,11 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
                 run.tell_step(Step(epoch, number, loss, accuracy, speed))
         seconds = time.perf_counter() - start
         totals = EpochTotals(total.item(), int(correct.item()), seen, seconds)
+        if passes := run.settling_passes(epoch):
+            batches = train_batches(
+                images, labels, run.preprocessing, run.batch_size, augmentation, key
+            )
+            settle_norms(scored, net, (some for some, _ in islice(cycle(batches), passes)))
         logits = compute_logits(scored, run.probe, run.preprocessing)
         run.end_epoch(state, totals, logits, read_tensors(means), agent_weights(scored))
     return state.history

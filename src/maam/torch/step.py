@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,7 @@ def make_train_step(
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
     teacher: Callable[[Tensor], Tensor] | None = None,
+    image_weights: np.ndarray | None = None,
 ) -> Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]:
     """One training step: (images, labels, rate) -> (mean loss, number of correct answers).
 
@@ -109,6 +110,7 @@ def make_train_step(
         optimizer: updates the trainable parameters of ``net``.
         config: label smoothing, distillation, clipping, precision and mode.
         teacher: gives the logits to learn too, by a network in inference mode.
+        image_weights: what an image of each class counts in the loss, float32 (K,); None: 1.
 
     Raises:
         MaamError: by the step, if a norm gets one value per channel.
@@ -117,6 +119,9 @@ def make_train_step(
     parameters = list(net.parameters())
     amp, smoothing = config.precision == "amp", config.label_smoothing
     weight = config.teacher_weight
+    weights = None
+    if image_weights is not None:
+        weights = torch.from_numpy(image_weights).to(parameters[0].device)
 
     def step(images: Tensor, labels: Tensor, rate: float) -> tuple[Tensor, Tensor]:
         for group in optimizer.param_groups:
@@ -130,7 +135,13 @@ def make_train_step(
                 raise
             text = "this network can't train on one image a step: raise `batch_size`"
             raise MaamError(text) from error
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        if weights is None:
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        else:
+            each = F.cross_entropy(
+                logits.float(), labels, reduction="none", label_smoothing=smoothing
+            )
+            loss = (each * (labels @ weights if labels.ndim > 1 else weights[labels])).mean()
         if teacher is not None:
             with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
                 targets = teacher(images)
@@ -188,6 +199,24 @@ def update_average(means: list[Tensor], live: list[Tensor], decay: float) -> Non
     """Move every mean towards its live tensor: ``decay`` of it stays."""
     # One launch for all, as PyTorch's own optimisers do it.
     torch._foreach_lerp_(means, live, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+
+
+@torch.no_grad()
+def settle_norms(net: nn.Module, like: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Let the running statistics of a network's norms follow its weights, which stay as they are.
+
+    Args:
+        net: the network.
+        like: of the same shape; where its norms are frozen, those of ``net`` stay too.
+        batches: images, float32 (N, C, H, W).
+    """
+    net.train()
+    for norm, other in zip(net.modules(), like.modules(), strict=True):
+        if isinstance(norm, nn.BatchNorm2d) and not other.weight.requires_grad:
+            norm.eval()
+    for images in batches:
+        net(images)
+        check_signals()
 
 
 def compute_logits(

@@ -42,10 +42,13 @@ class TrainingState:
         return 0 < patience <= self.epoch - self.best_epoch
 
     def note(self, row: dict[str, Any]) -> None:
-        """Note a finished epoch; without validation images the newest is the best."""
+        """Note a finished epoch; without validation images the newest is the best.
+
+        Of epochs with equal validation accuracy the one with the lower loss is the best.
+        """
         self.history.append(row)
-        best = self.history[self.best_epoch - 1]["val_accuracy"] if self.best_epoch else None
-        if row["val_accuracy"] is None or best is None or row["val_accuracy"] > best:
+        best = self.history[self.best_epoch - 1] if self.best_epoch else row
+        if row is best or row["val_accuracy"] is None or _rank(row) > _rank(best):
             self.best_epoch = row["epoch"]
 
     def end_epoch(
@@ -86,6 +89,10 @@ class TrainingState:
             self._assign(tensors, str(folder.last))
             self.history, self.best_epoch = progress["history"], progress["best_epoch"]
             folder.write_history(self.history)
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row["val_accuracy"], -row["val_loss"]
 
 
 def finished_epochs(folder: RunFolder) -> int:

@@ -20,6 +20,8 @@ from maam.data.preprocessing import Preprocessing
 from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
 from maam.training.resume import TrainingState
 
+YOUNG_STEPS, SETTLING_PASSES = 100, 40
+
 
 @dataclass(frozen=True)
 class TrainingRun:
@@ -54,14 +56,33 @@ class TrainingRun:
 
     @property
     def steps(self) -> int:
-        """Steps in an epoch."""
-        return len(self.dataset.train) // self.batch_size
+        """Steps in an epoch: every image comes at least once."""
+        return -(-len(self.dataset.train) // self.batch_size)
 
     @property
     def probe(self) -> Split:
         """What is scored after each epoch: validation images, or else a few training images."""
         val, train = self.dataset.val, self.dataset.train
         return val if len(val) else train.take(np.arange(self.batch_size))
+
+    def settling_passes(self, epoch: int) -> int:
+        """How many batches a network sees after an epoch for the sake of its norms alone.
+
+        Their running statistics forget a tenth with each batch. After few steps much of what they
+        began with is left, and the scores are those of another network.
+        """
+        return SETTLING_PASSES if (epoch + 1) * self.steps < YOUNG_STEPS else 0
+
+    @property
+    def image_weights(self) -> np.ndarray | None:
+        """What an image of each class counts in the loss, float32 (K,); None: all the same.
+
+        Each class counts the same in all, and an image 1 on average.
+        """
+        if self.config.class_weights == "none":
+            return None
+        counts = np.bincount(self.dataset.train.labels, minlength=len(self.dataset.classes))
+        return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
     def augmentation_in(self, epoch: int) -> Augmentation:
         """How training images vary in an epoch."""

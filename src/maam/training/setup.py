@@ -101,7 +101,7 @@ def set_up(
         preprocessing=network.preprocessing,
         augmentation=Augmentation(kind, config.mixup, config.cutmix, len(dataset.classes)),
         batch_size=batch_size,
-        rates=learning_rates(config, len(dataset.train) // batch_size),
+        rates=learning_rates(config, -(-len(dataset.train) // batch_size)),
         net=network.net,
         meta=meta,
         watch=watch,
