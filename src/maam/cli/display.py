@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from maam.cli.console import err, escape, out
 from maam.cli.options import spelled
 from maam.core import frameworks
-from maam.training.events import Download, Epoch, Event, Note, Plan, Step
+from maam.training.events import Choices, Download, Epoch, Event, Note, Plan, Step
 
 
 class Display:
@@ -40,6 +40,8 @@ class Display:
 
     def __call__(self, event: Event) -> None:
         match event:
+            case Choices():
+                self._choices(event)
             case Plan():
                 self._plan(event)
             case Step():
@@ -50,6 +52,13 @@ class Display:
                 self.download(event.done, event.total)
             case Note():
                 out.print(escape(spelled(event.text)))
+
+    def _choices(self, chosen: Choices) -> None:
+        out.print(f"[bold]{'plan':9}[/] for {chosen.minutes:g} minutes")
+        for choice in chosen.choices:
+            text = spelled(f"`{choice.option}={choice.value}`")
+            out.print(f"  {escape(text):28}  {escape(choice.reason)}")
+        out.print(f"[bold]{'repeat':9}[/] {escape(chosen.command)}")
 
     def _plan(self, plan: Plan) -> None:
         meta, config = plan.meta, plan.meta.config

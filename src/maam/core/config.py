@@ -47,8 +47,13 @@ class TrainConfig(DataConfig):
     data: str = Field(default="digits", min_length=1)
     """cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders."""
 
-    model: str = "maam"
-    """A name that `maam models` lists."""
+    model: str = "auto"
+    """A name that `maam models` lists. auto: for a folder, what is best within `minutes`, together
+    with all options that are not given; for a named data set, the paper's model."""
+
+    minutes: float | None = Field(default=None, gt=0, le=100_000)
+    """Time for all, from the start to the report (10 with `model=auto` on a folder). Plans, for a
+    model that you name too, all options that are not given."""
 
     pretrained: bool = Field(default=False, strict=True)
     """Begin with the weights of this model that come with the package, and their normalisation."""

@@ -20,6 +20,7 @@ from maam.core.errors import MaamError
 if TYPE_CHECKING:
     import numpy as np
 
+    from maam.core.config import TrainConfig
     from maam.core.run_meta import RunMeta
 
 NAMES = {"mindspore": "MindSpore", "torch": "PyTorch"}
@@ -98,6 +99,16 @@ class Backend(Protocol):
 
     def freeze(self, net: Any, patterns: str) -> None:
         """Take the parameters that match out of training."""
+        ...
+
+    def time_step(
+        self,
+        config: TrainConfig,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        steps: int = 4,
+    ) -> float:
+        """Median seconds of a training step on random images (C, H, W)."""
         ...
 
     def fit(self, run: Any) -> list[dict[str, Any]]:

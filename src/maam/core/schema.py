@@ -56,6 +56,10 @@ else:
                     raise ValidationError(key, value)
             vars(self).update({**self.model_fields, **options})
 
+        @property
+        def model_fields_set(self) -> set[str]:
+            return {key for key, value in vars(self).items() if value != self.model_fields[key]}
+
         @classmethod
         def model_validate(cls, values: dict[str, Any]) -> None:
             """Checks nothing."""

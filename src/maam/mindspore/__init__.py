@@ -25,6 +25,7 @@ from maam.mindspore.runtime import (  # noqa: E402
     world_size,
 )
 from maam.mindspore.step import compute_logits, freeze, register_optimizer  # noqa: E402
+from maam.mindspore.timing import time_step  # noqa: E402
 from maam.mindspore.weights import get_weights, head_names, set_weights  # noqa: E402
 
 __all__ = [
@@ -51,5 +52,6 @@ __all__ = [
     "set_seed",
     "set_weights",
     "sum_over_ranks",
+    "time_step",
     "world_size",
 ]

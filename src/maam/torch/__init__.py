@@ -27,6 +27,7 @@ from maam.torch.runtime import (  # noqa: E402
     world_size,
 )
 from maam.torch.step import compute_logits, freeze, register_optimizer  # noqa: E402
+from maam.torch.timing import time_step  # noqa: E402
 from maam.torch.weights import get_weights, head_names, set_weights  # noqa: E402
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "set_seed",
     "set_weights",
     "sum_over_ranks",
+    "time_step",
     "world_size",
 ]
 

@@ -4,9 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option that was chosen for these images and this machine, and why."""
+
+    option: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen for a time budget.
+
+    Attributes:
+        minutes: the budget.
+        choices: all options that were not given and are not what they are by default.
+        command: repeats the training without choosing again.
+    """
+
+    minutes: float
+    choices: tuple[Choice, ...]
+    command: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +107,7 @@ class Note:
     text: str
 
 
-Event = Plan | Step | Epoch | Download | Note
+Event = Choices | Plan | Step | Epoch | Download | Note
 Watch = Callable[[Event], None]
 
 

@@ -18,6 +18,8 @@ from maam.data.sources import SOURCES
 from maam.models.registry import describe_model
 from maam.training.schedule import OPTIMIZERS
 
+PAPER_MODEL = "maam"  # of a named data set, unless another is named
+
 
 def resolve(
     options: dict[str, Any], recipe: Path | str | None = None, run: Path | None = None
@@ -65,7 +67,10 @@ def _checked(config: TrainConfig) -> TrainConfig:
     Raises:
         MaamError: a model, an augmentation or an optimiser that there is not.
     """
-    describe_model(config.model)
+    if config.model == "auto" and config.data in SOURCES and config.minutes is None:
+        config = config.model_copy(update={"model": PAPER_MODEL})
+    if config.model != "auto":
+        describe_model(config.model)
     _check_name("augment", config.augment, ("auto", *AUGMENTATIONS))
     _check_name("optimizer", config.optimizer, OPTIMIZERS)
     return config.model_copy(update={"framework": choose(config.framework)})

@@ -11,6 +11,7 @@ from maam.core import frameworks
 from maam.training.events import Watch, ignore
 from maam.training.finalize import check_packages, finalize
 from maam.training.options import resolve
+from maam.training.planning import is_planned, plan
 from maam.training.setup import set_up
 
 
@@ -54,7 +55,10 @@ def train(
     backend = frameworks.use(config.framework)
     check_packages(config.framework)
     with ExitStack() as held:
-        run = set_up(config, folder, backend, watch, held)
+        dataset = deadline = None
+        if folder is None and is_planned(config):
+            config, dataset, deadline = plan(config, backend, watch)
+        run = set_up(config, folder, backend, watch, held, dataset, deadline)
         history = backend.fit(run)
         scores = finalize(run, backend, history)
     return Result(run.folder.path, scores, history)

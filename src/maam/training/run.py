@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -39,6 +40,7 @@ class TrainingRun:
             so configured.
         meta: what ``meta.json`` says before the first step.
         watch: told of the plan, of steps and of epochs.
+        deadline: when the last epoch must have ended, on ``time.monotonic``'s clock.
         writes: whether this process writes the folder; one of those that train together does.
     """
 
@@ -52,6 +54,7 @@ class TrainingRun:
     net: Any
     meta: RunMeta
     watch: Watch
+    deadline: float | None = None
     writes: bool = True
 
     @property
@@ -150,10 +153,15 @@ class TrainingRun:
     def stalled(self, state: TrainingState) -> bool:
         """Whether to stop early, and says so."""
         patience = self.config.early_stopping
-        stop = state.stalled(patience)
-        if stop:
+        if state.stalled(patience):
             self.watch(Note(f"no better epoch in {patience}: stopped early"))
-        return stop
+            return True
+        if self.deadline is None or not state.history:
+            return False
+        if time.monotonic() + state.history[-1]["seconds"] <= self.deadline:
+            return False
+        self.watch(Note("no time for another epoch: stopped early"))
+        return True
 
     def _not_finite(self, epoch: int, what: str) -> MaamError:
         kept = (

@@ -41,7 +41,13 @@ class Network:
 
 
 def set_up(
-    config: TrainConfig, resume: Path | None, backend: Backend, watch: Watch, held: ExitStack
+    config: TrainConfig,
+    resume: Path | None,
+    backend: Backend,
+    watch: Watch,
+    held: ExitStack,
+    dataset: Dataset | None = None,
+    deadline: float | None = None,
 ) -> TrainingRun:
     """Prepare a training, and write what is known before its first step.
 
@@ -51,6 +57,8 @@ def set_up(
         backend: the framework.
         watch: told of the plan and of downloads.
         held: holds the folder's lock until it is closed.
+        dataset: the images, if they are loaded already.
+        deadline: when the last epoch must have ended, on ``time.monotonic``'s clock.
 
     Raises:
         MaamError: bad options or data, images other than the run began with, or a folder that
@@ -61,7 +69,7 @@ def set_up(
     networks = rests_on(config)  # before a download
     if resume is not None:
         held.enter_context(RunFolder(resume).lock())
-    dataset = load_data(config, watch)
+    dataset = dataset or load_data(config, watch)
     check_signals()
     network = build_network(config, dataset, backend)
     meta = RunMeta(
@@ -105,6 +113,7 @@ def set_up(
         net=network.net,
         meta=meta,
         watch=watch,
+        deadline=deadline,
         writes=backend.rank() == 0,
     )
     if run.writes:
