@@ -111,6 +111,8 @@ def test_any_split_will_do(kind):
     assert (small.val, small.test, small.name) == (dataset.val, dataset.test, "mine")
     with pytest.raises(MaamError, match="`limit=25`: there are only 24 training images"):
         limit(dataset, 25, seed=1)
+    with pytest.raises(MaamError, match="`limit=2` leaves 1 of 3 classes without a training image"):
+        limit(dataset, 2, seed=1)
 
 
 def test_an_empty_split_has_no_digest():

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +26,10 @@ from hostile import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from maam.core.errors import MaamError
-from maam.data.files.decoding import UnreadableImage, decode, fit, read
+from maam.data.files.decoding import FORMATS, SUFFIXES, UnreadableImage, decode, fit, read
 
 READABLE, UNREADABLE = readable_files(), unreadable_files()
 
@@ -72,8 +74,9 @@ def test_bytes_and_file_give_the_same_upright_rgb_image(name: str, tmp_path: Pat
         ("truncated.jpg", "truncated"),
         ("truncated.png", "truncated"),
         ("empty.jpg", "the file is empty"),
-        ("text.jpg", "not a JPEG, PNG, WebP, BMP or GIF image"),
-        ("tiff-inside.png", "not a JPEG, PNG, WebP, BMP or GIF image"),
+        ("text.jpg", "not a JPEG, PNG, WebP, BMP, GIF, TIFF.* image"),
+        ("jpeg-2000.jpg", "not a JPEG, PNG, WebP, BMP, GIF, TIFF.* image"),
+        ("float.tif", "floating-point pixels: save it with 8 or 16 bits"),
         ("broken-checksum.png", "header is damaged"),
         ("bomb.png", "it claims more than 89,478,485 pixels"),
         ("large.png", "it claims more than 89,478,485 pixels"),
@@ -156,6 +159,80 @@ def test_an_animation_gives_its_first_frame() -> None:
     assert near(decode(webp).getpixel((4, 4)), RED)
 
 
+def tiff16(*values: int) -> bytes:
+    """A TIFF of one pixel, 16 bits a channel, written by hand: Pillow writes no such colour."""
+    pixel = struct.pack(f"<{len(values)}H", *values)
+    depth = struct.pack(f"<{len(values)}H", *[16] * len(values))
+    entries = [
+        (256, 3, 1, 1),  # width
+        (257, 3, 1, 1),  # height
+        (258, 3, len(values), 8 + len(pixel) if len(values) > 1 else 16),  # bits a channel
+        (259, 3, 1, 1),  # not compressed
+        (262, 3, 1, 2 if len(values) > 1 else 1),  # RGB, or grey with black as 0
+        (273, 4, 1, 8),  # where the pixel is
+        (277, 3, 1, len(values)),
+        (278, 3, 1, 1),
+        (279, 4, 1, len(pixel)),
+    ]
+    directory = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHII", *entry) for entry in entries
+    )
+    start = 8 + len(pixel) + len(depth)
+    return b"II*\0" + struct.pack("<I", start) + pixel + depth + directory + bytes(4)
+
+
+def test_tiff_of_8_and_16_bits() -> None:
+    assert decode(encode(picture(), "TIFF")).tobytes() == picture().tobytes()
+    packed = encode(picture(), "TIFF", compression="tiff_lzw")
+    assert decode(packed).tobytes() == picture().tobytes()
+    levels = np.array([[0, 257, 32768, 65535]], np.uint16)
+    image = decode(encode(Image.fromarray(levels), "TIFF"))
+    assert [red for red, _, _ in pixels(image)] == [0, 1, 128, 255]
+    assert decode(tiff16(0x8000)).getpixel((0, 0)) == (128, 128, 128)
+    assert decode(tiff16(0x8000, 0xFFFF, 0)).getpixel((0, 0)) == (128, 255, 0)
+    clear = Image.new("RGBA", (1, 1), (*GREEN, 0))
+    assert decode(encode(clear, "TIFF")).getpixel((0, 0)) == WHITE
+
+
+def test_a_tiff_is_turned_upright_once() -> None:
+    image = Image.new("RGB", (32, 16), BLUE)
+    image.paste(RED, (0, 0, 16, 16))
+    upright = decode(encode(image, "TIFF", tiffinfo={ExifTags.Base.Orientation: 6}))
+    assert upright.size == (16, 32)
+    assert upright.getpixel((8, 2)) == RED
+
+
+@pytest.mark.parametrize("form", ["TIFF", "GIF", "WEBP", "PNG", "AVIF"])
+def test_of_several_pages_or_frames_the_first_is_read(form: str) -> None:
+    if form not in FORMATS:
+        pytest.skip(f"this Pillow has no {form}")
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, BLUE, GREEN)]
+    found = read(encode(frames[0], form, save_all=True, append_images=frames[1:]))
+    assert near(found.image.getpixel((8, 8)), RED)
+    assert found.several
+    assert not read(encode(frames[0], form)).several
+
+
+def test_a_preview_in_a_photo_is_no_page() -> None:
+    photo = encode(picture(), "MPO", save_all=True, append_images=[picture(8, 8)])
+    assert not read(photo).several
+
+
+@pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow has no AVIF")
+def test_avif() -> None:
+    error = np.abs(np.asarray(decode(encode(picture(), "AVIF", quality=95)), int) - picture())
+    assert error.mean() < 4
+
+
+def test_heic_needs_another_package(tmp_path: Path) -> None:
+    assert (".heic" in SUFFIXES) == ("HEIF" in FORMATS) == bool(find_spec("pillow_heif"))
+    if "HEIF" in FORMATS:
+        heif = pytest.importorskip("pillow_heif")
+        heif.from_pillow(picture(64, 64)).save(tmp_path / "photo.heic", quality=95)
+        error = np.abs(np.asarray(decode(tmp_path / "photo.heic"), int) - picture(64, 64))
+        assert error.mean() < 6
+
+
 def test_cmyk_looks_like_the_picture_it_was_made_from() -> None:
     original = np.asarray(picture(), np.int16)
     error = np.abs(np.asarray(decode(READABLE["cmyk.jpg"]), np.int16) - original)
@@ -167,7 +244,7 @@ def test_bilevel_is_black_and_white() -> None:
 
 
 def test_read_reports_format_and_mode_as_stored() -> None:
-    stored = {name: read(READABLE[name])[1:] for name in READABLE}
+    stored = {name: (read(file).form, read(file).mode) for name, file in READABLE.items()}
     assert stored["jpeg-inside.png"] == ("JPEG", "RGB")
     assert stored["cmyk.jpg"] == ("JPEG", "CMYK")
     assert stored["palette.png"] == ("PNG", "P")

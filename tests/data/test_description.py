@@ -127,15 +127,16 @@ def test_advice_names_what_is_wrong(tmp_path: Path) -> None:
     corpus = make_hostile(root / "hostile")
     (root / "few" / "phone.heic").write_bytes(b"x")
     found = describe(str(root))
-    unreadable, ignored, unbalanced, few, leaks, large = found.advice
+    unreadable, ignored, several, unbalanced, few, leaks, large = found.advice
     assert len(found.unreadable) == list(corpus.values()).count(False)
     assert unreadable.startswith(f"files that cannot be read: {len(found.unreadable)}, such as ")
     assert ignored == "files that are not used: 1 not an image (.heic)"
+    assert several.startswith("files of several pages or frames: 1, such as ")
     assert found.ignored == {"not an image (.heic)": 1}
     counts = found.counts["train"]
     assert f"{counts['many']} training images of 'many', {counts['few']} of 'few'" in unbalanced
     assert found.imbalance == pytest.approx(counts["many"] / counts["few"])
-    assert few.startswith("fewer than 20 training images of 'few', 'hostile': ")
+    assert few.startswith("fewer than 20 training images of 'few'")
     assert leaks.startswith("pairs of identical images in two splits: ")  # the corpus repeats some
     assert "200x150 pixels shrinks to 32x32" in large and "a larger `image_size`" in large
     assert not any("shrinks" in line for line in describe(str(root), image_size=64).advice)

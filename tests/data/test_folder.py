@@ -217,20 +217,26 @@ def test_files_that_are_not_the_users_images_do_not_count(tmp_path: Path) -> Non
     tree = scan(root)
     assert tree.classes == ("a", "b")
     assert [file.member for file in tree.files] == [*numbered("a", 5), *numbered("b", 5)]
-    assert tree.ignored == {"not an image (.txt)": 1, "not in a class folder": 1}
+    assert tree.ignored == {
+        "not an image (.txt)": 1,
+        "not in a class folder": 1,
+        "hidden file": 1,
+        "in the hidden folder .git": 1,
+    }
     assert load(root, 4, 0.1, 0).skipped == ()
 
 
-def test_links_to_files_count_and_links_to_folders_do_not(tmp_path: Path) -> None:
-    elsewhere = plant(tmp_path / "elsewhere", ["c/linked.png"])
+def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
+    elsewhere = plant(tmp_path / "elsewhere", ["c/linked.png", *numbered("c", 4)])
     root = flat(tmp_path / "root", a=5, b=5)
     (root / "a" / "linked.png").symlink_to(elsewhere / "c" / "linked.png")
     (root / "c").symlink_to(elsewhere / "c")
     (root / "b" / "dangling.png").symlink_to(tmp_path / "nowhere.png")
     os.mkfifo(root / "b" / "pipe.png")
     dataset = load(root, 4, 0.1, 0)
-    assert dataset.classes == ("a", "b")
-    assert str(root / "a" / "linked.png") in everything(dataset)
+    assert dataset.classes == ("a", "b", "c")
+    for name in ("a/linked.png", "c/linked.png", "c/000.png"):
+        assert str(root / name) in everything(dataset)
     assert dataset.skipped == (
         (str(root / "b" / "dangling.png"), "No such file or directory"),
         (str(root / "b" / "pipe.png"), "it is not a regular file"),
@@ -245,9 +251,9 @@ def test_train_can_be_a_class(tmp_path: Path) -> None:
     ("names", "message"),
     [
         ([], r"no images in .*\(no files\): expected PATH/<class>"),
-        (["a/1.heic", "b/2.heic"], r"no images in .*\(2 not an image \(\.heic\)\): expected"),
-        (["1.png", "2.png"], "holds images, but no class folders to train on: expected PATH"),
-        (["train/1.png", "test/2.png"], "no class folders to train on: expected PATH/<class>"),
+        (["a/1.psd", "b/2.psd"], r"no images in .*\(2 not an image \(\.psd\)\): expected"),
+        (["1.png", "2.png"], r"no class folders to train on \(2 not in a class folder\): expected"),
+        (["train/1.png", "test/2.png"], r"no class folders to train on \(1 in train, which has no"),
         (["val/a/1.png", "test/b/2.png"], "no class folders to train on"),
         (numbered("cat", 5), "only class 'cat' in .*, and two are needed"),
         ([*numbered("train/cat", 5), "test/cat/1.png"], "only class 'cat' in"),

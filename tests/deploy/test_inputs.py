@@ -91,7 +91,7 @@ def test_name_with_brackets_is_a_file_before_it_is_a_pattern(tree: Path) -> None
 
 def test_what_names_no_image_gives_a_reason(tree: Path) -> None:
     assert reason("*.tiff") == "the pattern matches no file"
-    assert reason("empty").startswith("no image file in this folder (.bmp, ")
+    assert reason("empty").startswith("no image file in this folder (.")
     assert reason("") == "the name is empty"
     assert reason("-") == "standard input is empty"
     assert reason("-", stdin=b"\n\r\n") == "standard input names no file"

@@ -64,7 +64,7 @@ def test_augmentation_shifts_and_mirrors_each_image_and_nothing_else(
     result = augment(images, kind, np.random.default_rng(seed))
     assert np.array_equal(images, before)
     pad = max(1, min(height, width) // 8)
-    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
     for image, canvas, original in zip(result, padded, images, strict=True):
         crops = [
             canvas[top : top + height, left : left + width]

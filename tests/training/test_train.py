@@ -291,6 +291,8 @@ def test_options_that_contradict_each_other(finished, tmp_path):
         train(resume=result.run, out=tmp_path)
     with pytest.raises(MaamError, match="`limit=99999`"):
         train(data="digits", limit=99999)
+    with pytest.raises(MaamError, match="`limit=4` leaves 6 of 10 classes without a training im"):
+        train(data="digits", limit=4)
     assert not list(tmp_path.iterdir())
 
 

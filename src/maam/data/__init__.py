@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def load_dataset(
     """Load a data set by name, or images from a folder or archive by path.
 
     Args:
-        data: ``cifar10``, ``fashion-mnist``, ``digits``, or a path.
+        data: ``cifar10``, ``fashion-mnist``, ``digits``, or the path of a folder, an archive or a
+            CSV file.
         data_dir: where the named data set lies (else ``MAAM_DATA``, the cache, a download).
         image_size: side in pixels for images from a path; 32 when None.
         val_fraction: part of the training images held out for validation.
@@ -63,7 +65,11 @@ def _load(
     if data in SOURCES:
         if image_size is not None:
             raise MaamError(f"`image_size` is for folders of images; {data} has a size of its own")
-        return source(data)(data_dir, val_fraction, seed, progress)
+        dataset = source(data)(data_dir, val_fraction, seed, progress)
+        if not os.path.exists(data):
+            return dataset
+        here = f"{data} is the data set of that name, not the one here: for that give ./{data}"
+        return replace(dataset, notes=(*dataset.notes, here))
     from maam.data.sources import folder
 
     path = Path(os.path.expanduser(data))

@@ -106,6 +106,7 @@ class Dataset:
             ``test`` may be empty (length 0).
         augment: the augmentation that suits these images: a name in ``AUGMENTATIONS``.
         skipped: files that could not be read, as (name, reason).
+        notes: what else a person should know of the images, such as files that are not used.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Dataset:
     test: Split
     augment: str = "crop-flip"
     skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

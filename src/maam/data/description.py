@@ -50,6 +50,7 @@ class Description:
             image files has no formats.
         unreadable: (file, reason).
         ignored: why other files do not count -> how many.
+        notes: that, and what else there is to know, in plain language.
         copies: identical images.
     """
 
@@ -63,6 +64,7 @@ class Description:
     modes: dict[str, int]
     unreadable: tuple[tuple[str, str], ...]
     ignored: dict[str, int]
+    notes: tuple[str, ...]
     copies: Copies
 
     @property
@@ -158,6 +160,7 @@ def _describe(dataset: Dataset, details: list[_Details], ignored: dict[str, int]
         modes=dict(Counter(each.mode for each in details).most_common()),
         unreadable=dataset.skipped,
         ignored=ignored,
+        notes=dataset.notes,
         copies=find_copies(
             (sample, each.digest) for sample, each in zip(samples, details, strict=True)
         ),
@@ -179,9 +182,7 @@ def _advice(data: Description) -> Iterator[str]:
     if data.unreadable:
         name, reason = data.unreadable[0]
         yield f"files that cannot be read: {len(data.unreadable)}, such as {name}: {reason}"
-    if data.ignored:
-        listed = ", ".join(f"{count} {why}" for why, count in data.ignored.items())
-        yield f"files that are not used: {listed}"
+    yield from data.notes
     if data.imbalance > IMBALANCE:
         most, least = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
         yield (

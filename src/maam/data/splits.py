@@ -67,9 +67,14 @@ def limit(dataset: Dataset, count: int, seed: int) -> Dataset:
     """The same data set with a stratified choice of ``count`` training images.
 
     Raises:
-        MaamError: there are fewer.
+        MaamError: there are fewer, or ``count`` leaves a class without an image.
     """
     train = dataset.train
     if count > len(train):
         raise MaamError(f"`limit={count}`: there are only {len(train)} training images")
+    if count < (classes := len(dataset.classes)):
+        raise MaamError(
+            f"`limit={count}` leaves {classes - count} of {classes} classes without a training "
+            f"image: give {classes} or more"
+        )
     return replace(dataset, train=train.take(stratified_choice(train.labels, count, seed)))

@@ -67,7 +67,7 @@ class Classifier:
             UnreadableImage: ``image`` is none of these.
         """
         if isinstance(image, (Path, bytes)):
-            rgb = decode(image)
+            rgb = decode(image, size=self.size)
         else:
             try:
                 rgb = to_rgb(_from_array(image) if isinstance(image, np.ndarray) else image)

@@ -41,9 +41,9 @@ def crop_flip(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
 
     Args:
         images: uint8 (N, H, W, C); not changed.
-        kind: ``none``; ``crop``: zero-pad an eighth of the side (4 at 32 pixels) all round and cut
-            the size back out anywhere; ``crop-flip`` and ``trivial`` (whose second half is
-            ``trivial_augment``): mirror half of the images as well.
+        kind: ``none``; ``crop``: pad an eighth of the side (4 at 32 pixels) all round with the
+            image's reflection and cut the size back out anywhere; ``crop-flip`` and ``trivial``
+            (whose second half is ``trivial_augment``): mirror half of the images as well.
         generator: where the randomness comes from, on the CPU.
 
     Returns:
@@ -61,11 +61,11 @@ def crop_flip(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
 
 
 def shift_mirror(images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
-    """Cut each image out anew, black where it ends, and mirror some.
+    """Cut each image out anew, its reflection where it ends, and mirror some.
 
     Args:
         images: uint8 (N, H, W, C).
-        shifts: int (2, N), the pixels that the cut moves down and right.
+        shifts: int (2, N), the pixels that the cut moves down and right, less than H and W.
         mirrored: bool (N,), which images are mirrored left to right after that.
 
     Returns:
@@ -76,7 +76,7 @@ def shift_mirror(images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
     columns = torch.arange(width, device=images.device)
     columns = torch.where(flip > 0, columns.flip(0), columns) + right  # (N, W)
     rows = torch.arange(height, device=images.device) + down  # (N, H)
-    return _sample(images, rows[:, :, None], columns[:, None, :])
+    return _sample(images, _reflect(rows, height)[:, :, None], _reflect(columns, width)[:, None, :])
 
 
 def trivial_augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -174,6 +174,12 @@ def _apply_group(op: str, images: Tensor, setting: Tensor) -> Tensor:
             return _equalize(images)
         case _:
             return images
+
+
+def _reflect(positions: Tensor, length: int) -> Tensor:
+    """Positions outside 0..length-1 mirrored at the first and last one, as NumPy's ``reflect``."""
+    last = length - 1
+    return (last - (last - positions.abs()).abs()).clamp(min=0)  # of one pixel: that one
 
 
 def _sample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

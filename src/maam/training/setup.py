@@ -123,7 +123,7 @@ def set_up(
 
 
 def load_data(config: TrainConfig, watch: Watch) -> Dataset:
-    """The images of a training.
+    """The images of a training; the watcher is told what there is to know of them.
 
     Raises:
         MaamError: as ``load_dataset``; or none are left to validate or to score on.
@@ -136,6 +136,8 @@ def load_data(config: TrainConfig, watch: Watch) -> Dataset:
         config.seed,
         lambda done, total: watch(Download(done, total)),
     )
+    for note in dataset.notes:
+        watch(Note(note))
     if config.early_stopping and not len(dataset.val):
         raise MaamError("`early_stopping` needs validation images: give `val_fraction` above 0")
     if not len(dataset.test) and not len(dataset.val):

@@ -6,7 +6,10 @@ import numpy as np
 
 
 def crop(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Zero-pad an eighth of the side (4 at 32 pixels) all round and cut the size back out anywhere.
+    """Pad an eighth of the side (4 at 32 pixels) all round and cut the size back out anywhere.
+
+    The padding mirrors the image at its border pixels, which are not repeated: there is no edge
+    that an image without augmentation would not have.
 
     Args:
         images: uint8 (N, H, W, C); not changed.
@@ -26,7 +29,7 @@ def crop_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _cut(images: np.ndarray, rng: np.random.Generator, mirror: bool) -> np.ndarray:
     number, height, width, _ = images.shape
     pad = max(1, min(height, width) // 8)
-    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
     # Index (N, H, W) into the padded batch: a row and a column per output pixel.
     top, left = rng.integers(0, 2 * pad + 1, (2, number, 1))
     rows, columns = top + np.arange(height), left + np.arange(width)

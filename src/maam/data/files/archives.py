@@ -29,6 +29,7 @@ class Limits:
 LIMITS = Limits()
 
 Allow = Callable[[str], object] | re.Pattern[str]
+Others = Callable[[str, str], object]
 
 _OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -47,7 +48,9 @@ _DAMAGE = (
 )
 
 
-def read_members(path: Path, allow: Allow, limits: Limits = LIMITS) -> Iterator[tuple[str, bytes]]:
+def read_members(
+    path: Path, allow: Allow, limits: Limits = LIMITS, others: Others | None = None
+) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of the regular files in an archive whose name is allowed.
 
     The format (.tar, .tar.gz, .tar.bz2, .tar.xz, .zip) is told from the content, not the file
@@ -59,6 +62,8 @@ def read_members(path: Path, allow: Allow, limits: Limits = LIMITS) -> Iterator[
         allow: says by name which files to read: a pattern that must match the whole name, or a
             function.
         limits: of what it may unpack to.
+        others: told of all that is no regular file: its name, and ``folder``, ``link`` or
+            ``device``.
 
     Raises:
         MaamError: the archive cannot be read, is damaged or cut short (the last bytes are read
@@ -70,11 +75,11 @@ def read_members(path: Path, allow: Allow, limits: Limits = LIMITS) -> Iterator[
         with open(path, "rb") as file:
             start = file.read(6)
         if start.startswith(b"PK"):
-            yield from _read_zip(path, allowed, limits)
+            yield from _read_zip(path, allowed, limits, others)
         else:
             opener = next((o for magic, o in _OPENERS.items() if start.startswith(magic)), open)
             with opener(path, "rb") as unpacked:
-                yield from _read_tar(path, unpacked, allowed, limits)
+                yield from _read_tar(path, unpacked, allowed, limits, others)
     except _DAMAGE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise MaamError(
@@ -83,13 +88,21 @@ def read_members(path: Path, allow: Allow, limits: Limits = LIMITS) -> Iterator[
 
 
 def _read_tar(
-    path: Path, unpacked: IO[bytes], allowed: Callable[[str], object], limits: Limits
+    path: Path,
+    unpacked: IO[bytes],
+    allowed: Callable[[str], object],
+    limits: Limits,
+    others: Others | None,
 ) -> Iterator[tuple[str, bytes]]:
     stream = _Bounded(unpacked, path, limits)
     with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[arg-type]
         for member in archive:
             name = _normalised(member.name, path)
-            if member.isreg() and allowed(name):
+            if not member.isreg():
+                if others:
+                    linked = member.issym() or member.islnk()
+                    others(name, "folder" if member.isdir() else "link" if linked else "device")
+            elif allowed(name):
                 _check_size(member.size, name, path, limits)
                 content = archive.extractfile(member)
                 assert content is not None
@@ -104,14 +117,18 @@ def _read_tar(
 
 
 def _read_zip(
-    path: Path, allowed: Callable[[str], object], limits: Limits
+    path: Path, allowed: Callable[[str], object], limits: Limits, others: Others | None
 ) -> Iterator[tuple[str, bytes]]:
     total = 0
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = _normalised(member.filename, path)
             mode = stat.S_IFMT(member.external_attr >> 16)  # 0 when made on a system without modes
-            if not member.is_dir() and mode in (0, stat.S_IFREG) and allowed(name):
+            if member.is_dir() or mode not in (0, stat.S_IFREG):
+                if others:
+                    linked = mode == stat.S_IFLNK
+                    others(name, "folder" if member.is_dir() else "link" if linked else "device")
+            elif allowed(name):
                 total += member.file_size
                 _check_size(member.file_size, name, path, limits)
                 _check_total(total, path, limits)

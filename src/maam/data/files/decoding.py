@@ -11,15 +11,37 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from maam.core.errors import MaamError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
+# Suffixes by Pillow's name of the format. The content decides the format, not the suffix.
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
+}
+_WORDS = {"WEBP": "WebP", "HEIF": "HEIC"}
+# AVIF comes with Pillow 11.3, HEIC with the package pillow-heif.
+_HAS_AVIF = "avif" in features.modules and features.check("avif")
+_HAS_HEIF = find_spec("pillow_heif") is not None
+FORMATS = tuple(
+    name for name in _SUFFIXES if {"AVIF": _HAS_AVIF, "HEIF": _HAS_HEIF}.get(name, True)
+)
+SUFFIXES = frozenset(suffix for name in FORMATS for suffix in _SUFFIXES[name])
+_SHRUNK_SIDES = 2  # a JPEG that is decoded smaller keeps so many times the sides it is fitted to
 
 
 class UnreadableImage(MaamError):
@@ -30,28 +52,80 @@ class UnreadableImage(MaamError):
         self.reason = reason
 
 
-def decode(file: Path | bytes, name: str | None = None) -> Image.Image:
+class Picture(NamedTuple):
+    """A decoded image file.
+
+    Attributes:
+        image: upright, RGB.
+        form, mode: of the file, in Pillow's words, e.g. ``"JPEG"``, ``"CMYK"``.
+        several: whether the file has more pages or frames, after this first one.
+    """
+
+    image: Image.Image
+    form: str
+    mode: str
+    several: bool
+
+
+def decode(
+    file: Path | bytes, name: str | None = None, size: tuple[int, int] | None = None
+) -> Image.Image:
     """The picture in ``file`` (a path, or a file's content) as an upright RGB image.
 
-    The content decides the format, not the suffix. An animation gives its first frame.
+    The content decides the format, not the suffix. Of several frames or pages it is the first.
+
+    Args:
+        file: a path, or a file's content.
+        name: for messages, by default the path.
+        size: (H, W) that the image will be fitted to, if that is known. A JPEG of four times these
+            sides or more is then decoded at a half, a quarter or an eighth of its own, at twice
+            these sides or more, which is faster. Fitted, its pixels differ by less
+            than 1 in 255 on average.
 
     Raises:
-        UnreadableImage: the file is missing, empty, damaged, no image, or too large to be one;
-            the message calls it ``name``, by default its path.
+        UnreadableImage: the file is missing, empty, damaged, no image, or too large to be one.
     """
-    return read(file, name)[0]
+    return read(file, name, size).image
 
 
-def read(file: Path | bytes, name: str | None = None) -> tuple[Image.Image, str, str]:
-    """``decode``, and the file's format and Pillow mode, e.g. ``("JPEG", "CMYK")``."""
+def read(
+    file: Path | bytes, name: str | None = None, size: tuple[int, int] | None = None
+) -> Picture:
+    """``decode``, and what the file is."""
     name = name or ("image" if isinstance(file, bytes) else str(file))
     try:
         _check_file(file)
-        with _pillow_quiet(), Image.open(_source(file), formats=FORMATS) as image:
+        with _pillow_quiet(), Image.open(_source(file), formats=_formats()) as image:
+            if size:  # which only a JPEG heeds
+                side = _SHRUNK_SIDES * max(size)
+                image.draft(None, (side, side))
             image.load()
-            return to_rgb(image), image.format or "", image.mode
+            form, mode = image.format or "", image.mode
+            return Picture(to_rgb(image), form, mode, _has_several(image))
     except Exception as error:  # Pillow's parsers, given hostile bytes, raise nearly anything
         raise UnreadableImage(name, _reason(error)) from error
+
+
+def _has_several(image: Image.Image) -> bool:
+    if image.format == "MPO":  # a photo with a preview of itself, as phones make them
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # there is something after the first frame, and it is damaged
+        return True
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    if _HAS_HEIF:
+        import_module("pillow_heif").register_heif_opener()
+    return FORMATS
+
+
+def readable_formats() -> str:
+    """The formats that can be read here, in words."""
+    *first, last = (_WORDS.get(name, name) for name in FORMATS)
+    return f"{', '.join(first)} or {last}"
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -60,6 +134,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Transparent parts show white. 16-bit grey keeps its range: 0..65535 becomes 0..255.
     """
     image = _upright(image)
+    if image.mode == "F":
+        raise ValueError("floating-point pixels: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
@@ -104,7 +180,7 @@ def _check_file(file: Path | bytes) -> None:
 def _reason(error: Exception) -> str:
     """Why a file cannot be read, on one line."""
     if isinstance(error, UnidentifiedImageError):
-        return "not a JPEG, PNG, WebP, BMP or GIF image, or its header is damaged"
+        return f"not a {readable_formats()} image, or its header is damaged"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"it claims more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     if isinstance(error, OSError) and error.strerror:

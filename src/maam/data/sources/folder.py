@@ -1,4 +1,4 @@
-"""The user's own images, from a folder or an archive (``tree`` says how they may lie in it).
+"""The user's own images, from a folder, an archive or a CSV file (``tree`` says how they may lie).
 
 A missing test split is made of 20 % of the training images, a missing validation split of
 ``val_fraction`` of the rest: stratified; the test split does not depend on the seed.
@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -33,10 +34,10 @@ Inspect = Callable[[str, Image, str, str], None]
 
 
 def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
-    """Load the images of a folder or an archive.
+    """Load the images of a folder, an archive or a CSV file.
 
     Args:
-        path: the folder or archive.
+        path: the folder, archive or CSV file.
         image_size: side in pixels that every image is fitted to; 32 when None.
         val_fraction: part of the training images held out where there is no validation split.
         seed: seed of the splits.
@@ -45,9 +46,12 @@ def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> 
         RGB images (N, S, S, 3). Files that cannot be read are named in ``skipped``.
 
     Raises:
-        MaamError: as ``tree.scan``; or a class has too few readable images to split.
+        MaamError: as ``tree.scan``; a folder for a class or a split has no images; or a class has
+            too few readable images to split.
     """
-    return read_tree(scan(path), image_size, val_fraction, seed)
+    tree = scan(path)
+    tree.check_no_empty()
+    return read_tree(tree, image_size, val_fraction, seed)
 
 
 def read_tree(
@@ -64,33 +68,46 @@ def read_tree(
             the format and mode it is stored in; from several threads.
     """
     side = image_size or DEFAULT_SIZE
+    number = {file: index for index, file in enumerate(tree.files)}
+    pixels = np.empty((len(number), side, side, 3), np.uint8)
+    reasons: dict[ImageFile, str] = {}
+    several: list[str] = []
 
-    def decode(work: tuple[ImageFile, Path | bytes]) -> np.ndarray | str:
-        """The array of one file, or the reason why there is none."""
+    def decode(work: tuple[ImageFile, Path | bytes]) -> None:
+        """Fill in the pixels of one file, or the reason why there are none."""
         file, content = work
         try:
-            image, form, mode = images.read(content, file.name)
+            # Who inspects an image sees it whole.
+            picture = images.read(content, file.name, None if inspect else (side, side))
         except images.UnreadableImage as error:
-            return error.reason
+            reasons[file] = error.reason
+            return
         if inspect:
-            inspect(file.name, image, form, mode)
-        return images.fit(image, (side, side), 3)
+            inspect(file.name, picture.image, picture.form, picture.mode)
+        if picture.several:
+            several.append(file.name)
+        pixels[number[file]] = images.fit(picture.image, (side, side), 3)
 
-    results: dict[ImageFile, np.ndarray | str] = {}
     contents = tree.contents()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(islice(contents, _BATCH)):
             check_signals()
-            results.update(zip((file for file, _ in batch), pool.map(decode, batch), strict=True))
+            for _ in pool.map(decode, batch):
+                pass
 
-    arrays = {file: a for file in tree.files if isinstance(a := results[file], np.ndarray)}
-    reasons = {file: r for file in tree.files if isinstance(r := results[file], str)}
-    return _assemble(tree, arrays, reasons, val_fraction, seed)
+    reasons = {file: reasons[file] for file in tree.files if file in reasons}  # in their order
+    notes = list(tree.notes)
+    if several:
+        notes.append(
+            f"files of several pages or frames: {len(several)}, such as {min(several)}: the first "
+            "one is used"
+        )
+    return replace(_split(tree, pixels, reasons, val_fraction, seed), notes=tuple(notes))
 
 
-def _assemble(
+def _split(
     tree: Tree,
-    arrays: dict[ImageFile, np.ndarray],
+    pixels: np.ndarray,
     reasons: dict[ImageFile, str],
     val_fraction: float,
     seed: int,
@@ -98,14 +115,15 @@ def _assemble(
     """The data set of the decoded images, with the splits that the tree lacks made."""
     given = {file.split for file in tree.files}
     make_val, make_test = "val" not in given and val_fraction > 0, "test" not in given
-    _check_counts(tree, arrays, reasons, 1 + make_val + make_test)
+    _check_counts(tree, reasons, 1 + make_val + make_test)
 
+    label = {name: index for index, name in enumerate(tree.classes)}
     whole = ArraySplit(
-        np.stack(list(arrays.values())),
-        np.array([tree.classes.index(file.label) for file in arrays], np.int32),
-        tuple(file.name for file in arrays),
+        pixels,
+        np.array([label[file.label] for file in tree.files], np.int32),
+        tuple(file.name for file in tree.files),
     )
-    splits = np.array([file.split for file in arrays])
+    splits = np.array(["" if file in reasons else file.split for file in tree.files])
     train, val, test = (whole.take(np.flatnonzero(splits == s)) for s in ("train", "val", "test"))
     if make_test:
         train, test = hold_out(train, TEST_FRACTION, TEST_SEED)
@@ -130,12 +148,13 @@ def _assemble(
 
 def _check_counts(
     tree: Tree,
-    arrays: dict[ImageFile, np.ndarray],
     reasons: dict[ImageFile, str],
     needed: int,
 ) -> None:
     """Refuse a tree in which a class has fewer readable training images than ``needed``."""
-    counts = Counter(file.label for file in arrays if file.split == "train")
+    counts = Counter(
+        file.label for file in tree.files if file.split == "train" and file not in reasons
+    )
     few = [label for label in tree.classes if counts[label] < needed]
     if not few:
         return
