@@ -63,8 +63,9 @@ def class_maps(
             maps = torch.einsum("nc,nchw->nhw", weights[wanted], seen.maps)
         else:
             chosen = logits.gather(1, wanted[:, None].long()).sum()
-            (gradient,) = torch.autograd.grad(chosen, seen.maps)
-            maps = (gradient.mean((2, 3), keepdim=True) * seen.maps).sum(1).relu()
+            (gradient,) = torch.autograd.grad(chosen, seen.maps, allow_unused=True)
+            if gradient is not None:  # the logits come from these maps
+                maps = (gradient.mean((2, 3), keepdim=True) * seen.maps).sum(1).relu()
     return ClassMaps(
         logits=_array(logits),
         classes=wanted.cpu().numpy(),
