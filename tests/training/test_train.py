@@ -38,6 +38,7 @@ RUN_FILES = {
     "metrics.jsonl",
     "model.onnx",
     "plots",
+    "report.html",
 }
 
 

@@ -40,6 +40,43 @@ class Device:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class AgentMaps:
+    """What each agent of one module adds to its output, for some images.
+
+    Attributes:
+        names: of the A agents.
+        maps: float32 (N, A, h, w): the size of what an agent puts out, times its weight in the
+            fusion: the root mean square over channels.
+    """
+
+    names: tuple[str, ...]
+    maps: np.ndarray
+
+
+@dataclass(frozen=True)
+class ClassMaps:
+    """Where the evidence for a class lies in some images.
+
+    Attributes:
+        logits: float32 (N, K).
+        classes: int (N,): the class that each map is of.
+        maps: float32 (N, h, w) on the grid of the network's last maps; None for a network
+            without maps.
+        exact: the maps are class-activation maps (Zhou et al. 2016, arXiv 1512.04150), which can be
+            negative and whose mean is the logit without its bias; else Grad-CAM (Selvaraju et al.
+            2017, arXiv 1610.02391), which is not negative.
+        agents: of the last module with agents among those with the largest maps; None for a
+            network without agents.
+    """
+
+    logits: np.ndarray
+    classes: np.ndarray
+    maps: np.ndarray | None
+    exact: bool
+    agents: AgentMaps | None
+
+
 class Backend(Protocol):
     """What a framework offers. Networks are its own: ``nn.Cell`` or ``nn.Module``."""
 
@@ -119,6 +156,15 @@ class Backend(Protocol):
         self, net: Any, split: Any, preprocessing: Any, batch_size: int = 250
     ) -> np.ndarray:
         """The logits of a split, in order, in inference mode: float32 (N, K)."""
+        ...
+
+    def class_maps(
+        self, net: Any, images: np.ndarray, preprocessing: Any, classes: np.ndarray | None = None
+    ) -> ClassMaps:
+        """Where the evidence for a class lies in images, uint8 (N, H, W, C), in inference mode.
+
+        ``classes`` (N,) are the likeliest ones if not given.
+        """
         ...
 
     def fuse(self, net: Any) -> Any:

@@ -6,6 +6,7 @@ best.safetensors   weights of the best epoch
 last.safetensors   weights, optimiser and progress after the last finished epoch
 metrics.jsonl      a line an epoch; metrics.csv is the same
 model.onnx         the best weights, folded, for `maam predict`
+report.html        how good the model is, where it errs and why, for people
 environment.json, plots/, README.md (the model card), scores.json (from the campaign runner)
 """
 
@@ -75,6 +76,10 @@ class RunFolder:
     @property
     def card(self) -> Path:
         return self.path / "README.md"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def plots(self) -> Path:

@@ -10,6 +10,7 @@ from maam.core.environment import prepare_mindspore
 prepare_mindspore()  # before MindSpore is imported, which reads its variables then
 
 from maam.mindspore.cost import count_macs, count_parameters  # noqa: E402
+from maam.mindspore.explanation import class_maps  # noqa: E402
 from maam.mindspore.export import export_onnx  # noqa: E402
 from maam.mindspore.fold import fuse, register_fold  # noqa: E402
 from maam.mindspore.load import load_model  # noqa: E402
@@ -33,6 +34,7 @@ __all__ = [
     "AgentBlock",
     "AgentFusion",
     "Reduce",
+    "class_maps",
     "compute_logits",
     "count_macs",
     "count_parameters",

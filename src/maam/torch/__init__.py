@@ -12,6 +12,7 @@ from maam.core.frameworks import require_framework
 require_framework("torch")
 
 from maam.torch.cost import count_macs, count_parameters  # noqa: E402
+from maam.torch.explanation import class_maps  # noqa: E402
 from maam.torch.export import export_onnx  # noqa: E402
 from maam.torch.fold import fuse, register_fold  # noqa: E402
 from maam.torch.load import load_model  # noqa: E402
@@ -35,6 +36,7 @@ __all__ = [
     "AgentBlock",
     "AgentFusion",
     "Reduce",
+    "class_maps",
     "compute_logits",
     "count_macs",
     "count_parameters",

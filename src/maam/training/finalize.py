@@ -1,4 +1,4 @@
-"""The end of a run: score the best weights, export them, draw the plots, write the card."""
+"""The end of a run: score the best weights, export them, draw plots, write card and report."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
         The scores.
     """
     from maam.report.card import model_card
+    from maam.training.reporting import write_report
 
     folder, dataset, preprocessing = run.folder, run.dataset, run.preprocessing
     net, _ = backend.load_model(folder.path)
@@ -70,6 +71,7 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     folder.write_meta(meta)
     command = commands(f"maam train --recipe {folder.config.name}", meta)
     write_atomic(folder.card, model_card(meta, scores, history, command))
+    write_report(run, backend, net, logits, scores, history, meta)
     return scores
 
 

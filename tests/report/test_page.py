@@ -1,0 +1,269 @@
+"""The report: it says how good a network is, shows any name, and asks for nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from maam.core.metrics import score
+from maam.core.run_meta import RunMeta
+from maam.report.content import AgentView, Example, Report
+from maam.report.page import report_page
+from maam.report.pictures import colours, heat, maps_as_pictures
+from maam.report.verdict import confusions, in_words, wilson_interval
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "a \"quoted\" & 'odd' one",
+    "two\nlines",
+    "\u3000空",
+    "\udcff",
+)
+
+
+class Reader(HTMLParser):
+    """The text of a page, its tags and their attributes; complains of tags that do not match."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).replace("\xa0", " ").split())
+
+
+def example(name: str, true: str, answer: str, probability: float) -> Example:
+    picture = Image.new("RGB", (20, 30), "red")
+    return Example(name, true, answer, probability, picture, heat(picture, np.eye(4)), True)
+
+
+def make_report(classes: tuple[str, ...], matrix: np.ndarray, **changes) -> Report:
+    """Of a network that gave the answers in ``matrix``."""
+    rows, columns = np.indices(matrix.shape)
+    labels, answers = (each.ravel().repeat(matrix.ravel()) for each in (rows, columns))
+    scores = score(4 * np.eye(len(classes))[answers], labels, classes)
+    meta = RunMeta(
+        model="maamnet-nano",
+        classes=classes,
+        preprocessing={"size": [32, 32], "channels": 3, "mean": [0] * 3, "std": [1] * 3},
+        parameters=93_582,
+        macs=8_000_000,
+        data="/data/photos",
+        data_source="images in /data/photos",
+        metrics={"split": "test", **scores},
+        epochs=2,
+        seconds=61.2,
+        deployed={"parameters": 80_000, "macs": 8_000_000},
+    )
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 1 / epoch,
+            "train_accuracy": 0.5,
+            "val_loss": None,
+            "val_accuracy": None,
+            "agent_weights": [[0.25, 0.75]],
+        }
+        for epoch in (1, 2)
+    ]
+    shown = example("right.png", classes[0], classes[0], 0.9)
+    return Report(
+        meta=meta,
+        scores=scores,
+        history=history,
+        counts={"train": [7] * len(classes), "val": [0] * len(classes), "test": matrix.sum(1)},
+        skipped=0,
+        mistakes=[example(f"{n}.png", classes[0], classes[1], p) for n, p in ((1, 0.99), (2, 0.6))],
+        exact=True,
+        agents=AgentView(shown, ("agent 1, 3x3", "agent 2, 5x5"), np.stack([np.eye(4)] * 2)),
+        folder=Path("runs/my photos"),
+        model_bytes=336_332,
+        **changes,
+    )
+
+
+MATRIX = np.array([[8, 2, 0], [0, 9, 1], [0, 0, 10]])
+
+
+def test_the_verdict_in_sentences():
+    page = Reader(report_page(make_report(("ant", "bee", "cat"), MATRIX))).text
+    assert "Right on 90.0 % of 30 test images: all but about 1 in 10." in page
+    assert "Most often ant is taken for bee: 2 of 10 images." in page
+    assert "expect between 74.4 % and 96.5 % (95 % confidence" in page
+    assert "largest class would be right on 33.3 %" in page
+    assert "30 images are few" in page
+    assert "flatters" not in page
+
+
+def test_validation_images_are_said_to_flatter():
+    report = make_report(("ant", "bee", "cat"), MATRIX)
+    assert report.meta.metrics
+    meta = replace(report.meta, metrics={**report.meta.metrics, "split": "val"})
+    page = Reader(report_page(replace(report, meta=meta))).text
+    assert "of 30 validation images" in page
+    assert "flatters the network" in page
+
+
+def test_the_tables():
+    page = report_page(make_report(("ant", "bee", "cat"), MATRIX))
+    table = page.split('<table class="confusion">')[1].split("</table>")[0]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", table) == ["8", "2", "", "", "9", "1", "", "", "10"]
+    text = Reader(page).text
+    assert "bee10" in text.replace(" ", "")  # the weakest class comes first
+    assert "Training" in text and "Test" in text and "Validation" not in text.split("Data")[1]
+    for part in ("93,582; 80,000 folded", "0.34 MB", "1 min 01 s", "module 1", "75 %"):
+        assert part in text, part
+
+
+def test_mistakes_and_the_hint_for_sure_ones():
+    page = Reader(report_page(make_report(("ant", "bee", "cat"), MATRIX))).text
+    assert "ant taken for bee, 99.0 % perhaps mislabelled? 1.png" in page.replace("?1", "? 1")
+    assert "ant taken for bee, 60.0 %2.png" in page
+    assert "class-activation maps" in page
+
+
+def test_no_mistakes_no_agents():
+    report = make_report(("ant", "bee"), 5 * np.eye(2, dtype=int))
+    page = Reader(report_page(replace(report, mistakes=[], agents=None, history=[]))).text
+    assert "Right on 100.0 % of 10 test images: all." in page
+    assert "There is none on these images." in page
+    assert "What the agents do" not in page
+
+
+def test_commands_quote_the_folder():
+    page = Reader(report_page(make_report(("ant", "bee", "cat"), MATRIX))).text
+    for command in (
+        "maam predict 'runs/my photos' photo.jpg",
+        "maam explain 'runs/my photos' photo.jpg",
+        "maam evaluate 'runs/my photos' --data new-photos/ --split all",
+        "maam train --recipe 'runs/my photos/config.toml'",
+        "maam.predict('runs/my photos', ['photo.jpg'])",
+    ):
+        assert command in page
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=3, max_size=3, unique=True))
+def test_any_name_is_shown_and_nothing_is_loaded(names):
+    check(tuple(names))
+
+
+def test_hostile_names_are_shown_and_nothing_is_loaded():
+    check((*HOSTILE, "x"))
+
+
+def check(classes: tuple[str, ...]) -> None:
+    size = len(classes)
+    report = make_report(classes, np.full((size, size), 2))
+    shown = replace(report.mistakes[0], name=classes[0])
+    page = report_page(replace(report, mistakes=[shown]))
+    page.encode("utf-8")
+    reader = Reader(page)
+    assert "script" not in {tag for tag, _ in reader.tags}
+    for tag, attributes in reader.tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("src", "href", "xlink:href", "data", "action"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("data:image/jpeg;base64,", "#")), value
+    style = page.split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style and "@import" not in style
+    assert "default-src 'none'" in page
+    for number in range(size):
+        if classes[number].isprintable() and not classes[number].isspace():
+            assert " ".join(classes[number].split()) in reader.text
+
+
+def test_two_hundred_classes_are_readable_and_small(rng):
+    size = 200
+    matrix = 40 * np.eye(size, dtype=int) + rng.poisson(0.05, (size, size))
+    matrix[17, 4] += 30
+    page = report_page(make_report(tuple(f"class number {n}" for n in range(size)), matrix))
+    assert len(page) < 1_500_000
+    text = Reader(page).text
+    assert "Most often class number 17 is taken for class number 4" in text
+    assert "175 more classes" in text
+    assert '<table class="confusion">' not in page
+    assert "<title>class number 17 taken for class number 4: " in page
+
+
+@pytest.mark.parametrize(
+    ("correct", "images", "low", "high"),
+    # Values of R's prop.test(x, n, correct = FALSE)
+    [
+        (90, 100, 0.8256, 0.9448),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (1, 2, 0.0945, 0.9055),
+    ],
+)
+def test_wilson_interval(correct, images, low, high):
+    assert wilson_interval(correct, images) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_accuracy_in_words():
+    words = [in_words(correct, 100) for correct in (100, 99, 95, 90, 80, 79, 50, 7, 3, 0)]
+    assert words == [
+        "all",
+        "all but about 1 in 100",
+        "all but about 1 in 20",
+        "all but about 1 in 10",
+        "all but about 1 in 5",
+        "about 8 in 10",
+        "about 5 in 10",
+        "about 1 in 10",
+        "hardly any",
+        "hardly any",
+    ]
+
+
+def test_confusions_come_in_order():
+    found = [(each.true, each.answer, each.count, each.images) for each in confusions(MATRIX)]
+    assert found == [(0, 1, 2, 10), (1, 2, 1, 10)]
+
+
+def test_heat_covers_the_part_that_was_seen():
+    picture = Image.new("RGB", (40, 20), (100, 100, 100))
+    evidence = np.array([[1.0, -1.0]])
+    shown = np.asarray(heat(picture, evidence, (0.25, 0.0, 0.75, 1.0)), int)
+    assert shown.shape == (20, 40, 3)
+    assert (shown[:, :10] == shown[:, 30:]).all() and shown[0, 0, 0] > 150  # pale, not seen
+    assert (shown[:, 29] == 100).all()  # seen, no evidence: as it was
+    assert shown[10, 10, 0] - shown[10, 10, 2] > 50  # the hottest place is yellow
+    assert (np.asarray(heat(picture, -np.ones((2, 2)))) == 100).all()
+
+
+def test_maps_share_one_scale():
+    bright, dark = maps_as_pictures(np.stack([np.full((2, 3), 4.0), np.full((2, 3), 1.0)]), 30)
+    assert bright.size == dark.size == (30, 20)
+    assert np.asarray(bright).sum() > np.asarray(dark).sum()
+    assert (np.asarray(bright)[0, 0] == colours(np.array(1.0))).all()
+    assert len(maps_as_pictures(np.zeros((1, 2, 2)), 10)) == 1
