@@ -27,6 +27,7 @@ def test_jsonl() -> None:
     good, bad = rendered([CAT, BAD], "jsonl").splitlines()
     assert json.loads(good) == {
         "file": "cat.jpg",
+        "unknown": False,
         "predictions": [
             {"class": "cat", "probability": 0.973123},
             {"class": "dog", "probability": 0.026876},
@@ -37,11 +38,19 @@ def test_jsonl() -> None:
 
 def test_csv() -> None:
     assert rendered([CAT, BAD], "csv") == (
-        "file,rank,class,probability,error\n"
-        '"cat.jpg",1,"cat",0.973123,""\n'
-        '"cat.jpg",2,"dog",0.026876,""\n'
-        '"bad.png","","","","the file is empty"\n'
+        "file,rank,class,probability,unknown,error\n"
+        '"cat.jpg",1,"cat",0.973123,0,""\n'
+        '"cat.jpg",2,"dog",0.026876,0,""\n'
+        '"bad.png","","","","","the file is empty"\n'
     )
+
+
+def test_what_is_likely_of_no_class_is_called_unknown() -> None:
+    unsure = Prediction("car.jpg", ("cat", "dog"), (0.4, 0.3), unknown=True)
+    assert rendered([unsure], "table") == "car.jpg  unknown, perhaps cat  40.0 %  dog  30.0 %\n"
+    assert json.loads(rendered([unsure], "jsonl"))["unknown"] is True
+    (best, _) = csv.DictReader(io.StringIO(rendered([unsure], "csv")))
+    assert (best["class"], best["unknown"]) == ("cat", "1")
 
 
 def test_table_is_aligned() -> None:
@@ -83,7 +92,7 @@ def test_names_survive_csv_and_jsonl(file: str, label: str) -> None:
     # st.text() has no surrogates: they have a test of their own.
     prediction = Prediction(file, (label,), (0.5,))
     rows = list(csv.reader(io.StringIO(rendered([prediction], "csv"), newline="")))
-    assert rows[1:] == [[file, "1", label, "0.5", ""]]
+    assert rows[1:] == [[file, "1", label, "0.5", "0", ""]]
     line = rendered([prediction], "jsonl")
     assert line.count("\n") == 1
     assert line.isascii()

@@ -131,6 +131,11 @@ def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return ((logits > true) | ((logits == true) & earlier)).sum(axis=1)
 
 
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Expected calibration error from 0 to 1, defined as in ``score``: (N, K) and (N,)."""
+    return _calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
+
+
 def _calibration_error(confidences: np.ndarray, correct: np.ndarray) -> float:
     """Expected calibration error (Guo et al. 2017) of top probabilities (N,) and hits (N,).
 

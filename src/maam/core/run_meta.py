@@ -40,6 +40,10 @@ class RunMeta:
         operators: ``native`` if training used ours, ``framework`` if it did not.
         teacher: of a student: the teacher's model, weights and data.
         stages: earlier plans, where the number of epochs was changed.
+        calibration: ``temperature`` that the last layer has been divided by, validation ``images``
+            that it was fitted on, their expected calibration error: ``ece_before`` and ``ece``.
+        unknown: ``threshold`` of the best class's probability below which the answer is "unknown",
+            and the ``share`` of validation images that fall below it.
         metrics: the scores and the ``split`` that they are of; None until the run is scored.
         epochs, seconds: of training.
         deployed: ``parameters`` and ``macs`` of model.onnx.
@@ -64,6 +68,8 @@ class RunMeta:
     operators: str = ""
     teacher: dict[str, Any] | None = None
     stages: tuple[dict[str, Any], ...] = ()
+    calibration: dict[str, Any] | None = None
+    unknown: dict[str, float] | None = None
     metrics: dict[str, Any] | None = None
     epochs: int | None = None
     seconds: float | None = None
@@ -138,6 +144,11 @@ class _Stage(BaseModel):
     accuracy: FiniteFloat | None = None
 
 
+class _Unknown(BaseModel):
+    threshold: FiniteFloat
+    share: FiniteFloat
+
+
 class _Metrics(BaseModel):
     accuracy: FiniteFloat | None = None
     split: Literal["test", "val"] = "test"
@@ -164,6 +175,8 @@ class _Meta(BaseModel):
     operators: str | None = None
     teacher: dict[str, Any] | None = None
     stages: list[_Stage] | None = None
+    calibration: dict[str, Any] | None = None
+    unknown: _Unknown | None = None
     metrics: _Metrics | None = None
     epochs: int | None = None
     seconds: FiniteFloat | None = None

@@ -14,7 +14,7 @@ from typing import Literal, TextIO
 
 from maam.core.files import atomic_path
 
-CSV_HEADER = "file,rank,class,probability,error\n"
+CSV_HEADER = "file,rank,class,probability,unknown,error\n"
 
 _TABLE_ROWS = 64  # the first rows, which decide how wide the table's columns are
 
@@ -30,19 +30,22 @@ class Prediction:
         classes: the top-k class names.
         probabilities: their probabilities, 0 to 1, by softmax.
         error: why the image could not be read; None if it could.
+        unknown: whether the best probability is so low that the image is likely of no known class:
+            below the run's threshold.
     """
 
     file: str
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     error: str | None = None
+    unknown: bool = False
 
 
 def to_jsonl(prediction: Prediction) -> str:
     """One line of JSON, in ASCII so that every file name survives every terminal.
 
-    ``{"file": ..., "predictions": [{"class": ..., "probability": ...}, ...]}``, or
-    ``{"file": ..., "error": ...}``.
+    ``{"file": ..., "unknown": ..., "predictions": [{"class": ..., "probability": ...}, ...]}``,
+    or ``{"file": ..., "error": ...}``.
     """
     if prediction.error is not None:
         return json.dumps({"file": prediction.file, "error": prediction.error}) + "\n"
@@ -50,19 +53,20 @@ def to_jsonl(prediction: Prediction) -> str:
         {"class": name, "probability": round(probability, 6)}
         for name, probability in zip(prediction.classes, prediction.probabilities, strict=True)
     ]
-    return json.dumps({"file": prediction.file, "predictions": ranked}) + "\n"
+    answer = {"file": prediction.file, "unknown": prediction.unknown, "predictions": ranked}
+    return json.dumps(answer) + "\n"
 
 
 def to_csv(prediction: Prediction) -> str:
     """CSV rows under ``CSV_HEADER``: one a class, rank 1 first; one without rank for an error."""
     rows: list[tuple[object, ...]] = [
-        (prediction.file, rank, name, round(probability, 6), "")
+        (prediction.file, rank, name, round(probability, 6), int(prediction.unknown), "")
         for rank, (name, probability) in enumerate(
             zip(prediction.classes, prediction.probabilities, strict=True), 1
         )
     ]
     if prediction.error is not None:
-        rows = [(prediction.file, "", "", "", prediction.error)]
+        rows = [(prediction.file, "", "", "", "", prediction.error)]
     text = io.StringIO()
     # Texts are always quoted: the csv module forgets to quote a lone carriage return.
     csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerows(rows)
@@ -112,6 +116,8 @@ def _table(predictions: Iterator[Prediction]) -> Iterator[str]:
             f"{printable(name):<{label}} {100 * probability:5.1f} %"
             for name, probability in zip(p.classes, p.probabilities, strict=True)
         ]
+        if p.unknown:
+            cells[0] = f"unknown, perhaps {cells[0]}"
         if p.error is not None:
             cells = [f"unreadable: {printable(p.error)}"]
         yield "  ".join([f"{printable(p.file):<{file}}", *cells]) + "\n"

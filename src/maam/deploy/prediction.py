@@ -34,6 +34,7 @@ class Classifier:
         size: (H, W) to which every image is fitted.
         channels: 1 (grey) or 3 (RGB).
         preprocessing: turns fitted images into the network's input.
+        threshold: probability below which a best class means "unknown"; 0: never.
     """
 
     def __init__(self, meta: RunMeta, network: Network) -> None:
@@ -41,6 +42,7 @@ class Classifier:
         self.preprocessing = Preprocessing.from_dict(meta.preprocessing)
         self.size = self.preprocessing.size
         self.channels = self.preprocessing.channels
+        self.threshold = (meta.unknown or {}).get("threshold", 0.0)
         self._network = network
 
     @classmethod
@@ -205,7 +207,7 @@ def _stream(
             if isinstance(image, str):
                 yield Prediction(item.name, error=image)
             else:
-                yield _best(item.name, next(rows), classifier.classes, top_k)
+                yield _best(item.name, next(rows), classifier, top_k)
 
 
 def _prepared(classifier: Classifier, item: Item) -> np.ndarray | str:
@@ -218,12 +220,14 @@ def _prepared(classifier: Classifier, item: Item) -> np.ndarray | str:
         return error.reason
 
 
-def _best(name: str, row: np.ndarray, classes: tuple[str, ...], top_k: int) -> Prediction:
+def _best(name: str, row: np.ndarray, classifier: Classifier, top_k: int) -> Prediction:
     """The ``top_k`` best of probabilities (K,); of equal ones the first class is better."""
     if not np.isfinite(row).all():
         return Prediction(name, error="the network's output is not finite: its weights are damaged")
     best = np.argsort(-row, kind="stable")[:top_k].tolist()
-    return Prediction(name, tuple(classes[i] for i in best), tuple(row[best].tolist()))
+    names = tuple(classifier.classes[i] for i in best)
+    unknown = bool(row[best[0]] < classifier.threshold)
+    return Prediction(name, names, tuple(row[best].tolist()), unknown=unknown)
 
 
 def _one_line(error: Exception) -> str:

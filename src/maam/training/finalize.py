@@ -13,6 +13,7 @@ from maam.core.metrics import score, softmax
 from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data.augment import augment
+from maam.training.calibration import calibrate
 from maam.training.run import TrainingRun
 
 NEEDS = {
@@ -46,6 +47,7 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     from maam.training.reporting import write_report
 
     folder, dataset, preprocessing = run.folder, run.dataset, run.preprocessing
+    run = replace(run, meta=calibrate(run, backend))
     net, _ = backend.load_model(folder.path)
     split = dataset.test if len(dataset.test) else dataset.val
     logits = backend.compute_logits(net, split, preprocessing)
