@@ -44,6 +44,15 @@ SUFFIXES = frozenset(suffix for name in FORMATS for suffix in _SUFFIXES[name])
 _SHRUNK_SIDES = 2  # a JPEG that is decoded smaller keeps so many times the sides it is fitted to
 
 
+_NEEDS = {"AVIF": "pip install 'pillow>=11.3'", "HEIF": "pip install pillow-heif"}
+
+
+def missing(suffix: str) -> str | None:
+    """How to get a format that can't be read here, by a suffix in small letters."""
+    formats = (name for name in _NEEDS if name not in FORMATS and suffix in _SUFFIXES[name])
+    return next((_NEEDS[name] for name in formats), None)
+
+
 class UnreadableImage(MaamError):
     """An image file that cannot be decoded; ``reason`` says why, without the name."""
 
