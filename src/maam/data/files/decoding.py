@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from maam.core.errors import MaamError
 
@@ -104,7 +104,7 @@ def read(
     name = name or ("image" if isinstance(file, bytes) else str(file))
     try:
         _check_file(file)
-        with _pillow_quiet(), Image.open(_source(file), formats=_formats()) as image:
+        with pillow_quiet(), Image.open(_source(file), formats=_formats()) as image:
             if size:  # which only a JPEG heeds
                 side = _SHRUNK_SIDES * max(size)
                 image.draft(None, (side, side))
@@ -161,7 +161,8 @@ def fit(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
     """
     height, width = size
     image = image if image.mode in ("L", "RGB") else to_rgb(image)
-    image = image.convert({1: "L", 3: "RGB"}[channels])
+    mode = {1: "L", 3: "RGB"}[channels]
+    image = image if image.mode == mode else image.convert(mode)
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     return np.array(image, np.uint8).reshape(height, width, channels)
@@ -194,13 +195,15 @@ def _reason(error: Exception) -> str:
         return f"it claims more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"it is damaged ({reason})" if reason.startswith("decoder error") else reason
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """``ImageOps.exif_transpose``, except that a broken EXIF block leaves the image as it is."""
     try:
-        return ImageOps.exif_transpose(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
     except Exception:  # the block's parser, like the image's, may raise anything
         return image
 
@@ -211,8 +214,9 @@ _quiet_filters = warnings.catch_warnings()
 
 
 @contextmanager
-def _pillow_quiet() -> Iterator[None]:
-    """No warning leaves Pillow, and its "too large" warning is an error.
+def pillow_quiet() -> Iterator[None]:
+    """No warning leaves Pillow, and its "too large" warning is an error. Open once for many images,
+    it costs less.
 
     Warning filters belong to the process, so threads share one change of them: the first in
     makes it, the last out undoes it.
