@@ -300,3 +300,12 @@ def test_fit_keeps_the_centre_and_smooths() -> None:
     assert np.array_equal(fit(image, (32, 32), 3), np.asarray(Image.new("RGB", (32, 32), GREEN)))
     checks = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
     assert np.abs(fit(checks, (16, 16), 1)[4:-4, 4:-4].astype(int) - 127).max() < 8
+
+
+def test_a_damaged_tiff_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    file = bytearray(encode(picture(64, 64), "TIFF", compression="tiff_adobe_deflate"))
+    file[8:40] = bytes(32)  # amid the pixels
+    with pytest.raises(UnreadableImage) as caught:
+        decode(bytes(file))
+    assert caught.value.reason == "it is damaged (decoder error -2)"
+    assert "\n" not in str(caught.value)

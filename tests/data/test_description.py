@@ -125,14 +125,14 @@ def test_images_of_equal_bytes_and_other_shape_are_not_copies(tmp_path: Path) ->
 def test_advice_names_what_is_wrong(tmp_path: Path) -> None:
     root = plant(tmp_path, {**many("few", 6, (200, 150)), **many("many", 40, (200, 150))})
     corpus = make_hostile(root / "hostile")
-    (root / "few" / "phone.heic").write_bytes(b"x")
+    (root / "few" / "drawing.psd").write_bytes(b"x")
     found = describe(str(root))
     unreadable, ignored, several, unbalanced, few, leaks, large = found.advice
     assert len(found.unreadable) == list(corpus.values()).count(False)
     assert unreadable.startswith(f"files that cannot be read: {len(found.unreadable)}, such as ")
-    assert ignored == "files that are not used: 1 not an image (.heic)"
+    assert ignored == "files that are not used: 1 not an image (.psd)"
     assert several.startswith("files of several pages or frames: 1, such as ")
-    assert found.ignored == {"not an image (.heic)": 1}
+    assert found.ignored == {"not an image (.psd)": 1}
     counts = found.counts["train"]
     assert f"{counts['many']} training images of 'many', {counts['few']} of 'few'" in unbalanced
     assert found.imbalance == pytest.approx(counts["many"] / counts["few"])

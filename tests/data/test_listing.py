@@ -14,6 +14,7 @@ from hostile import encode, picture
 from maam.core.errors import MaamError
 from maam.data import load_dataset
 from maam.data.description import describe
+from maam.data.files.decoding import SUFFIXES
 from maam.data.files.tree import scan
 
 PNG = encode(picture(8, 8), "PNG")
@@ -107,6 +108,15 @@ def test_a_class_of_another_suffix_is_a_class(suffix: str, tmp_path: Path) -> No
     dataset = load_dataset(str(root), image_size=4)
     assert dataset.classes == ("cat", "dog")
     assert sum(labels.tolist().count(1) for labels in (dataset.train.labels, dataset.test.labels))
+
+
+@pytest.mark.skipif(".heic" in SUFFIXES, reason="this machine reads HEIC")
+def test_a_class_of_heic_says_what_to_install(tmp_path: Path) -> None:
+    root = plant(tmp_path, "cat", "dog")
+    write(root / "bird" / "1.HEIC")
+    with pytest.raises(MaamError, match=r"bird \(1 \.heic: pip install pillow-heif\): put images"):
+        load_dataset(str(root), image_size=4)
+    assert scan(root).ignored == {"not an image (.heic: pip install pillow-heif)": 1}
 
 
 def test_run_folders_are_no_data(tmp_path: Path) -> None:

@@ -116,6 +116,22 @@ def test_folder_without_permission_is_named(tree: Path, monkeypatch: pytest.Monk
     assert last == Item("sub/deep", "folder: Permission denied")
 
 
+def test_links_to_folders_are_followed_once(tree: Path, tmp_path_factory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "x.png").touch()
+    (tree / "sub" / "far").symlink_to(elsewhere)
+    (tree / "sub" / "far-again").symlink_to(elsewhere)
+    (tree / "sub" / "up").symlink_to("..")
+    assert names("sub") == [
+        "sub/c.webp",
+        "sub/deep/d.gif",
+        "sub/far/x.png",
+        "sub/up/a.JPG",
+        "sub/up/b.png",
+        "sub/up/odd[1].png",
+    ]
+
+
 def test_links(tree: Path) -> None:
     (tree / "sub/broken.png").symlink_to("nowhere.png")
     (tree / "sub/loop").symlink_to(tree / "sub")

@@ -29,7 +29,7 @@ def command(
     Parameters
     ----------
     source
-        cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders.
+        cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders, or a .csv.
     json_
         Write the description to this file too.
     """

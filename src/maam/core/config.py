@@ -45,7 +45,7 @@ class TrainConfig(DataConfig):
     """All that decides how a run turns out."""
 
     data: str = Field(default="digits", min_length=1)
-    """cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders."""
+    """cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders, or a .csv."""
 
     model: str = "auto"
     """A name that `maam models` lists. auto: for a folder, what is best within `minutes`, together

@@ -44,8 +44,8 @@ def expand(inputs: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Ite
     """The images that strings name, in order. What names none gives an item with a reason.
 
     - a file: itself, whatever its suffix;
-    - a folder: the image files in it and in its subfolders, by name; hidden ones and
-      links to folders are left out;
+    - a folder: the image files in it and in its subfolders, by name, also where links lead to;
+      hidden ones are left out, and a folder that was seen before under another name;
     - a glob (``*``, ``?``, ``[a-z]``, ``**`` for any depth): what it matches, by name, each once;
     - ``-``: standard input, which is one image if control characters or an image's magic are
       among its first bytes, and otherwise a list of files and folders, one a line (UTF-8).
@@ -85,8 +85,13 @@ def _from_path(path: str) -> Iterator[Item]:
         return
     empty = True
     failures: list[OSError] = []
-    for folder, subfolders, files in os.walk(path, onerror=failures.append):
+    seen: set[str] = set()
+    for folder, subfolders, files in os.walk(path, onerror=failures.append, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if (real := os.path.realpath(folder)) in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
         for name in sorted(files):
             if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
                 empty = False

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from maam.core.errors import MaamError
 
@@ -42,6 +42,15 @@ FORMATS = tuple(
 )
 SUFFIXES = frozenset(suffix for name in FORMATS for suffix in _SUFFIXES[name])
 _SHRUNK_SIDES = 2  # a JPEG that is decoded smaller keeps so many times the sides it is fitted to
+
+
+_NEEDS = {"AVIF": "pip install 'pillow>=11.3'", "HEIF": "pip install pillow-heif"}
+
+
+def missing(suffix: str) -> str | None:
+    """How to get a format that can't be read here, by a suffix in small letters."""
+    formats = (name for name in _NEEDS if name not in FORMATS and suffix in _SUFFIXES[name])
+    return next((_NEEDS[name] for name in formats), None)
 
 
 class UnreadableImage(MaamError):
@@ -95,7 +104,7 @@ def read(
     name = name or ("image" if isinstance(file, bytes) else str(file))
     try:
         _check_file(file)
-        with _pillow_quiet(), Image.open(_source(file), formats=_formats()) as image:
+        with pillow_quiet(), Image.open(_source(file), formats=_formats()) as image:
             if size:  # which only a JPEG heeds
                 side = _SHRUNK_SIDES * max(size)
                 image.draft(None, (side, side))
@@ -152,7 +161,8 @@ def fit(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
     """
     height, width = size
     image = image if image.mode in ("L", "RGB") else to_rgb(image)
-    image = image.convert({1: "L", 3: "RGB"}[channels])
+    mode = {1: "L", 3: "RGB"}[channels]
+    image = image if image.mode == mode else image.convert(mode)
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     return np.array(image, np.uint8).reshape(height, width, channels)
@@ -185,13 +195,15 @@ def _reason(error: Exception) -> str:
         return f"it claims more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"it is damaged ({reason})" if reason.startswith("decoder error") else reason
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """``ImageOps.exif_transpose``, except that a broken EXIF block leaves the image as it is."""
     try:
-        return ImageOps.exif_transpose(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
     except Exception:  # the block's parser, like the image's, may raise anything
         return image
 
@@ -202,8 +214,9 @@ _quiet_filters = warnings.catch_warnings()
 
 
 @contextmanager
-def _pillow_quiet() -> Iterator[None]:
-    """No warning leaves Pillow, and its "too large" warning is an error.
+def pillow_quiet() -> Iterator[None]:
+    """No warning leaves Pillow, and its "too large" warning is an error. Open once for many images,
+    it costs less.
 
     Warning filters belong to the process, so threads share one change of them: the first in
     makes it, the last out undoes it.

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from maam.core.errors import MaamError
 from maam.data.files import table
 from maam.data.files.archives import read_members
+from maam.data.files.decoding import missing
 from maam.data.files.layout import understand
 from maam.data.files.listing import Folder, Listing, is_image, list_archive, list_folder, suffix
 
@@ -134,7 +135,7 @@ def _understood(path: Path, listing: Listing) -> Tree:
         else:
             members |= {"/".join((*folder, name)): place for name in names}
     others = Counter(
-        f"{_NO_IMAGE} ({suffix(name) or 'no suffix'})"
+        f"{_NO_IMAGE} ({_kind(name)})"
         for folder in sorted(listing.files)
         for name in sorted(listing.files[folder])
         if not is_image(name)
@@ -152,8 +153,14 @@ def _held(folder: Folder, files: Mapping[Folder, list[str]]) -> str:
     names = [
         name for each, found in files.items() if each[: len(folder)] == folder for name in found
     ]
-    kinds = Counter(suffix(name) or "no suffix" for name in names)
+    kinds = Counter(map(_kind, names))
     return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3)) or "no files"
+
+
+def _kind(name: str) -> str:
+    """A file's suffix and, where that would do, what to install to read it."""
+    needed = missing(suffix(name))
+    return (suffix(name) or "no suffix") + (f": {needed}" if needed else "")
 
 
 def _check(tree: Tree) -> None:
