@@ -39,6 +39,8 @@ def mistakes(report: Report) -> str:
         )
     if any(example.heat for example in report.mistakes):
         notes.append(paragraph(_method(report.exact), "soft"))
+    else:
+        notes.append(paragraph("This network has no maps that show where it looks.", "soft"))
     gallery = "".join(_mistake(example) for example in report.mistakes)
     return section(
         "The worst mistakes",
