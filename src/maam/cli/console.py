@@ -57,7 +57,7 @@ def note(text: str) -> None:
 def saved(run: Path) -> None:
     """Where a run lies, and what can be done with it."""
     name = escape(shlex.quote(str(run)))
-    out.print(f"\n{name}/README.md tells the whole story. Next:")
+    out.print(f"\n{name}/report.html tells the whole story. Next:")
     out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
 
 
