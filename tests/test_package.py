@@ -53,7 +53,16 @@ def test_every_public_name_exists():
 
 
 def test_public_verbs_are_functions_and_no_modules():
-    for name in ("train", "evaluate", "predict", "describe", "doctor", "fuse", "reproduce"):
+    for name in (
+        "train",
+        "evaluate",
+        "predict",
+        "explain",
+        "describe",
+        "doctor",
+        "fuse",
+        "reproduce",
+    ):
         assert importlib.util.find_spec(f"maam.{name}") is None
         assert callable(getattr(maam, name))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maam.data import register_source as register_source
     from maam.data.augment import register_augmentation as register_augmentation
     from maam.data.description import describe as describe
+    from maam.deploy.explanation import explain as explain
     from maam.deploy.prediction import predict as predict
     from maam.mindspore import MAAM as MAAM
     from maam.mindspore import AgentBlock as AgentBlock
@@ -41,6 +42,7 @@ _HOMES = {
     "describe": "data.description",
     "doctor": "training.readiness",
     "evaluate": "training.evaluation",
+    "explain": "deploy.explanation",
     "list_models": "models",
     "load_dataset": "data",
     "predict": "deploy.prediction",

@@ -9,12 +9,23 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 import maam
-from maam.cli import console, data, doctor, evaluate, fuse, models, predict, reproduce, train
+from maam.cli import (
+    console,
+    data,
+    doctor,
+    evaluate,
+    explain,
+    fuse,
+    models,
+    predict,
+    reproduce,
+    train,
+)
 from maam.core import config
 from maam.core.errors import MaamError
 
 BAD_INPUT = 2
-VERBS = (train, evaluate, predict, fuse, models, data, reproduce, doctor)
+VERBS = (train, evaluate, predict, explain, fuse, models, data, reproduce, doctor)
 
 app = App(
     name="maam",

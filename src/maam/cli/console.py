@@ -57,7 +57,7 @@ def note(text: str) -> None:
 def saved(run: Path) -> None:
     """Where a run lies, and what can be done with it."""
     name = escape(shlex.quote(str(run)))
-    out.print(f"\n{name}/README.md tells the whole story. Next:")
+    out.print(f"\n{name}/report.html tells the whole story. Next:")
     out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
 
 
@@ -113,6 +113,27 @@ def predictions(names: Sequence[str], config: PredictConfig) -> int:
         read, failed = render(predictions, config.format, sys.stdout)
     if failed:
         error(f"{failed} of {read + failed} images could not be read")
+    return exit_code(read, failed)
+
+
+def explanations(names: Sequence[str], folder: Path, top_k: int, framework: str) -> int:
+    """Draw where the evidence lies in files, and name their classes; 1 if one was not read."""
+    from maam.deploy.explanation import draw, explain
+    from maam.deploy.prediction import choose_run
+
+    run, files = choose_run(names)
+    if not files:
+        raise MaamError("no images given: name files, folders or patterns, or - for standard input")
+    failed = read = 0
+    for each in explain(run.path, files, top_k, framework):
+        if each.error is not None:
+            failed += 1
+            error(f"{each.file}: {each.error}")
+            continue
+        read += 1
+        answers = zip(each.classes, each.probabilities, strict=True)
+        named = ", ".join(f"{name} {probability:.1%}" for name, probability in answers)
+        out.print(f"{escape(each.file)}: {escape(named)}; {escape(str(draw(each, folder)))}")
     return exit_code(read, failed)
 
 

@@ -23,7 +23,7 @@ def thumbnails(names: Sequence[str], side: int) -> dict[str, Image.Image]:
     pictures: dict[str, Image.Image] = {}
     for name, content in _contents(names):
         try:
-            picture = decode(content, name)
+            picture = decode(content, name, (side, side))
         except UnreadableImage:
             continue
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)

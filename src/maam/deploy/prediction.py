@@ -68,14 +68,7 @@ class Classifier:
         Raises:
             UnreadableImage: ``image`` is none of these.
         """
-        if isinstance(image, (Path, bytes)):
-            rgb = decode(image, size=self.size)
-        else:
-            try:
-                rgb = to_rgb(_from_array(image) if isinstance(image, np.ndarray) else image)
-            except Exception as error:  # Pillow reads an opened file only now
-                raise UnreadableImage("image", _one_line(error)) from error
-        return fit(rgb, self.size, self.channels)
+        return fit(open_picture(image, self.size), self.size, self.channels)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """float32 (N, K) of prepared images uint8 (N, H, W, C); NaN where a logit is not finite."""
@@ -117,6 +110,26 @@ class Classifier:
                 f"{run.model} gives logits {shape} for 2 images, {run.meta.name} names "
                 f"{len(self.classes)} classes; {again}"
             )
+
+
+def open_picture(
+    image: Path | bytes | Image.Image | np.ndarray, size: tuple[int, int]
+) -> Image.Image:
+    """An image, given as ``Classifier.prepare`` takes it, upright and in RGB.
+
+    Args:
+        image: a file, a file's content, a Pillow image, or an array.
+        size: (H, W) that it will be fitted to; see ``decode``.
+
+    Raises:
+        UnreadableImage: it is none of these.
+    """
+    if isinstance(image, (Path, bytes)):
+        return decode(image, size=size)
+    try:
+        return to_rgb(_from_array(image) if isinstance(image, np.ndarray) else image)
+    except Exception as error:  # Pillow reads an opened file only now
+        raise UnreadableImage("image", _one_line(error)) from error
 
 
 def predict(

@@ -20,8 +20,8 @@ def mistakes(report: Report) -> str:
     if not wrong:
         return section("Mistakes", "mistakes", paragraph("There is none on these images."))
     shown = len(report.mistakes)
-    which = "All of them" if shown == wrong else f"The {shown} that the network was surest of"
-    words = [f"{wrong:,} of {images:,} images were given a wrong class. {which}:"]
+    which = "all" if shown == wrong else f"the {shown} that the network was surest of"
+    words = [f"{wrong:,} of {images:,} images were given a wrong class. Here are {which}."]
     if any(example.heat for example in report.mistakes):
         words.append(
             "On the right, bright colours show what spoke for the wrong answer"
@@ -39,6 +39,8 @@ def mistakes(report: Report) -> str:
         )
     if any(example.heat for example in report.mistakes):
         notes.append(paragraph(_method(report.exact), "soft"))
+    else:
+        notes.append(paragraph("This network has no maps that show where it looks.", "soft"))
     gallery = "".join(_mistake(example) for example in report.mistakes)
     return section(
         "The worst mistakes",

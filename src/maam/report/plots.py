@@ -116,7 +116,7 @@ def confusion(
     percent = 100 * np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
     size = len(classes)
     ticks = range(0, size, math.ceil(size / 100))
-    names = [_short(classes[tick], 24) for tick in ticks]
+    names = [short(classes[tick], 24) for tick in ticks]
     longest = max(map(len, names))
     upright = size > 20 or longest * size > 60  # side by side, they would touch each other
     small = 9 if size <= 20 else 7
@@ -162,7 +162,7 @@ def batch(
     """
     shown = images[:32] * np.reshape(std, (-1, 1, 1)) + np.reshape(mean, (-1, 1, 1))
     pictures = np.clip(shown, 0, 1).transpose(0, 2, 3, 1)  # (n, H, W, C)
-    titles = [_short(classes[label], 18) for label in labels[:32]]
+    titles = [short(classes[label], 18) for label in labels[:32]]
     height, width = images.shape[2:]
     heading = f"A batch as the network sees it: {height} x {width} pixels"
     if len(images) > len(pictures):
@@ -203,11 +203,11 @@ def mistakes(
             f"{shown} {len(wrong):,} mistakes on {len(labels):,} images\n"
             f"true class {ARROW} predicted class, its probability, name of the image"
         )
-    answers = [(_short(classes[labels[i]], 24), _short(classes[predicted[i]], 24)) for i in worst]
+    answers = [(short(classes[labels[i]], 24), short(classes[predicted[i]], 24)) for i in worst]
     # One line for "true -> predicted" if all of them are short enough, else two.
     gap = "\n" if any(len(true + answer) > 24 for true, answer in answers) else " "
     titles = [
-        f"{true} {ARROW}{gap}{answer}, {100 * confidence[i]:.0f} %\n{_short(names[i], 30)}"
+        f"{true} {ARROW}{gap}{answer}, {100 * confidence[i]:.0f} %\n{short(names[i], 30)}"
         for i, (true, answer) in zip(worst, answers, strict=True)
     ]
     _gallery(images[worst] / 255, titles, heading, path, columns=5, cell=2.5)
@@ -265,7 +265,7 @@ def _column(history: History, key: str) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], float)
 
 
-def _short(text: object, limit: int) -> str:
+def short(text: object, limit: int) -> str:
     """At most ``limit`` printable characters of ``text``; both ends stay."""
     letters = "".join(letter if letter.isprintable() else "?" for letter in str(text))
     if len(letters) <= limit:

@@ -80,12 +80,13 @@ def confusion(report: Report, confused: Sequence[Confusion]) -> str:
     if not confused:
         return section("Confusions", "confusion", paragraph("No image was given a wrong class."))
     view = confusion_view(np.asarray(report.scores["confusion"]), classes, confused)
+    pairs = confused_pairs(confused, classes)
+    first, second = (view, pairs) if len(classes) <= _ROWS else (pairs, view)
     return section(
         "Confusions",
         "confusion",
         paragraph("Each row is a class, each column an answer: blue is right, orange is wrong."),
-        f'<div class="beside"><div>{view}</div>',
-        f"<div>{confused_pairs(confused, classes)}</div></div>",
+        f'<div class="beside"><div>{first}</div><div>{second}</div></div>',
     )
 
 
