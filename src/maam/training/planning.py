@@ -119,8 +119,9 @@ def choose_size(config: TrainConfig) -> Choice | None:
     has a size of its own, or if it is given."""
     if config.data in SOURCES or config.image_size is not None:
         return None
-    side = typical_side(scan(Path(os.path.expanduser(config.data))))
-    if side is None:  # the loader says why
+    path = Path(os.path.expanduser(config.data))
+    side = typical_side(scan(path)) if path.exists() else None
+    if side is None:  # the loader says what is wrong
         return None
     size = 32 if side < 48 else 64
     return Choice("image_size", size, f"the images have {side} pixels a side")
