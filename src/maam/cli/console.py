@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from maam.training.readiness import Check
 
 
+NAMED = 5  # how many unreadable files are named
+
+
 class _Console(Console):
     """A console that goes on in silence when its reader, e.g. ``head``, has had enough."""
 
@@ -93,6 +96,31 @@ def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
         measures = (f"{row[key]:.2%}" for key in ("precision", "recall", "f1"))
         table.add_row(escape(row["class"]), f"{row['images']:,}", *measures, escape(worst))
     out.print(table)
+
+
+def remarks(scores: dict[str, Any]) -> None:
+    """What a reader of scores must know of the images that were scored, and that were not."""
+    seen, images = scores["seen"], scores["images"]
+    if scores["other_copy"]:
+        note(f"scored on {scores['data_source']}; the model card has another copy of it")
+    if scores["left_out"]:
+        note(
+            f"{seen:,} of {seen + images:,} images were trained on or validated with and are left "
+            "out"
+        )
+    elif seen and scores["split"] in ("test", "all"):
+        note(f"{seen:,} of these {images:,} images were trained on or validated with")
+    skipped([(row["file"], row["reason"]) for row in scores["unreadable"]])
+    for text in scores["notes"]:
+        note(text)
+
+
+def skipped(unreadable: Sequence[tuple[str, str]]) -> None:
+    """The first files that could not be read, and how many more, on standard error."""
+    for name, reason in unreadable[:NAMED]:
+        err.print(f"[yellow]skipped[/]   {escape(name)}: {escape(reason)}")
+    if (more := len(unreadable) - NAMED) > 0:
+        err.print(f"[yellow]skipped[/]   and {more:,} more files that can't be read")
 
 
 def predictions(names: Sequence[str], config: PredictConfig) -> int:
