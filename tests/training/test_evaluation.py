@@ -157,12 +157,15 @@ def test_a_folder_with_only_a_test_split(trained, tmp_path):
         maam.evaluate(trained, data=str(tmp_path / "new"), split="val")
 
 
-def test_a_few_images_of_a_few_classes(trained, tmp_path):
+def test_a_few_images_of_a_few_classes(trained, tmp_path, capsys):
     """Labels go by name: the second class alone is not the first one."""
     plant(tmp_path / "new", 1, first=50, classes=("bee",))
     scores = maam.evaluate(trained, data=str(tmp_path / "new"))
     assert (scores["images"], scores["split"]) == (1, "all")
     assert [row["images"] for row in scores["per_class"]] == [0, 1, 0]
+    assert cli(["evaluate", str(trained), "--data", str(tmp_path / "new")]) == 0
+    counted = scores["macro_classes"]
+    assert f"macro averages are of the {counted} of 3 classes seen here" in capsys.readouterr().out
 
 
 def test_class_folders_that_the_run_does_not_know(trained, tmp_path):

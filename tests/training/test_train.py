@@ -76,7 +76,7 @@ def test_a_run_folder_is_complete(finished):
     assert rows == result.history
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     card = (result.run / "README.md").read_text()
-    assert "maam train --recipe config.toml" in card
+    assert "\nmaam train --recipe config.toml --out ../ordinary-again\n" in card
 
 
 def test_the_plan_comes_first_then_every_step(finished):
@@ -238,9 +238,10 @@ def test_a_run_of_changed_length_says_how_to_repeat_it(tmp_path):
     train(resume=tmp_path / "r", epochs=4)
     train(resume=tmp_path / "r")
     assert (
-        "maam train --recipe config.toml --epochs 9 --out RUN    # was stopped after epoch 2\n"
-        "maam train --resume RUN --epochs 3\n"
-        "maam train --resume RUN --epochs 4\n"
+        "maam train --recipe config.toml --epochs 9 --out ../r-again"
+        "    # was stopped after epoch 2\n"
+        "maam train --resume ../r-again --epochs 3\n"
+        "maam train --resume ../r-again --epochs 4\n"
     ) in (tmp_path / "r" / "README.md").read_text()
 
 

@@ -20,6 +20,7 @@ from maam.deploy.costs import count_costs, stored_costs
 from maam.deploy.folding import Costs, cost_rows
 from maam.deploy.formats import exit_code, printable, render, save
 from maam.models import describe_model, list_models
+from maam.report.card import rows_to_show
 
 if TYPE_CHECKING:
     from maam.data.description import Description
@@ -69,8 +70,11 @@ def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
     table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column("score")
     table.add_column("value", justify="right")
+    low, high = scores["accuracy_interval"]
+    images = f"{low:.2%} to {high:.2%}, {scores['images']:,} images"
+    table.add_row("accuracy (95 % interval)", f"{scores['accuracy']:.2%} ({images})")
     names = {
-        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
         "top5_accuracy": "top-5 accuracy",
         "f1_macro": "macro F1",
         "precision_macro": "macro precision",
@@ -81,19 +85,27 @@ def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
         if scores[key] is not None:
             table.add_row(name, f"{scores[key]:.2%}")
     table.add_row("loss (cross-entropy)", f"{scores['loss']:.4f}")
-    table.add_row("images", f"{scores['images']:,}")
     out.print(table)
+    counted, known = scores["macro_classes"], len(scores["per_class"])
+    if counted < known:
+        out.print(f"macro averages are of the {counted} of {known} classes seen here")
     if not per_class:
         return
     classes = [row["class"] for row in scores["per_class"]]
-    table = Table("class", title="By class", title_justify="left")
+    rows = list(zip(scores["per_class"], scores["confusion"], strict=True))
+    shown, title = rows_to_show(scores["per_class"]), "By class"
+    if len(shown) < len(rows):
+        title = f"The {len(shown)} classes with the lowest F1 of {len(rows):,} (all: --json FILE)"
+    table = Table("class", title=title, title_justify="left")
     for name in ("images", "precision", "recall", "F1", "taken for"):
         table.add_column(name, justify="right")
-    rows = zip(scores["per_class"], scores["confusion"], strict=True)
-    for index, (row, counts) in enumerate(rows):
+    for index in shown:
+        row, counts = rows[index]
         wrong = [(count, other) for other, count in enumerate(counts) if other != index and count]
         worst = f"{classes[max(wrong)[1]]} {max(wrong)[0]}" if wrong else "-"
-        measures = (f"{row[key]:.2%}" for key in ("precision", "recall", "f1"))
+        measures = (
+            "-" if row[key] is None else f"{row[key]:.2%}" for key in ("precision", "recall", "f1")
+        )
         table.add_row(escape(row["class"]), f"{row['images']:,}", *measures, escape(worst))
     out.print(table)
 
