@@ -101,8 +101,10 @@ def test_evaluate_prints_and_writes_the_scores(trained, capsys):
     assert run(["evaluate", trained, "--json", "scores.json"]) == 0
     text = capsys.readouterr().out
     scores = json.loads(Path("scores.json").read_text())
-    assert f"{scores['accuracy']:.2%}" in text
-    assert "By class" in text
+    low, high = scores["accuracy_interval"]
+    assert f"{scores['accuracy']:.2%} ({low:.2%} to {high:.2%}, 359 images)" in text
+    assert f"{scores['balanced_accuracy']:.2%}" in text
+    assert "By class" in text and "macro averages are of" not in text
     assert sum(map(sum, scores["confusion"])) == scores["images"] == 359
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from maam.core.errors import MaamError
-from maam.core.metrics import score, softmax
+from maam.core.metrics import compact, score, softmax, wilson_interval
 
-OVERALL = ("accuracy", "f1_macro", "precision_macro", "recall_macro", "loss", "ece")
+OVERALL = ("accuracy", "balanced_accuracy", "f1_macro", "precision_macro", "recall_macro")
+OVERALL += ("macro_classes", "loss", "ece")
 
 
 def names(count: int) -> list[str]:
@@ -33,8 +34,11 @@ def test_four_images_by_hand_with_a_class_that_has_none() -> None:
     assert scores["confusion"] == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
     assert scores["accuracy"] == 0.5
     assert scores["top5_accuracy"] is None
+    # "cat" is a wrong answer, so it counts: it has no image to recall.
+    assert scores["macro_classes"] == 3
     assert scores["precision_macro"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert scores["recall_macro"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    assert scores["balanced_accuracy"] == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert scores["f1_macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     assert scores["loss"] == pytest.approx(-math.log(0.7 * 0.2 * 0.8 * 0.3) / 4)
     # Every confidence has a bin of its own: gaps of 0.3, 0.5, 0.2 and 0.6.
@@ -43,6 +47,48 @@ def test_four_images_by_hand_with_a_class_that_has_none() -> None:
     assert scores["per_class"][1] == bee
     cat = {"class": "cat", "images": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
     assert scores["per_class"][2] == cat
+
+
+def test_perfect_answers_have_perfect_scores_whatever_classes_are_absent() -> None:
+    labels = np.array([0, 3, 3, 4])
+    scores = score(np.eye(5)[labels], labels, names(5))
+    for key in ("accuracy", "balanced_accuracy", "f1_macro", "precision_macro", "recall_macro"):
+        assert scores[key] == 1
+    assert scores["macro_classes"] == 3
+    absent = {"class": "class 1", "images": 0, "precision": None, "recall": None, "f1": None}
+    assert scores["per_class"][1] == absent
+    assert scores["per_class"][3]["f1"] == 1
+
+
+def test_balanced_accuracy_counts_each_class_the_same() -> None:
+    labels = np.array([0] * 8 + [1] * 2)
+    scores = score(np.eye(2)[[0] * 9 + [1]], labels, names(2))
+    assert scores["accuracy"] == 0.9
+    assert scores["balanced_accuracy"] == (1 + 1 / 2) / 2
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [  # the two p with (p - hits / count)^2 = 1.959964^2 p (1 - p) / count
+        (404, 412, 0.962157, 0.990129),
+        (5, 10, 0.236593, 0.763407),
+        (90, 100, 0.825634, 0.944771),
+        (1, 2, 0.094531, 0.905469),
+        (0, 10, 0.0, 0.277533),
+        (10, 10, 0.722467, 1.0),
+        (1, 1, 0.206549, 1.0),
+    ],
+)
+def test_wilson_interval(hits: int, count: int, low: float, high: float) -> None:
+    assert wilson_interval(hits, count) == pytest.approx((low, high), abs=1e-6)
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_wilson_interval_holds_the_accuracy(count: int, share: float) -> None:
+    hits = round(share * count)
+    low, high = wilson_interval(hits, count)
+    assert 0 <= low <= hits / count <= high <= 1
 
 
 def test_calibration_error_of_images_that_share_a_bin() -> None:
@@ -76,6 +122,12 @@ def test_equal_logits_rank_in_class_order() -> None:
 def test_result_is_plain_json() -> None:
     scores = score(np.eye(6, dtype=np.float32), np.arange(6, dtype=np.uint8), names(6))
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+
+
+def test_what_is_kept_of_very_many_classes() -> None:
+    few, many = (score(np.eye(count), np.arange(count), names(count)) for count in (100, 101))
+    assert compact(few) == few
+    assert many.keys() - compact(many).keys() == {"confusion"}
 
 
 def test_many_classes_and_few_images_do_not_warn() -> None:
@@ -120,10 +172,10 @@ def test_equals_the_formulas_written_out(data: tuple[np.ndarray, np.ndarray]) ->
         bins.setdefault(math.ceil(confidence * 15), []).append((confidence, order[0] == label))
         pairs.append((label, order[0]))
     f1s = []
-    for k in range(width):
+    for k in {each for pair in pairs for each in pair}:
         both = sum(true == answer == k for true, answer in pairs)
         either = sum((true == k) + (answer == k) for true, answer in pairs)
-        f1s.append(2 * both / either if either else 0.0)
+        f1s.append(2 * both / either)
     gaps = [
         abs(sum(right for _, right in found) - sum(p for p, _ in found)) for found in bins.values()
     ]
@@ -131,7 +183,8 @@ def test_equals_the_formulas_written_out(data: tuple[np.ndarray, np.ndarray]) ->
     assert scores["accuracy"] == hits / count
     assert scores["top5_accuracy"] == (top5 / count if width > 5 else None)
     assert scores["loss"] == pytest.approx(loss / count, abs=1e-9)
-    assert scores["f1_macro"] == pytest.approx(sum(f1s) / width)
+    assert scores["f1_macro"] == pytest.approx(sum(f1s) / len(f1s))
+    assert scores["macro_classes"] == len(f1s)
     assert np.sum(scores["confusion"]) == count
     assert [row["images"] for row in scores["per_class"]] == np.sum(scores["confusion"], 1).tolist()
     # On a bin's edge rounding decides, so leave those cases to the tests by hand.

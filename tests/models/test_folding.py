@@ -258,6 +258,7 @@ def test_a_folded_run_takes_the_place_of_the_run(trained, framework, tmp_path, c
     assert meta.parameters < whole.parameters
     scores, expected = maam.evaluate(small), maam.evaluate(trained)
     assert scores["confusion"] == expected["confusion"]
+    assert scores["seen"] == expected["seen"] is not None
     assert scores["loss"] == pytest.approx(expected["loss"], rel=1e-4)
     digit = np.full((8, 8), 99, np.uint8)
     (ours,), (theirs,) = maam.predict(small, [digit]), maam.predict(trained, [digit])

@@ -81,6 +81,9 @@ def test_card_says_what_a_reader_needs() -> None:
     assert results["Images"] == ["12"]
     assert results["Accuracy"] == results["Top-5 accuracy"] == ["100.00 %"]
     assert results["F1, macro average"] == ["100.00 %"]
+    assert results["Balanced accuracy (mean recall)"] == ["100.00 %"]
+    assert results["Accuracy, 95 % interval (Wilson)"] == ["75.75 % to 100.00 %"]
+    assert "Classes in the macro averages" not in results
     # Confidence e^4 / (e^4 + 5) for right answers: the rest is the calibration error.
     assert results["Calibration error (ECE, 15 bins)"] == ["8.39 %"]
     assert table(card, "Class")["elk"] == ["2", "100.00 %", "100.00 %", "100.00 %"]
@@ -100,8 +103,9 @@ def test_card_says_what_a_reader_needs() -> None:
     assert table(card, "Environment")["mindspore"] == ["2.7.0"]
 
     assert f"```sh\n{COMMAND}\n```" in card
-    assert "maam predict RUN photo.jpg" in card
-    assert 'maam.predict("RUN", ["photo.jpg"]' in card
+    assert "maam predict . photo.jpg" in card
+    assert 'maam.predict(".", ["photo.jpg"]' in card
+    assert "RUN" not in card  # commands are those of this folder
     assert "RGB colour, fits it to 48 x 64 pixels (height x width) and divides its values" in card
     for limit in ("trained on insects only", "answers every image", "licence"):
         assert limit in card
@@ -196,6 +200,36 @@ def test_very_many_classes_are_listed_in_part() -> None:
     classes = [f"breed {i}" for i in range(150)]
     card = model_card(make_meta(classes), {}, HISTORY, COMMAND)
     assert "breed 99 and 50 more, in `meta.json`" in card
+
+
+def test_of_very_many_classes_the_worst_are_shown() -> None:
+    classes = [f"breed {i}" for i in range(150)]
+    labels = np.arange(150)
+    logits = np.eye(150)
+    logits[7] = logits[8]
+    scores = score(logits[:140], labels[:140], classes)
+    card = model_card(make_meta(classes), scores, HISTORY, COMMAND)
+    rows = table(card, "Class")
+    assert list(rows)[:2] == ["breed 7", "breed 8"]
+    assert len(rows) == 20
+    assert rows["breed 7"] == ["1", "0.00 %", "0.00 %", "0.00 %"]
+    assert "The 20 classes with the lowest F1 (all 150 are in `meta.json`)" in card
+    assert table(card, "Score")["Classes in the macro averages"] == ["140 of 150"]
+
+
+def test_an_absent_class_has_no_scores_of_its_own() -> None:
+    scores = score(np.eye(3)[[0, 1]], np.array([0, 1]), ["ant", "bee", "cat"])
+    card = model_card(make_meta(["ant", "bee", "cat"]), scores, HISTORY, COMMAND)
+    assert table(card, "Class")["cat"] == ["0", "-", "-", "-"]
+
+
+def test_of_equal_epochs_the_one_with_the_lower_loss_is_the_best() -> None:
+    rows = [{"epoch": i + 1, "val_accuracy": 0.5, "val_loss": x} for i, x in enumerate([2, 1, 1])]
+    card = model_card(make_meta(CLASSES), {}, rows, COMMAND)
+    assert table(card, "Training")["Best validation accuracy"] == ["50.00 % at epoch 2"]
+    rows = [row | {"val_accuracy": None} for row in rows]
+    card = model_card(make_meta(CLASSES), {}, rows, COMMAND)
+    assert "the last epoch is kept" in table(card, "Training")["Best validation accuracy"][0]
 
 
 @pytest.mark.parametrize(

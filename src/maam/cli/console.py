@@ -20,10 +20,14 @@ from maam.deploy.costs import count_costs, stored_costs
 from maam.deploy.folding import Costs, cost_rows
 from maam.deploy.formats import exit_code, printable, render, save
 from maam.models import describe_model, list_models
+from maam.report.card import rows_to_show
 
 if TYPE_CHECKING:
     from maam.data.description import Description
     from maam.training.readiness import Check
+
+
+NAMED = 5  # how many unreadable files are named
 
 
 class _Console(Console):
@@ -66,8 +70,11 @@ def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
     table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column("score")
     table.add_column("value", justify="right")
+    low, high = scores["accuracy_interval"]
+    images = f"{low:.2%} to {high:.2%}, {scores['images']:,} images"
+    table.add_row("accuracy (95 % interval)", f"{scores['accuracy']:.2%} ({images})")
     names = {
-        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
         "top5_accuracy": "top-5 accuracy",
         "f1_macro": "macro F1",
         "precision_macro": "macro precision",
@@ -78,21 +85,54 @@ def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
         if scores[key] is not None:
             table.add_row(name, f"{scores[key]:.2%}")
     table.add_row("loss (cross-entropy)", f"{scores['loss']:.4f}")
-    table.add_row("images", f"{scores['images']:,}")
     out.print(table)
+    counted, known = scores["macro_classes"], len(scores["per_class"])
+    if counted < known:
+        out.print(f"macro averages are of the {counted} of {known} classes seen here")
     if not per_class:
         return
     classes = [row["class"] for row in scores["per_class"]]
-    table = Table("class", title="By class", title_justify="left")
+    rows = list(zip(scores["per_class"], scores["confusion"], strict=True))
+    shown, title = rows_to_show(scores["per_class"]), "By class"
+    if len(shown) < len(rows):
+        title = f"The {len(shown)} classes with the lowest F1 of {len(rows):,} (all: --json FILE)"
+    table = Table("class", title=title, title_justify="left")
     for name in ("images", "precision", "recall", "F1", "taken for"):
         table.add_column(name, justify="right")
-    rows = zip(scores["per_class"], scores["confusion"], strict=True)
-    for index, (row, counts) in enumerate(rows):
+    for index in shown:
+        row, counts = rows[index]
         wrong = [(count, other) for other, count in enumerate(counts) if other != index and count]
         worst = f"{classes[max(wrong)[1]]} {max(wrong)[0]}" if wrong else "-"
-        measures = (f"{row[key]:.2%}" for key in ("precision", "recall", "f1"))
+        measures = (
+            "-" if row[key] is None else f"{row[key]:.2%}" for key in ("precision", "recall", "f1")
+        )
         table.add_row(escape(row["class"]), f"{row['images']:,}", *measures, escape(worst))
     out.print(table)
+
+
+def remarks(scores: dict[str, Any]) -> None:
+    """What a reader of scores must know of the images that were scored, and that were not."""
+    seen, images = scores["seen"], scores["images"]
+    if scores["other_copy"]:
+        note(f"scored on {scores['data_source']}; the model card has another copy of it")
+    if scores["left_out"]:
+        note(
+            f"{seen:,} of {seen + images:,} images were trained on or validated with and are left "
+            "out"
+        )
+    elif seen and scores["split"] in ("test", "all"):
+        note(f"{seen:,} of these {images:,} images were trained on or validated with")
+    skipped([(row["file"], row["reason"]) for row in scores["unreadable"]])
+    for text in scores["notes"]:
+        note(text)
+
+
+def skipped(unreadable: Sequence[tuple[str, str]]) -> None:
+    """The first files that could not be read, and how many more, on standard error."""
+    for name, reason in unreadable[:NAMED]:
+        err.print(f"[yellow]skipped[/]   {escape(name)}: {escape(reason)}")
+    if (more := len(unreadable) - NAMED) > 0:
+        err.print(f"[yellow]skipped[/]   and {more:,} more files that can't be read")
 
 
 def predictions(names: Sequence[str], config: PredictConfig) -> int:

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from maam.cli.console import err, escape, out
+from maam.cli.console import escape, out, skipped
 from maam.cli.options import spelled
 from maam.core import frameworks
 from maam.training.events import Choices, Download, Epoch, Event, Note, Plan, Step
@@ -82,8 +82,7 @@ class Display:
         }
         for name, text in rows.items():
             out.print(f"[bold]{name:9}[/] {escape(text)}")
-        for name, reason in plan.skipped:
-            err.print(f"[yellow]skipped[/]   {escape(name)}: {escape(reason)}")
+        skipped(plan.skipped)
 
     def _step(self, step: Step) -> None:
         self.bar.update(

@@ -28,6 +28,7 @@ def command(
 
         maam evaluate runs/digits-maam
         maam evaluate runs/digits-maam --split val --json scores.json
+        maam evaluate runs/pets-maam --data newer/
         maam evaluate --model maamnet-tiny --data cifar10
 
     Parameters
@@ -46,6 +47,5 @@ def command(
     if json_ is not None:
         write_json(json_, scores)
     console.scores(scores, f"{run or model}, {scores['split']} split", per_class=True)
-    if scores["other_copy"]:
-        console.note(f"scored on {scores['data_source']}; the model card has another copy of it")
+    console.remarks(scores)
     return 0

@@ -15,8 +15,11 @@ from maam.core.schema import BaseModel, ConfigDict, Field, ValidationError
 
 Device = Literal["auto", "CPU", "CUDA", "Ascend"]
 
-# What a resumed run may change without changing what has been learned so far.
-RESUMABLE = frozenset({"data_dir", "device", "early_stopping", "epochs", "teacher", "workers"})
+# What a resumed run may change without changing what has been learned so far. Its images may lie
+# elsewhere, but must be the same.
+RESUMABLE = frozenset(
+    {"data", "data_dir", "device", "early_stopping", "epochs", "teacher", "workers"}
+)
 
 
 class _Schema(BaseModel):
@@ -158,13 +161,14 @@ class EvaluateConfig(_Schema):
     """How to score a trained run."""
 
     data: str | None = None
-    """Other images than those the run was trained on; same classes."""
+    """Other images, in class folders of the run's classes. Those it has learned from are left
+    out."""
 
     data_dir: Path | None = None
     """Where cifar10 or fashion-mnist lies."""
 
     split: Literal["test", "val", "train", "all"] = "test"
-    """Which split to score; all: every image, e.g. of a folder that the run has never seen."""
+    """Which split to score; all: every image. Other data without split folders is scored whole."""
 
     batch_size: int = Field(default=250, ge=1, le=100_000)
     """Images at a time; does not change the result."""

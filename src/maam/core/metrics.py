@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from maam.core.errors import MaamError
 from maam.core.frameworks import require
 
 CALIBRATION_BINS = 15
+CONFUSION_CLASSES = 100  # of more, meta.json has no confusion matrix
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -23,8 +26,9 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dic
     """All scores of one pass over a split, as plain numbers that ``json.dumps`` accepts.
 
     The predicted class is the one with the largest logit; of equal logits the first one counts
-    as larger, here and in the top-5 accuracy. A class without images has precision, recall and
-    F1 of 0 and counts in the macro averages.
+    as larger, here and in the top-5 accuracy. The macro averages are over the classes that are the
+    true or the predicted one of any image, as scikit-learn's are; of such a class, what would
+    divide by 0 is 0.
 
     Args:
         logits: (N, K), any float type.
@@ -32,11 +36,14 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dic
         classes: K names, in label order.
 
     Returns:
-        ``images`` (N); ``accuracy``, ``top5_accuracy`` (None if K <= 5), ``f1_macro``,
-        ``precision_macro``, ``recall_macro``, all from 0 to 1; ``loss``, the mean cross-entropy
-        in nats; ``ece``, the expected calibration error from 0 to 1; ``per_class``, a list of
-        {``class``, ``images``, ``precision``, ``recall``, ``f1``}; ``confusion``, K rows (true)
-        of K counts (predicted).
+        ``images`` (N); ``accuracy``, ``accuracy_interval`` (see ``wilson_interval``),
+        ``balanced_accuracy`` (the mean recall of the classes that have images),
+        ``top5_accuracy`` (None if K <= 5), ``f1_macro``, ``precision_macro``, ``recall_macro``,
+        all from 0 to 1; ``macro_classes``, over how many classes these three are averaged;
+        ``loss``, the mean cross-entropy in nats; ``ece``, the expected calibration error from 0
+        to 1; ``per_class``, a list of {``class``, ``images``, ``precision``, ``recall``, ``f1``},
+        the last three None for a class that does not count in the averages; ``confusion``, K rows
+        (true) of K counts (predicted).
 
     Raises:
         MaamError: no images, shapes or labels that do not fit together, or a logit that is not
@@ -62,28 +69,61 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dic
         )
         confusion = confusion_matrix(labels, predicted, labels=every_class)
     precision, recall, f1, support = np.array(by_class)  # (4, K)
-    columns = zip(classes, support, precision, recall, f1, strict=True)
+    counts = confusion.sum(axis=0) + confusion.sum(axis=1) > 0  # (K,)
+    columns = zip(classes, support, counts, precision, recall, f1, strict=True)
+    right = int((ranks == 0).sum())
     return {
         "images": count,
-        "accuracy": int((ranks == 0).sum()) / count,
+        "accuracy": right / count,
+        "accuracy_interval": list(wilson_interval(right, count)),
+        "balanced_accuracy": float(np.mean(recall[support > 0])),
         "top5_accuracy": int((ranks < 5).sum()) / count if len(classes) > 5 else None,
-        "f1_macro": float(np.mean(f1)),
-        "precision_macro": float(np.mean(precision)),
-        "recall_macro": float(np.mean(recall)),
+        "f1_macro": float(np.mean(f1[counts])),
+        "precision_macro": float(np.mean(precision[counts])),
+        "recall_macro": float(np.mean(recall[counts])),
+        "macro_classes": int(counts.sum()),
         "loss": -float(log_probabilities[np.arange(count), labels].sum()) / count,
         "ece": _calibration_error(np.exp(log_probabilities.max(axis=1)), predicted == labels),
         "per_class": [
             {
                 "class": str(name),
                 "images": int(images),
-                "precision": float(p),
-                "recall": float(r),
-                "f1": float(f),
+                "precision": float(p) if counted else None,
+                "recall": float(r) if counted else None,
+                "f1": float(f) if counted else None,
             }
-            for name, images, p, r, f in columns
+            for name, images, counted, p, r, f in columns
         ],
         "confusion": confusion.tolist(),
     }
+
+
+def compact(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores without the confusion matrix, if that has more than 100 classes: to be kept."""
+    return {
+        key: value
+        for key, value in scores.items()
+        if key != "confusion" or len(value) <= CONFUSION_CLASSES
+    }
+
+
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """Between what two accuracies the true one lies, with a confidence of 95 %.
+
+    The score interval of E. B. Wilson, "Probable inference, the law of succession, and statistical
+    inference", Journal of the American Statistical Association 22 (1927). It is of the images'
+    number alone: another training, or images of another kind, may differ by more.
+
+    Args:
+        hits: right answers.
+        count: images, at least 1.
+    """
+    z2 = NormalDist().inv_cdf(0.975) ** 2
+    share = hits / count
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    reach = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
+    # Where all answers are wrong, or all right, one end is exact but for rounding.
+    return (0.0 if hits == 0 else centre - reach, 1.0 if hits == count else centre + reach)
 
 
 def _checked(logits: np.ndarray, labels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -153,3 +193,17 @@ def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, fl
     log_probabilities = _log_softmax(logits)
     loss = -float(log_probabilities[np.arange(len(labels)), labels].sum()) / len(labels)
     return loss, int((logits.argmax(axis=1) == labels).sum()) / len(labels)
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row with the best validation accuracy; of equal ones, that with the lowest loss.
+
+    None without validation images: then the last epoch is kept.
+    """
+
+    def rank(row: Mapping[str, Any]) -> tuple[float, float]:
+        loss = row.get("val_loss")
+        return row["val_accuracy"], -math.inf if loss is None else -loss
+
+    measured = [row for row in history if row.get("val_accuracy") is not None]
+    return max(measured, key=rank, default=None)

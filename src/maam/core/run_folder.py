@@ -7,6 +7,7 @@ last.safetensors   weights, optimiser and progress after the last finished epoch
 metrics.jsonl      a line an epoch; metrics.csv is the same
 model.onnx         the best weights, folded, for `maam predict`
 report.html        how good the model is, where it errs and why, for people
+images.safetensors fingerprints of the images trained on and validated with
 environment.json, plots/, README.md (the model card), scores.json (from the campaign runner)
 """
 
@@ -21,9 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maam.core.errors import MaamError
 from maam.core.files import locked, make_folder, write_atomic
 from maam.core.run_meta import RunMeta, parse_meta
+from maam.core.tensors import load_tensors, save_tensors
 
 LOCK = ".lock"
 
@@ -68,6 +72,10 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model.onnx"
+
+    @property
+    def images(self) -> Path:
+        return self.path / "images.safetensors"
 
     @property
     def environment(self) -> Path:
@@ -130,7 +138,7 @@ class RunFolder:
             MaamError: it holds what a new run would write over.
         """
         # A run that was stopped before it had its metadata leaves no more than these.
-        harmless = {self.config.name, self.environment.name, LOCK}
+        harmless = {self.config.name, self.environment.name, self.images.name, LOCK}
         if {file.name for file in self.path.iterdir()} - harmless:
             raise MaamError(
                 f"`out` {self.path} is not empty: name another folder, or `resume` {self.path}"
@@ -154,6 +162,24 @@ class RunFolder:
         """Write ``meta.json``."""
         text = json.dumps(meta.to_dict(), indent=1, ensure_ascii=False)
         write_atomic(self.meta, text + "\n")
+
+    def write_images(self, fingerprints: Mapping[str, np.ndarray]) -> None:
+        """Note which images the run has learned from.
+
+        Args:
+            fingerprints: ``train`` and ``val``, and ``teacher`` of a student: uint64 (N,), from
+                ``maam.data.fingerprints``.
+        """
+        kept = {name: np.unique(numbers) for name, numbers in fingerprints.items()}
+        save_tensors(self.images, kept, {})
+
+    def read_images(self) -> dict[str, np.ndarray]:
+        """What ``write_images`` wrote; empty for a run of a version that did not write it.
+
+        Raises:
+            MaamError: the file is damaged.
+        """
+        return load_tensors(self.images)[0] if self.images.exists() else {}
 
     def read_history(self) -> list[dict[str, Any]]:
         """The rows that ``write_history`` wrote; none, if no epoch was finished.

@@ -87,6 +87,8 @@ def fuse_run(
         save_tensors(made.best, tensors, {"fused": True})
         write_atomic(made.model, files["after"].read_bytes())
         write_atomic(made.card, _card(source, meta, both))
+        if images := RunFolder(source).read_images():
+            made.write_images(images)
         after = {key: costs["after"][key] for key in ("parameters", "macs")}
         made.write_meta(replace(meta, **after, fused=True))
         try:

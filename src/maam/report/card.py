@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from maam.core.metrics import best_epoch
 from maam.core.run_meta import RunMeta
 from maam.report.markdown import UNKNOWN, code, markdown_table, plain
 
@@ -20,12 +21,28 @@ PLOTS = {
 # Score -> name for people. All are fractions, shown in %.
 _FRACTIONS = {
     "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy (mean recall)",
     "top5_accuracy": "Top-5 accuracy",
     "f1_macro": "F1, macro average",
     "precision_macro": "Precision, macro average",
     "recall_macro": "Recall, macro average",
     "ece": "Calibration error (ECE, 15 bins)",
 }
+
+MEASURES = ("precision", "recall", "f1")
+INTERVAL = "Accuracy, 95 % interval (Wilson)"
+
+# Of more classes than this, the card and the screen show the ones that are told worst.
+ALL_CLASSES = 100
+WORST_CLASSES = 20
+
+
+def rows_to_show(per_class: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which rows of a table by class a person can read: all, or those with the lowest F1."""
+    if len(per_class) <= ALL_CLASSES:
+        return list(range(len(per_class)))
+    known = [i for i, row in enumerate(per_class) if row.get("f1") is not None]
+    return sorted(known, key=lambda i: per_class[i]["f1"])[:WORST_CLASSES]
 
 
 def scores_table(scores: Mapping[str, Any]) -> str:
@@ -35,6 +52,11 @@ def scores_table(scores: Mapping[str, Any]) -> str:
         if key == "top5_accuracy" and key in scores and scores[key] is None:
             continue  # says nothing when there are five classes or fewer
         rows.append((name, _percent(scores.get(key))))
+        if key == "accuracy" and (interval := scores.get("accuracy_interval")):
+            rows.append((INTERVAL, " to ".join(map(_percent, interval))))
+    counted, known = scores.get("macro_classes"), len(scores.get("per_class", ()))
+    if counted is not None and counted < known:
+        rows.append(("Classes in the macro averages", f"{counted:,} of {known:,}"))
     loss = scores.get("loss")
     rows.append(("Cross-entropy loss (nats)", UNKNOWN if loss is None else f"{loss:.4f}"))
     return markdown_table(("Score", "Value"), rows)
@@ -67,7 +89,7 @@ def model_card(
         *_plots(scores, history),
         "## How it was trained",
         _training(meta, history),
-        "Given in this folder, this repeats the run:",
+        "Given in this folder, this repeats the run in a new one:",
         code("sh", command),
         "## How to use it",
         _usage(meta),
@@ -113,15 +135,22 @@ def _scored(meta: RunMeta) -> tuple[str, str]:
 def _results(meta: RunMeta, scores: Mapping[str, Any]) -> str:
     if not scores:
         return "No image was held out, so nothing is known about unseen images."
+    per_class = scores.get("per_class", ())
+    shown = rows_to_show(per_class)
     rows = (
         (
             plain(row.get("class")),
             _count(row.get("images")),
-            *(_percent(row.get(key)) for key in ("precision", "recall", "f1")),
+            *("-" if row.get(key) is None else _percent(row[key]) for key in MEASURES),
         )
-        for row in scores.get("per_class", ())
+        for row in (per_class[index] for index in shown)
     )
     by_class = markdown_table(("Class", "Images", "Precision", "Recall", "F1"), rows)
+    if len(shown) < len(per_class):
+        by_class = (
+            f"The {len(shown)} classes with the lowest F1 (all {len(per_class):,} are in "
+            f"`meta.json`):\n\n{by_class}"
+        )
     return f"{_scored(meta)[1]}\n\n{scores_table(scores)}\n\n{by_class}"
 
 
@@ -138,15 +167,14 @@ def _plots(scores: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> l
 
 
 def _training(meta: RunMeta, history: Sequence[Mapping[str, Any]]) -> str:
-    measured = [row for row in history if row.get("val_accuracy") is not None]
-    best = max(measured, key=lambda row: row["val_accuracy"], default=None)
+    best = best_epoch(history)
     rows = [
         ("Epochs trained", plain(history[-1].get("epoch")) if history else UNKNOWN),
         (
             "Best validation accuracy",
             f"{_percent(best['val_accuracy'])} at epoch {plain(best.get('epoch'))}"
             if best
-            else "no validation images were held out",
+            else "no validation images were held out: the last epoch is kept",
         ),
         ("Time spent in training", _duration(meta.seconds)),
     ]
@@ -168,14 +196,15 @@ def _training(meta: RunMeta, history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _usage(meta: RunMeta) -> str:
-    command = code("sh", "maam predict RUN photo.jpg")
+    command = code("sh", "maam predict . photo.jpg\nmaam evaluate .")
     snippet = code(
         "python",
-        'import maam\n\nfor prediction in maam.predict("RUN", ["photo.jpg"], top_k=3):\n'
+        'import maam\n\nfor prediction in maam.predict(".", ["photo.jpg"], top_k=3):\n'
         "    print(prediction.file, prediction.classes, prediction.probabilities)",
     )
     return (
-        f"`RUN` is this folder.\n\n{command}\n\n{snippet}\n\n"
+        f"In this folder (elsewhere, its path stands in place of `.`):\n\n{command}\n\n{snippet}"
+        "\n\n"
         f"Before the network sees an image, `maam` {_preprocessing(meta)}"
     )
 

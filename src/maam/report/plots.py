@@ -24,6 +24,7 @@ from matplotlib.ticker import MaxNLocator
 
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
+from maam.core.metrics import best_epoch
 
 DPI = 120
 TITLE_SIZE = 9  # of the pictures in a gallery, in points
@@ -50,9 +51,9 @@ def curves(history: History, path: Path) -> None:
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     figure.suptitle("Training, epoch by epoch")
     panels = figure.subplots(1, 2)
-    for axes, key, axis, unit, scale, best in (
-        (panels[0], "loss", "loss (nats)", "", 1, np.nanargmin),
-        (panels[1], "accuracy", "accuracy (%)", " %", 100, np.nanargmax),
+    for axes, key, axis, unit, scale in (
+        (panels[0], "loss", "loss (nats)", "", 1),
+        (panels[1], "accuracy", "accuracy (%)", " %", 100),
     ):
         training = scale * _column(history, f"train_{key}")
         validation = scale * _column(history, f"val_{key}")
@@ -61,7 +62,8 @@ def curves(history: History, path: Path) -> None:
             axes, 0, epochs, training, "training (no validation images)" if only else "training"
         )
         if not only:
-            top = best(validation)
+            kept = list(history).index(best_epoch(history) or history[0])
+            top = int(np.nanargmin(validation)) if key == "loss" else kept
             label = f"validation (best {validation[top]:.4g}{unit} at epoch {epochs[top]})"
             draw_line(axes, 1, epochs, validation, label)
         axes.set(title=key.capitalize(), ylabel=axis)
@@ -108,16 +110,15 @@ def confusion(
 
     Args:
         matrix: (K, K) counts, rows true, columns predicted.
-        classes: K names. From 21 classes on the cells carry no numbers, and from 101 on only
-            some classes are named.
+        classes: K names. From 21 classes on the cells carry no numbers, and from 101 on the
+            classes have numbers, from 0, in place of names.
     """
     counts = np.asarray(matrix, float)
     totals = counts.sum(axis=1, keepdims=True)
     percent = 100 * np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
     size = len(classes)
-    ticks = range(0, size, math.ceil(size / 100))
-    names = [short(classes[tick], 24) for tick in ticks]
-    longest = max(map(len, names))
+    names = [short(name, 24) for name in classes] if size <= 100 else []
+    longest = max(map(len, names), default=0)
     upright = size > 20 or longest * size > 60  # side by side, they would touch each other
     small = 9 if size <= 20 else 7
     side = float(np.clip(0.5 * size, 4, 14)) + 1
@@ -130,9 +131,11 @@ def confusion(
     # On a square-root scale the rare confusions, which are what one looks for, stay visible.
     image = axes.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=100))
     figure.colorbar(image, label="share of the true class (%)", ticks=[0, 1, 5, 20, 50, 100])
-    axes.set_xticks(ticks, names, rotation=90 if upright else 0, fontsize=small)
-    axes.set_yticks(ticks, names, fontsize=small)
-    axes.set(xlabel="predicted class", ylabel="true class")
+    if names:
+        axes.set_xticks(range(size), names, rotation=90 if upright else 0, fontsize=small)
+        axes.set_yticks(range(size), names, fontsize=small)
+    numbered = "" if names else " (number)"
+    axes.set(xlabel=f"predicted class{numbered}", ylabel=f"true class{numbered}")
     if size <= 20:
         for (row, column), value in np.ndenumerate(percent):
             if not math.isnan(value):

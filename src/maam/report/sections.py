@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from maam.core.metrics import wilson_interval
 from maam.report.chart import training_chart
 from maam.report.confusion import confused_pairs, confusion_view
 from maam.report.content import Report
 from maam.report.html import bar, paragraph, percent, properties, section, table, text
-from maam.report.verdict import Confusion, in_words, right_answers, wilson_interval
+from maam.report.verdict import Confusion, in_words, right_answers
 
 _FEW = 100  # images: fewer say little
 _ROWS = 25  # of classes, before the table is cut
@@ -91,8 +92,9 @@ def confusion(report: Report, confused: Sequence[Confusion]) -> str:
 
 
 def classes(report: Report) -> str:
-    """Scores by class, the weakest first."""
-    measured = sorted(report.scores["per_class"], key=lambda row: row["f1"])
+    """Scores by class, the weakest first; last those that are neither true nor answered."""
+    per_class = report.scores["per_class"]
+    known = [row for row in per_class if row["f1"] is not None]
     rows = [
         (
             text(row["class"]),
@@ -102,8 +104,9 @@ def classes(report: Report) -> str:
             percent(row["f1"]),
             bar(row["f1"]),
         )
-        for row in measured
+        for row in sorted(known, key=lambda row: row["f1"])
     ]
+    rows += [(text(row["class"]), "0", "-", "-", "-", "") for row in per_class if row["f1"] is None]
     header = ("Class", "Images", "Recall", "Precision", "F1", "")
     return section(
         "Classes, the weakest first",

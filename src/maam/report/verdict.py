@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-_Z = 1.959964  # of the normal distribution, for 95 %
 
 
 @dataclass(frozen=True)
@@ -20,19 +17,6 @@ class Confusion:
     answer: int
     count: int
     images: int
-
-
-def wilson_interval(correct: int, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share of which ``correct`` of ``images`` were seen.
-
-    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference",
-    Journal of the American Statistical Association 22, 209-212.
-    """
-    share, z2 = correct / images, _Z**2
-    centre = (share + z2 / (2 * images)) / (1 + z2 / images)
-    spread = share * (1 - share) / images + z2 / (4 * images**2)
-    half = _Z * math.sqrt(spread) / (1 + z2 / images)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def confusions(matrix: np.ndarray) -> list[Confusion]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from maam.core.files import make_folder, write_atomic
 from maam.core.frameworks import EXTRAS, Backend, require
-from maam.core.metrics import score, softmax
+from maam.core.metrics import compact, score, softmax
 from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data.augment import augment
@@ -60,7 +61,7 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     draw_plots(run, logits, scores, history)
     meta = replace(
         run.meta,
-        metrics={"split": "test" if split is dataset.test else "val", **scores},
+        metrics={"split": "test" if split is dataset.test else "val", **compact(scores)},
         epochs=len(history),
         seconds=round(sum(row["seconds"] for row in history), 1),
         operators=run.meta.operators or operators_used(run, backend),
@@ -71,7 +72,8 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
         export_error=error,
     )
     folder.write_meta(meta)
-    command = commands(f"maam train --recipe {folder.config.name}", meta)
+    out = shlex.quote(f"../{folder.path.resolve().name}-again")
+    command = commands(f"maam train --recipe {folder.config.name}", meta, out)
     write_atomic(folder.card, model_card(meta, scores, history, command))
     write_report(run, backend, net, logits, scores, history, meta)
     return scores
@@ -113,18 +115,20 @@ def draw_plots(
     plots.agent_weights(history, folder / "agent_weights.png")
 
 
-def commands(first: str, meta: RunMeta) -> str:
+def commands(first: str, meta: RunMeta, out: str = "") -> str:
     """What repeats a run: a command, and one more for each time that it was given other epochs.
 
     Args:
         first: the command, as if the run had been trained in one go.
         meta: that of the run.
+        out: the new run folder, as a shell takes it; RUN, if it must have a name, when empty.
     """
     if not meta.stages:
-        return first
+        return f"{first} --out {out}" if out else first
+    out = out or "RUN"
     planned = [*(stage["epochs"] for stage in meta.stages), meta.config["epochs"]]
-    lines = [f"{first} --epochs {planned[0]} --out RUN"]
-    lines += [f"maam train --resume RUN --epochs {epochs}" for epochs in planned[1:]]
+    lines = [f"{first} --epochs {planned[0]} --out {out}"]
+    lines += [f"maam train --resume {out} --epochs {epochs}" for epochs in planned[1:]]
     for number, stage in enumerate(meta.stages):
         if stage["until"] < stage["epochs"]:
             lines[number] += f"    # was stopped after epoch {stage['until']}"

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maam.core.config import RESUMABLE, TrainConfig
 from maam.core.environment import environment
 from maam.core.errors import MaamError
@@ -19,8 +21,10 @@ from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data import Dataset, load_dataset
 from maam.data.augment import Augmentation
+from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
 from maam.data.splits import limit
+from maam.models.weights import find_run
 from maam.training.distillation import describe_teacher
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
@@ -179,7 +183,12 @@ def resumed(folder: RunFolder, meta: RunMeta) -> RunMeta:
     if before.data_digests != meta.data_digests:
         raise MaamError(
             f"`resume` {folder}: the images of {meta.data} are not those it was trained on: "
-            "bring them back, or train anew"
+            "bring them back, name where they lie now with `data`, or train anew"
+        )
+    if before.classes != meta.classes:
+        raise MaamError(
+            f"`resume` {folder}: the class folders of {meta.data} have other names than those it "
+            "was trained on: name them as before, or train anew"
         )
     if (before.teacher or {}).get("weights") != (meta.teacher or {}).get("weights"):
         raise MaamError(f"`resume` {folder}: `teacher` is not the network it began to learn from")
@@ -210,6 +219,11 @@ def write_start(run: TrainingRun) -> None:
             file.unlink(missing_ok=True)
         if finished_epochs(folder) < run.config.epochs:
             folder.scores.unlink(missing_ok=True)
+    seen = {"train": run.dataset.train, "val": run.dataset.val}
+    images = {name: fingerprints(split) for name, split in seen.items()}
+    if run.config.teacher and (taught := find_run(run.config.teacher).read_images()):
+        images["teacher"] = np.concatenate(list(taught.values()))
+    folder.write_images(images)
     write_atomic(folder.config, to_toml(run.config.model_copy(update={"out": None})))
     write_atomic(folder.environment, json.dumps(run.meta.environment, indent=1) + "\n")
     folder.write_meta(run.meta)
@@ -225,7 +239,7 @@ def check_begun(folder: RunFolder, wanted: TrainConfig) -> bool:
         return False
     before = resolve({}, run=folder.path)
     for key in type(wanted).model_fields:
-        if key in {*RESUMABLE - {"epochs", "teacher"}, "out"}:
+        if key in {*RESUMABLE - {"data", "epochs", "teacher"}, "out"}:
             continue
         old, new = getattr(before, key), getattr(wanted, key)
         if key == "teacher":  # it may lie elsewhere now; ``resumed`` looks at its weights

@@ -88,14 +88,25 @@ class Tree:
 
 
 def scan(path: Path) -> Tree:
+    """List the images of a folder, an archive or a table, to train on.
+
+    Raises:
+        MaamError: as ``list_images``; or there are no class folders, fewer than two classes, or a
+            class without training images.
+    """
+    tree = list_images(path)
+    _check(tree)
+    return tree
+
+
+def list_images(path: Path) -> Tree:
     """List the images of a folder, an archive or a table, with their split and class.
 
     Hidden and system files and run folders do not count. Links are followed, not in archives.
 
     Raises:
-        MaamError: the path is missing or none of these, holds no images or no class folders, can
-            be understood in two ways, has fewer than two classes, or a class without training
-            images.
+        MaamError: the path is missing or none of these, holds no images, or can be understood in
+            two ways.
     """
     if not path.exists():
         raise MaamError(f"{path}: no such folder or archive")
@@ -110,8 +121,13 @@ def scan(path: Path) -> Tree:
         raise MaamError(
             f"{path} is neither a folder nor a .tar, .tar.gz, .tgz or .zip archive: {EXPECTED}"
         )
-    _check(tree)
+    if not tree.files and all(why.startswith(_NO_IMAGE) for why in tree.ignored):
+        raise MaamError(f"no images in {path} ({_others(tree)}): {EXPECTED}")
     return tree
+
+
+def _others(tree: Tree) -> str:
+    return ", ".join(f"{count} {why}" for why, count in tree.ignored.items()) or "no files"
 
 
 def _is_archive(path: Path) -> bool:
@@ -169,7 +185,7 @@ def _check(tree: Tree) -> None:
     if not tree.files and all(why.startswith(_NO_IMAGE) for why in tree.ignored):
         raise MaamError(f"no images in {path} ({others}): {EXPECTED}")
     if not classes:
-        besides = f" ({others})" if tree.ignored else ""
+        besides = f" ({_others(tree)})" if tree.ignored else ""
         raise MaamError(
             f"{path} holds images, but no class folders to train on{besides}: {EXPECTED}"
         )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from maam.core.errors import MaamError
 from maam.core.signals import check_signals
 from maam.data.base import ArraySplit, Dataset
 from maam.data.files import decoding as images
-from maam.data.files.tree import ImageFile, Tree, scan
+from maam.data.files.tree import EXPECTED, ImageFile, Tree, list_images, scan
 from maam.data.splits import hold_out
 
 DEFAULT_SIZE = 32
@@ -69,8 +69,16 @@ def read_tree(
             the format and mode it is stored in; from several threads.
     """
     side = image_size or DEFAULT_SIZE
+    pixels, reasons, notes = _decode(tree, (side, side, 3), inspect)
+    return replace(_split(tree, pixels, reasons, val_fraction, seed), notes=notes)
+
+
+def _decode(
+    tree: Tree, shape: tuple[int, int, int], inspect: Inspect | None = None
+) -> tuple[np.ndarray, dict[ImageFile, str], tuple[str, ...]]:
+    """All images (N, H, W, C) in the order of the tree, why some could not be read, and notes."""
     number = {file: index for index, file in enumerate(tree.files)}
-    pixels = np.empty((len(number), side, side, 3), np.uint8)
+    pixels = np.empty((len(number), *shape), np.uint8)
     reasons: dict[ImageFile, str] = {}
     several: list[str] = []
 
@@ -79,7 +87,7 @@ def read_tree(
         for file, content in part:
             try:
                 # Who inspects an image sees it whole.
-                picture = images.read(content, file.name, None if inspect else (side, side))
+                picture = images.read(content, file.name, None if inspect else shape[:2])
             except images.UnreadableImage as error:
                 reasons[file] = error.reason
                 continue
@@ -87,7 +95,7 @@ def read_tree(
                 inspect(file.name, picture.image, picture.form, picture.mode)
             if picture.several:
                 several.append(file.name)
-            pixels[number[file]] = images.fit(picture.image, (side, side), 3)
+            pixels[number[file]] = images.fit(picture.image, shape[:2], shape[2])
 
     contents = tree.contents()
     with images.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -104,7 +112,7 @@ def read_tree(
             f"files of several pages or frames: {len(several)}, such as {min(several)}: the first "
             "one is used"
         )
-    return replace(_split(tree, pixels, reasons, val_fraction, seed), notes=tuple(notes))
+    return pixels, reasons, tuple(notes)
 
 
 def _split(
@@ -166,3 +174,65 @@ def _check_counts(
         f"too few readable training images in {tree.path} of class {listed}: {needed} or more are "
         f"needed for the train, val and test splits{broken}"
     )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images to score, none of them held out for anything.
+
+    Attributes:
+        images: all that could be read.
+        splits: the split folder of each image; ``train`` where there are class folders only.
+        skipped: files that could not be read, as (name, reason).
+        notes: what else a person should know, such as files that are not used.
+    """
+
+    images: ArraySplit
+    splits: np.ndarray
+    skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) -> Labelled:
+    """All images of a folder, an archive or a CSV file, under the classes of a network.
+
+    A class may have few images or none, and there need be nothing to train on.
+
+    Args:
+        path: the folder, archive or CSV file.
+        shape: (H, W, C) that every image is fitted to.
+        classes: names of the class folders, in label order.
+
+    Raises:
+        MaamError: as ``tree.list_images``; there are no class folders, one has none of these names,
+            or no image can be read.
+    """
+    tree = list_images(path)
+    if not tree.files:
+        raise MaamError(f"{path} holds images, but no class folders: {EXPECTED}")
+    if unknown := sorted({file.label for file in tree.files} - set(classes)):
+        raise MaamError(
+            f"{path} has class folders that the run does not know: {_few(unknown)}; the run has "
+            f"the classes {_few(classes)}: rename the folders, or take them out"
+        )
+    pixels, reasons, notes = _decode(tree, shape)
+    read = [index for index, file in enumerate(tree.files) if file not in reasons]
+    if not read:
+        file = tree.files[0]
+        raise MaamError(f"no image in {path} can be read, such as {file.name}: {reasons[file]}")
+    number = {name: label for label, name in enumerate(classes)}
+    files = [tree.files[index] for index in read]
+    return Labelled(
+        ArraySplit(
+            pixels[read],
+            np.array([number[file.label] for file in files], np.int32),
+            tuple(file.name for file in files),
+        ),
+        np.array([file.split for file in files]),
+        tuple((file.name, reason) for file, reason in reasons.items()),
+        notes,
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,172 @@
+"""The images that a finished run is scored on, without those it has learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from maam.core.config import EvaluateConfig, TrainConfig, make_config
+from maam.core.errors import MaamError
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
+from maam.data import Dataset, Split, load_dataset
+from maam.data.fingerprints import fingerprints
+from maam.data.sources import SOURCES
+from maam.data.sources.folder import load_all
+from maam.data.splits import limit
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is scored.
+
+    Attributes:
+        split: the images, under the run's classes.
+        name: which split that is: ``test``, ``val``, ``train`` or ``all``.
+        source: where they came from, for people.
+        own: whether they are the run's own data, wherever they lie.
+        seen: how many the run was trained or validated with, in this split; None if it does not
+            record that.
+        left_out: how many of those are not in ``split``: all but where ``own``.
+        unreadable: files that could not be read, as (name, reason).
+        notes: what else a person should know, such as files that are not used.
+    """
+
+    split: Split
+    name: str
+    source: str
+    own: bool
+    seen: int | None = None
+    left_out: int = 0
+    unreadable: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+
+
+def choose_images(run: RunFolder, meta: RunMeta, config: EvaluateConfig) -> Images:
+    """The images to score: the run's own, split as they were, or others.
+
+    Images are compared by their pixels, so a copy, a link or an archive of the run's data is the
+    run's own data. Of other data, the images that the run has learned from are left out.
+
+    Args:
+        run: the run folder.
+        meta: its metadata.
+        config: the options.
+
+    Raises:
+        MaamError: data that is missing or has changed since the training, other classes, another
+            shape, or no images that the run has not seen in this split.
+    """
+    trained = make_config(TrainConfig, meta.config)
+    data = config.data or trained.data
+    fixed = data in SOURCES or (data == trained.data and config.split != "all")
+    choose = _split_as_trained if fixed or not Path(data).exists() else _folder
+    chosen = choose(data, trained, meta, config)
+    if not len(chosen.split):
+        raise MaamError(f"`split={config.split}`: {chosen.source} has no images in this split")
+    return _without_seen(chosen, run, data)
+
+
+def _split_as_trained(
+    data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig
+) -> Images:
+    """The run's own data, or a data set with a name."""
+    dataset, own = _load(data, trained, meta, config)
+    # The test images of a shipped model are anyone's copy of them.
+    if data == trained.data and config.split != "all" and not own and not meta.shipped:
+        # Split anew, changed images would put some that were trained on among the others.
+        raise MaamError(
+            f"the images of {data} are not those the run was trained on: bring them back, or "
+            "score those that it has never seen with `split=all`"
+        )
+    if dataset.classes != meta.classes:
+        raise MaamError(
+            f"`data={data}` has the classes {_few(dataset.classes)}, the run has "
+            f"{_few(meta.classes)}: name images of the run's classes"
+        )
+    channels, height, width = meta.image_shape
+    if dataset.image_shape != (height, width, channels):
+        raise MaamError(f"`data={data}` has images of another shape than the run was trained on")
+    return _of_dataset(dataset, own, config.split)
+
+
+def _folder(data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig) -> Images:
+    """The images of a folder or an archive: the run's own, moved, or others.
+
+    Others are not split: if they have no split folders, all are scored.
+    """
+    channels, height, width = meta.image_shape
+    every = load_all(Path(data), (height, width, channels), meta.classes)
+    held = sum(meta.images.values())
+    count = len(every.images)
+    if count == held or (trained.limit and count > held):
+        with suppress(MaamError):  # nothing to train on: then it is not the run's own
+            dataset, own = _load(data, trained, meta, config)
+            if own and dataset.classes == meta.classes:
+                return _of_dataset(dataset, own, config.split)
+    name = config.split
+    if name == "test" and set(every.splits) == {"train"}:
+        name = "all"
+    chosen = np.flatnonzero((every.splits == name) | (name == "all"))
+    if not len(chosen):
+        raise MaamError(
+            f"`split={name}`: {data} has no folder of that name: score all its images with "
+            "`split=all`"
+        )
+    return Images(
+        split=every.images.take(chosen),
+        name=name,
+        source=f"images in {data}",
+        own=False,
+        unreadable=every.skipped,
+        notes=every.notes,
+    )
+
+
+def _load(
+    data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig
+) -> tuple[Dataset, bool]:
+    """A data set, split as the run's, and whether it is the very same."""
+    dataset = load_dataset(
+        data,
+        config.data_dir or trained.data_dir,
+        None if data in SOURCES else meta.preprocessing["size"][0],
+        trained.val_fraction,
+        trained.seed,
+    )
+    used = dataset
+    if trained.limit and trained.limit <= len(dataset.train):
+        used = limit(dataset, trained.limit, trained.seed)
+    own = used.digests() == meta.data_digests
+    return (used if own and config.split != "all" else dataset), own
+
+
+def _of_dataset(dataset: Dataset, own: bool, name: str) -> Images:
+    split = dataset.all if name == "all" else getattr(dataset, name)
+    return Images(split, name, dataset.source, own, None, 0, dataset.skipped, dataset.notes)
+
+
+def _without_seen(chosen: Images, run: RunFolder, data: str) -> Images:
+    """The images with those counted that the run has seen, which are left out if not its own."""
+    recorded = run.read_images()
+    if not recorded:
+        return chosen
+    seen = np.isin(fingerprints(chosen.split), np.concatenate(list(recorded.values())))
+    count = int(seen.sum())
+    if chosen.own or not count:
+        return replace(chosen, seen=count)
+    if count == len(seen):
+        raise MaamError(
+            f"`data={data}`: the run has learned from all of these {count} images: name some that "
+            "it has never seen"
+        )
+    unseen = chosen.split.take(np.flatnonzero(~seen))
+    return replace(chosen, split=unseen, seen=count, left_out=count)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
