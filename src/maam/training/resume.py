@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from maam.core.metrics import best_epoch
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors, save_tensors
@@ -42,14 +43,10 @@ class TrainingState:
         return 0 < patience <= self.epoch - self.best_epoch
 
     def note(self, row: dict[str, Any]) -> None:
-        """Note a finished epoch; without validation images the newest is the best.
-
-        Of epochs with equal validation accuracy the one with the lower loss is the best.
-        """
+        """Note a finished epoch, and which is the best; without validation images the newest."""
         self.history.append(row)
-        best = self.history[self.best_epoch - 1] if self.best_epoch else row
-        if row is best or row["val_accuracy"] is None or _rank(row) > _rank(best):
-            self.best_epoch = row["epoch"]
+        best = best_epoch(self.history)
+        self.best_epoch = row["epoch"] if best is None else best["epoch"]
 
     def end_epoch(
         self, folder: RunFolder, row: dict[str, Any], weights: Mapping[str, np.ndarray], write: bool
@@ -89,10 +86,6 @@ class TrainingState:
             self._assign(tensors, str(folder.last))
             self.history, self.best_epoch = progress["history"], progress["best_epoch"]
             folder.write_history(self.history)
-
-
-def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    return row["val_accuracy"], -row["val_loss"]
 
 
 def finished_epochs(folder: RunFolder) -> int:
