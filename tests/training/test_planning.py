@@ -113,7 +113,9 @@ def test_the_plan_is_shown_kept_and_repeated_by_its_command(photos, tmp_path, ca
     assert "plan " not in output  # nothing was left to choose
     first, again = (RunFolder(path).read_meta() for path in (result.run, tmp_path / "again"))
     assert first.config == again.config
-    before, after = (load_tensors(RunFolder(folder).best)[0] for folder in (result.run, Path("again")))
+    before, after = (
+        load_tensors(RunFolder(folder).best)[0] for folder in (result.run, Path("again"))
+    )
     assert all((before[name] == after[name]).all() for name in before)
 
 
