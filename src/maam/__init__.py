@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from maam.models import register_model as register_model
     from maam.paper.reproduction import reproduce as reproduce
     from maam.training.evaluation import evaluate as evaluate
+    from maam.training.label_errors import find_label_errors as find_label_errors
     from maam.training.pipeline import train as train
     from maam.training.readiness import doctor as doctor
 
@@ -43,6 +44,7 @@ _HOMES = {
     "doctor": "training.readiness",
     "evaluate": "training.evaluation",
     "explain": "deploy.explanation",
+    "find_label_errors": "training.label_errors",
     "list_models": "models",
     "load_dataset": "data",
     "predict": "deploy.prediction",

@@ -206,6 +206,48 @@ def test_data_describes_a_folder(tmp_path, capsys):
     assert json.loads(Path("pets.json").read_text())["classes"] == ["cat", "dog"]
 
 
+def test_data_describes_what_training_refuses_and_says_so_last(tmp_path, capsys):
+    for name, count in (("cat", 9), ("dog", 1), ("owl", 0)):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(count):
+            image = Image.new("RGB", (16, 16), (number, count, 0))
+            image.save(tmp_path / f"pets/{name}/{number}.png")
+    before = sorted(tmp_path.rglob("*"))
+    assert run(["data", str(tmp_path / "pets")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "'dog' (1)" in lines[-2]
+    assert "owl" in lines[-3]
+    assert lines[-1].startswith("training would refuse these images")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_data_of_many_classes_is_a_page_and_the_json_has_them_all(tmp_path, capsys):
+    for number in range(200):
+        (tmp_path / "many" / f"c{number:03}").mkdir(parents=True)
+        for image in range(3 + (number == 7)):
+            colour = (number, image, 0)
+            Image.new("RGB", (8, 8), colour).save(tmp_path / f"many/c{number:03}/{image}.png")
+    assert run(["data", str(tmp_path / "many"), "--json", "many.json"]) == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) < 40
+    assert "190 more classes" in text
+    assert "all 200 classes" in text
+    assert len(json.loads(Path("many.json").read_text())["counts"]["train"]) == 200
+
+
+def test_data_names_doubtful_labels(tmp_path, capsys):
+    assert run(["data", "digits", "--labels", "--json", "digits.json"]) == 0
+    found = json.loads(Path("digits.json").read_text())["label_errors"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("label ")]
+    assert len(lines) == min(len(found), 11) > 0
+    assert found[0]["name"] in lines[0]
+    Image.new("RGB", (9, 9)).save(tmp_path / "alone.png")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "alone.png").rename(tmp_path / "a/b/alone.png")
+    assert run(["data", str(tmp_path / "a"), "--labels"]) == 1
+    assert "when training would take" in capsys.readouterr().err
+
+
 def test_train_on_ones_own_folder_then_predict(tmp_path, capsys):
     for name, colour in (("cat", (10, 10, 10)), ("dog", (250, 20, 20))):
         (tmp_path / "pets" / name).mkdir(parents=True)

@@ -94,6 +94,7 @@ def test_copies_across_splits_and_classes_are_found(tmp_path: Path) -> None:
         ),
     )
     assert [line.split(":")[0] for line in found.advice] == [
+        "no val images of 'b'",
         "pairs of identical images in two splits",
         "identical images in two classes",
     ]
@@ -104,13 +105,13 @@ def test_the_list_of_copies_is_short_and_the_count_complete() -> None:
         Sample(split, label, f"{split}/{label}/{number}")
         for split in ("train", "val", "test")
         for label in ("a", "b")
-        for number in range(5)
+        for number in range(10)
     ]
     copies = find_copies((sample, b"same") for sample in samples)
-    assert copies.leak_count == 3 * 10 * 10
+    assert copies.leak_count == 3 * 20 * 20
     assert len(set(copies.leaks)) == LISTED
     assert all(one.split != other.split for one, other in copies.leaks)
-    assert copies.repeats_in_train == 9
+    assert copies.repeats_in_train == 19
     assert copies.conflict_count == 1
     assert [sample.name for sample in copies.conflicts[0]] == ["train/a/0", "train/b/0"]
 
@@ -127,7 +128,7 @@ def test_advice_names_what_is_wrong(tmp_path: Path) -> None:
     corpus = make_hostile(root / "hostile")
     (root / "few" / "drawing.psd").write_bytes(b"x")
     found = describe(str(root))
-    unreadable, ignored, several, unbalanced, few, leaks, large = found.advice
+    unreadable, ignored, several, unbalanced, few, leaks, *_ = found.advice
     assert len(found.unreadable) == list(corpus.values()).count(False)
     assert unreadable.startswith(f"files that cannot be read: {len(found.unreadable)}, such as ")
     assert ignored == "files that are not used: 1 not an image (.psd)"
@@ -138,8 +139,10 @@ def test_advice_names_what_is_wrong(tmp_path: Path) -> None:
     assert found.imbalance == pytest.approx(counts["many"] / counts["few"])
     assert few.startswith("fewer than 20 training images of 'few'")
     assert leaks.startswith("pairs of identical images in two splits: ")  # the corpus repeats some
-    assert "200x150 pixels shrinks to 32x32" in large and "a larger `image_size`" in large
-    assert not any("shrinks" in line for line in describe(str(root), image_size=64).advice)
+    assert found.image_shape == (96, 96, 3)
+    assert not any("shrinks" in line for line in found.advice)
+    *_, large = describe(str(root), image_size=32).advice
+    assert "200x150 pixels shrinks to 32x32" in large and "`image_size=96`" in large
 
 
 def test_it_is_json(tmp_path: Path) -> None:

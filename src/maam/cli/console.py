@@ -23,7 +23,6 @@ from maam.models import describe_model, list_models
 from maam.report.card import rows_to_show
 
 if TYPE_CHECKING:
-    from maam.data.description import Description
     from maam.training.readiness import Check
 
 
@@ -212,42 +211,6 @@ def models(pattern: str, channels: int, size: int) -> None:
         table.add_row(name, *counts, macs, describe_model(name))
     out.print(table)
     out.print("deployed: parameters once norms and agents are folded; the MACs are of that network")
-
-
-def description(data: Description) -> None:
-    """What is in a data set, and what to mend before training."""
-    out.print(f"[bold]{escape(data.name)}[/]: {escape(data.source)}")
-    table = Table("class")
-    for split in data.counts:
-        table.add_column(split, justify="right")
-    for name in data.classes:
-        table.add_row(escape(name), *(f"{counts[name]:,}" for counts in data.counts.values()))
-    table.add_section()
-    table.add_row("all", *(f"{sum(counts.values()):,}" for counts in data.counts.values()))
-    out.print(table)
-    sizes = data.sizes
-    height, width, _ = data.image_shape
-    span = " ".join(
-        f"{name} {w}x{h}"
-        for name, (w, h) in (
-            ("smallest", sizes.smallest),
-            ("median", sizes.median),
-            ("largest", sizes.largest),
-        )
-    )
-    out.print(f"sizes       {span} ({sizes.distinct} different); trained at {width}x{height}")
-    for name, counts in (("formats", data.formats), ("modes", data.modes)):
-        if counts:
-            out.print(
-                f"{name:11} " + ", ".join(f"{key} {count:,}" for key, count in counts.items())
-            )
-    out.print(f"imbalance   {data.imbalance:.1f} (largest class / smallest)")
-    for name, reason in data.unreadable:
-        out.print(f"[yellow]unreadable[/]  {escape(name)}: {escape(reason)}")
-    for line in data.advice:
-        out.print(f"[yellow]advice[/]      {escape(spelled(line))}")
-    if not data.advice:
-        out.print("[green]nothing stands out: ready to train[/]")
 
 
 def checks(checks: Sequence[Check]) -> int:

@@ -11,6 +11,8 @@ from maam.cli.options import spelled
 from maam.core import frameworks
 from maam.training.events import Choices, Download, Epoch, Event, Note, Plan, Step
 
+_LINE = 10_000  # images that are looked at for a line of progress, where there is no bar
+
 
 class Display:
     """Told of a training's events: a progress bar on a terminal, plain lines elsewhere."""
@@ -28,6 +30,7 @@ class Display:
         self.task = self.bar.add_task("", total=None, status="", visible=False)
         self.steps = self.epochs = 0
         self.downloading = False
+        self.images = 0
 
     def __enter__(self) -> Display:
         self.bar.start()
@@ -118,6 +121,20 @@ class Display:
             total=total,
             completed=done,
             status=f"{done / 1e6:.0f} MB",
+        )
+
+    def inspected(self, done: int, total: int) -> None:
+        """Told of images that are looked at: so far, and in all."""
+        before, self.images = self.images, done
+        if not out.is_terminal and done // _LINE > before // _LINE:
+            out.print(f"looked at {done:,} of {total:,} images")
+        self.bar.update(
+            self.task,
+            visible=done != total,
+            description="images",
+            total=total,
+            completed=done,
+            status="",
         )
 
 

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median_low
-from typing import Any, NamedTuple
+from typing import Any
 
-from PIL.Image import Image
-
+from maam.core.errors import MaamError
 from maam.data import SOURCES, load_dataset
-from maam.data.base import Dataset
 from maam.data.duplicates import Copies, Sample, find_copies
-from maam.data.files.tree import scan
-from maam.data.sources.folder import read_tree
+from maam.data.files.tree import EXPECTED, ImageFile, Tree, list_images
+from maam.data.inspection import Measures, Progress, inspect_dataset, inspect_tree
+from maam.data.near_duplicates import NearCopies, find_near_copies
+from maam.data.quality import Outliers, Sizes, find_outliers, measure_sizes
+from maam.data.readiness import assign_splits, listed, refusals
 
-# When to warn: training images in the smallest class, largest class to smallest, and sides of a
-# typical image to the network's.
+# When to warn: training images in the smallest class, and largest class to smallest.
 FEW_IMAGES = 20
 IMBALANCE = 3
-SHRINK = 4
 
-_BATCH = 1024
+# Sizes to train at: the median of the shorter sides below the first -> the second.
+IMAGE_SIZES = ((48, 32), (96, 64))
+LARGEST_SIZE = 96
 
-
-@dataclass(frozen=True)
-class Sizes:
-    """Smallest, median and largest (width, height), each taken of all widths and all heights."""
-
-    smallest: tuple[int, int]
-    median: tuple[int, int]
-    largest: tuple[int, int]
-    distinct: int
+_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -44,14 +35,20 @@ class Description:
 
     Attributes:
         counts: split -> class -> number of images.
-        image_shape: (H, W, C) that the network gets.
+        image_shape: (H, W, C) that the network gets; images from a path have the suggested size
+            unless another was asked for.
+        suggested_size: the side in pixels that suits images from a path; None for other data.
         sizes: of the images before they are fitted, turned upright.
         formats, modes: of the files, in Pillow's words -> number of images; data that is not in
             image files has no formats.
         unreadable: (file, reason).
         ignored: why other files do not count -> how many.
-        notes: that, and what else there is to know, in plain language.
+        empty: folders for a class or a split without images -> what they hold.
+        notes: files that are not used, and what else there is to know, in plain language.
         copies: identical images.
+        near_copies: images that look the same.
+        outliers: images that stand out: ``one colour``, ``dark``, ``bright``, ``blurred`` -> which.
+        refusals: why training would refuse these images, and what to do; empty if it would not.
     """
 
     name: str
@@ -59,36 +56,33 @@ class Description:
     classes: tuple[str, ...]
     counts: dict[str, dict[str, int]]
     image_shape: tuple[int, int, int]
+    suggested_size: int | None
     sizes: Sizes
     formats: dict[str, int]
     modes: dict[str, int]
     unreadable: tuple[tuple[str, str], ...]
     ignored: dict[str, int]
+    empty: dict[str, str]
     notes: tuple[str, ...]
     copies: Copies
+    near_copies: NearCopies
+    outliers: dict[str, Outliers]
+    refusals: tuple[str, ...]
 
     @property
     def imbalance(self) -> float:
-        """Training images of the largest class for one of the smallest."""
-        return max(self.counts["train"].values()) / min(self.counts["train"].values())
+        """Training images of the largest class for one of the smallest that has any."""
+        counts = [count for count in self.counts["train"].values() if count]
+        return max(counts) / min(counts) if counts else 1.0
 
     @property
     def advice(self) -> list[str]:
         """What to mend before training, in plain language; empty when nothing stands out."""
-        return list(_advice(self))
+        return [*_advice_on_files(self), *_advice_on_classes(self), *_advice_on_images(self)]
 
     def to_dict(self) -> dict[str, Any]:
         """The same in plain dicts, for JSON."""
         return {**asdict(self), "imbalance": self.imbalance, "advice": self.advice}
-
-
-class _Details(NamedTuple):
-    """An image before it is fitted."""
-
-    size: tuple[int, int]
-    form: str
-    mode: str
-    digest: bytes
 
 
 def describe(
@@ -98,124 +92,169 @@ def describe(
     val_fraction: float = 0.1,
     seed: int = 0,
     progress: Callable[[int, int | None], None] | None = None,
+    inspected: Progress | None = None,
 ) -> Description:
     """Describe the data set that ``load_dataset`` gives for the same arguments.
 
+    A folder or archive that training would refuse is described too; ``refusals`` says why.
+
+    Args:
+        data, data_dir, image_size, val_fraction, seed, progress: as for ``load_dataset``.
+        inspected: called with (images so far, images in all).
+
     Raises:
-        MaamError: as ``load_dataset``.
+        MaamError: as ``load_dataset`` for named data sets; there is no such folder or archive, it
+            cannot be read, or holds no images in class folders.
     """
     path = Path(os.path.expanduser(data))
     if not data or data in SOURCES or not path.exists():
         dataset = load_dataset(data, data_dir, image_size, val_fraction, seed, progress)
-        return _describe(dataset, _details_of_arrays(dataset), {})
+        samples, measures = inspect_dataset(dataset, inspected)
+        about = _About(dataset.name, dataset.source, dataset.classes, dataset.image_shape)
+        about = replace(about, notes=dataset.notes)
+        return _describe(about, samples, measures)
 
-    details: dict[str, _Details] = {}
-
-    def inspect(name: str, image: Image, form: str, mode: str) -> None:
-        details[name] = _Details(image.size, form, mode, _digest(image.size, image.tobytes()))
-
-    tree = scan(path)
-    dataset = read_tree(tree, image_size, val_fraction, seed, inspect)
-    return _describe(dataset, [details[sample.name] for sample in _samples(dataset)], tree.ignored)
-
-
-def _details_of_arrays(dataset: Dataset) -> list[_Details]:
-    height, width, channels = dataset.image_shape
-    mode = {1: "L", 3: "RGB"}[channels]
-    return [
-        _Details((width, height), "", mode, _digest((width, height), image.tobytes()))
-        for split in (dataset.train, dataset.val, dataset.test)
-        for images, _ in split.batches(_BATCH)
-        for image in images
-    ]
-
-
-def _digest(size: tuple[int, int], pixels: bytes) -> bytes:
-    """The same for identical images only; the size tells a 2x3 image from a 3x2 one."""
-    return hashlib.blake2b(pixels, digest_size=16, key=repr(size).encode()).digest()
-
-
-def _samples(dataset: Dataset) -> list[Sample]:
-    splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    return [
-        Sample(split, dataset.classes[label], name)
-        for split, part in splits.items()
-        for label, name in zip(part.labels.tolist(), part.names, strict=True)
-    ]
+    tree = list_images(path)
+    if not tree.files:
+        raise MaamError(f"{path} holds images, but no class folders: {EXPECTED}")
+    measured, unreadable = inspect_tree(tree, inspected)
+    files = list(measured)
+    splits = assign_splits(tree, files, val_fraction, seed)
+    side = image_size or suggest_size(measure_sizes([m.size for m in measured.values()]).short_side)
+    about = _About(
+        path.resolve().name,
+        f"images in {path}",
+        tuple(sorted({file.label for file in tree.files})),
+        (side, side, 3),
+        tree,
+        tuple((file.name, reason) for file, reason in unreadable.items()),
+        tuple(refusals(tree, files, splits, val_fraction)),
+        tuple(_notes(tree, measured)),
+    )
+    order = sorted(range(len(files)), key=lambda i: _SPLITS.index(splits[i]))
+    samples = [Sample(splits[i], files[i].label, files[i].name) for i in order]
+    return _describe(about, samples, [measured[files[i]] for i in order])
 
 
-def _describe(dataset: Dataset, details: list[_Details], ignored: dict[str, int]) -> Description:
-    samples = _samples(dataset)
-    counts = {split: dict.fromkeys(dataset.classes, 0) for split in ("train", "val", "test")}
+@dataclass(frozen=True)
+class _About:
+    """What is known of a data set beside its images."""
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    tree: Tree | None = None
+    unreadable: tuple[tuple[str, str], ...] = ()
+    refusals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _notes(tree: Tree, measured: dict[ImageFile, Measures]) -> Iterator[str]:
+    if tree.ignored:
+        reasons = ", ".join(f"{count} {why}" for why, count in tree.ignored.items())
+        yield f"files that are not used: {reasons}"
+    if several := [file.name for file, each in measured.items() if each.several]:
+        yield (
+            f"files of several pages or frames: {len(several)}, such as {several[0]}: the first "
+            "one is used"
+        )
+
+
+def _describe(
+    about: _About, samples: Sequence[Sample], measures: Sequence[Measures]
+) -> Description:
+    counts = {split: dict.fromkeys(about.classes, 0) for split in _SPLITS}
     for sample in samples:
         counts[sample.split][sample.label] += 1
+    sizes = measure_sizes([each.size for each in measures])
+    digests = [each.digest for each in measures]
     return Description(
-        name=dataset.name,
-        source=dataset.source,
-        classes=dataset.classes,
+        name=about.name,
+        source=about.source,
+        classes=about.classes,
         counts=counts,
-        image_shape=dataset.image_shape,
-        sizes=_sizes([each.size for each in details]),
-        formats=dict(Counter(each.form for each in details if each.form).most_common()),
-        modes=dict(Counter(each.mode for each in details).most_common()),
-        unreadable=dataset.skipped,
-        ignored=ignored,
-        notes=dataset.notes,
-        copies=find_copies(
-            (sample, each.digest) for sample, each in zip(samples, details, strict=True)
-        ),
+        image_shape=about.image_shape,
+        suggested_size=suggest_size(sizes.short_side) if about.tree else None,
+        sizes=sizes,
+        formats=dict(Counter(each.form for each in measures if each.form).most_common()),
+        modes=dict(Counter(each.mode for each in measures).most_common()),
+        unreadable=about.unreadable,
+        ignored=about.tree.ignored if about.tree else {},
+        empty=about.tree.empty if about.tree else {},
+        notes=about.notes,
+        copies=find_copies(zip(samples, digests, strict=True)),
+        near_copies=find_near_copies(samples, digests, [each.fingerprint for each in measures]),
+        outliers=find_outliers(samples, measures),
+        refusals=about.refusals,
     )
 
 
-def _sizes(sizes: list[tuple[int, int]]) -> Sizes:
-    widths, heights = zip(*sizes, strict=True)
-    return Sizes(
-        smallest=(min(widths), min(heights)),
-        median=(median_low(widths), median_low(heights)),
-        largest=(max(widths), max(heights)),
-        distinct=len(set(sizes)),
-    )
+def suggest_size(short_side: int) -> int:
+    """The side in pixels to train at, for images with this median of their shorter sides."""
+    return next((size for limit, size in IMAGE_SIZES if short_side < limit), LARGEST_SIZE)
 
 
-def _advice(data: Description) -> Iterator[str]:
-    train = data.counts["train"]
+def _advice_on_files(data: Description) -> Iterator[str]:
     if data.unreadable:
         name, reason = data.unreadable[0]
         yield f"files that cannot be read: {len(data.unreadable)}, such as {name}: {reason}"
     yield from data.notes
+
+
+def _advice_on_classes(data: Description) -> Iterator[str]:
+    train = {label: count for label, count in data.counts["train"].items() if count}
     if data.imbalance > IMBALANCE:
         most, least = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
         yield (
             f"unbalanced: {train[most]} training images of {most!r}, {train[least]} of {least!r}; "
             "look at macro F1 beside accuracy, and add images of the small classes"
         )
-    if few := [label for label in data.classes if train[label] < FEW_IMAGES]:
+    few = [label for label, count in train.items() if count < FEW_IMAGES]
+    if few:
         yield (
-            f"fewer than {FEW_IMAGES} training images of {_listed(few)}: too few to learn from "
+            f"fewer than {FEW_IMAGES} training images of {listed(few)}: too few to learn from "
             "and to measure with; add more"
         )
-    if data.copies.leak_count:
-        one, other = data.copies.leaks[0]
-        yield (
-            f"pairs of identical images in two splits: {data.copies.leak_count}, such as "
-            f"{one.name} ({one.split}) and {other.name} ({other.split}); they make the scores look "
-            "better than they are, so keep one of each"
-        )
-    if data.copies.conflict_count:
-        one, other = data.copies.conflicts[0][:2]
-        yield (
-            f"identical images in two classes: {data.copies.conflict_count}, such as "
-            f"{one.name} ({one.label}) and {other.name} ({other.label}); one of them is wrong"
-        )
+    for split in ("val", "test"):
+        counts = data.counts[split]
+        absent = [label for label in train if not counts[label] and label not in few]
+        if absent and any(counts.values()):
+            yield f"no {split} images of {listed(absent)}: their scores cannot be known"
+
+
+def _advice_on_images(data: Description) -> Iterator[str]:
+    for copies, what, verdict in (
+        (data.copies, "identical images", "one of them is wrong"),
+        (data.near_copies, "images that look the same", "one of them may be wrong"),
+    ):
+        if copies.leak_count:
+            one, other = copies.leaks[0]
+            yield (
+                f"pairs of {what} in two splits: {copies.leak_count:,}, such as "
+                f"{one.name} ({one.split}) and {other.name} ({other.split}); they make the scores "
+                "look better than they are, so keep one of each"
+            )
+        if copies.conflict_count:
+            one, other = copies.conflicts[0][:2]
+            yield (
+                f"{what} in two classes: {copies.conflict_count:,}, such as {one.name} "
+                f"({one.label}) and {other.name} ({other.label}); {verdict}"
+            )
+    for kind, images in data.outliers.items():
+        yield f"images that are {_KINDS[kind]}: {images.count:,}, such as {images.listed[0].name}"
     height, width, _ = data.image_shape
-    if min(data.sizes.median) >= SHRINK * min(height, width):
+    if data.suggested_size and data.sizes.distinct and data.suggested_size > min(height, width):
         across, down = data.sizes.median
         yield (
-            f"a typical image of {across}x{down} pixels shrinks to {width}x{height}: if classes "
-            "differ in details, give a larger `image_size`, which takes longer to train"
+            f"a typical image of {across}x{down} pixels shrinks to {width}x{height}: "
+            f"`image_size={data.suggested_size}` suits them better, and takes longer to train"
         )
 
 
-def _listed(labels: list[str], most: int = 5) -> str:
-    more = f" and {len(labels) - most} more classes" if len(labels) > most else ""
-    return ", ".join(repr(label) for label in labels[:most]) + more
+_KINDS = {
+    "one colour": "of one colour",
+    "dark": "much darker than the others",
+    "bright": "much brighter than the others",
+    "blurred": "much less sharp than the others",
+}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations, islice, product
 
-LISTED = 20  # how many pairs and groups are named; the counts are of all
+LISTED = 1000  # how many pairs and groups are named; the counts are of all
 
 
 @dataclass(frozen=True)
