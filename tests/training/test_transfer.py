@@ -105,13 +105,14 @@ def test_a_training_cut_in_its_first_epoch_has_them_still(weights, tmp_path):
 
 def test_the_last_layer_is_new_for_new_classes(weights):
     net = maam.torch.create_model("maamnet-nano", 10, 1, (8, 8))
-    known = RunFolder(weights / "maamnet-nano").read_meta()
+    source = RunFolder(weights / "maamnet-nano")
+    known = source.read_meta()
     ours = Preprocessing.from_dict(known.preprocessing)
     fresh = maam.torch.get_weights(net)["classifier.weight"]
     new = [f"class {number}" for number in range(10)]
-    take_weights(maam.torch, net, "maamnet-nano", ours, new)
+    take_weights(maam.torch, net, source, ours, new)
     np.testing.assert_array_equal(maam.torch.get_weights(net)["classifier.weight"], fresh)
-    take_weights(maam.torch, net, "maamnet-nano", ours, known.classes)
+    take_weights(maam.torch, net, source, ours, known.classes)
     assert (maam.torch.get_weights(net)["classifier.weight"] != fresh).any()
 
 

@@ -269,8 +269,10 @@ def _origin(meta: RunMeta) -> str:
     """What a network learned from besides its images."""
     teacher = (meta.teacher or {}).get("model")
     pretrained = meta.config.get("pretrained")
+    photos = meta.config.get("weights") == "tiny-imagenet"
+    learned = ", learned from Tiny ImageNet" if photos else ""
     sources = [
-        *([f"the shipped weights of {plain(meta.model)}"] if pretrained else []),
+        *([f"the shipped weights of {plain(meta.model)}{learned}"] if pretrained else []),
         *([f"the answers of a {plain(teacher)}"] if teacher else []),
     ]
     return f", from {' and '.join(sources)}" if sources else " only"

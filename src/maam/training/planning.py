@@ -22,7 +22,7 @@ from maam.data import SOURCES, Dataset
 from maam.data.files.tree import scan
 from maam.data.look import typical_side
 from maam.data.splits import limit
-from maam.models.weights import shipped
+from maam.models.weights import sources
 from maam.training.events import Choice, Choices, Watch
 from maam.training.setup import load_data
 
@@ -149,7 +149,7 @@ def choose_options(
     height, width, channels = dataset.image_shape
     named = config.model if config.model != "auto" else None
     model = named or MODELS[0]
-    pretrained = model in shipped() if "pretrained" not in given else config.pretrained
+    pretrained = bool(sources(model)) if "pretrained" not in given else config.pretrained
     recipe = FINE_TUNING if pretrained else SCRATCH
     trial = config.model_copy(update={"model": model, "batch_size": BATCHES[0], **recipe})
     seconds = backend.time_step(trial, classes, (channels, height, width)) / trial.batch_size

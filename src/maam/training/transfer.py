@@ -10,11 +10,12 @@ import numpy as np
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.core.frameworks import Backend
+from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.models.stem import adapt_stem
-from maam.models.weights import find_run, shipped, shipped_run
+from maam.models.weights import CIFAR10, find_run, shipped, shipped_run, source_run, sources
 
 SEEN = (
     "the network that this training rests on may have learned the validation images: their scores "
@@ -23,16 +24,16 @@ SEEN = (
 
 
 def take_weights(
-    backend: Backend, net: Any, model: str, fitted: Preprocessing, classes: Sequence[str]
+    backend: Backend, net: Any, source: RunFolder, fitted: Preprocessing, classes: Sequence[str]
 ) -> Preprocessing:
-    """Give a fresh network the shipped weights of its model.
+    """Give a fresh network shipped weights of its model.
 
     Its last layer stays fresh, unless the classes are those that the weights know.
 
     Args:
         backend: the framework.
         net: a network of it.
-        model: its name.
+        source: where the weights lie.
         fitted: the preprocessing of the images to train on.
         classes: of these images.
 
@@ -40,9 +41,8 @@ def take_weights(
         The preprocessing that goes with the weights, for these images.
 
     Raises:
-        MaamError: the weights of this model do not come with the package.
+        MaamError: they are of another model, or damaged.
     """
-    source = shipped_run(model)
     trained, _ = load_tensors(source.best)
     meta, head = source.read_meta(), backend.head_names(net)
     if tuple(classes) != meta.classes:
@@ -111,7 +111,11 @@ def rests_on(config: TrainConfig) -> list[dict[str, Any]]:
         MaamError: the teacher is no run folder, or the model's weights do not come with the
             package.
     """
-    networks = [_as_teacher(shipped_run(config.model).read_meta())] if config.pretrained else []
+    networks = []
+    if config.pretrained:
+        known = sources(config.model) if config.weights == "auto" else [config.weights]
+        folders = [source_run(config.model, each) for each in known or [CIFAR10]]
+        networks = [_as_teacher(folder.read_meta()) for folder in folders]
     teacher = _as_teacher(find_run(config.teacher).read_meta()) if config.teacher else None
     while teacher:
         networks.append(teacher)

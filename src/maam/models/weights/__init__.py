@@ -1,7 +1,8 @@
 """The weights that come with the package: each folder here is laid out as a run folder.
 
-A model's name stands for its folder wherever a run folder is asked for. They lie with the models
-whose weights they are, not in a room of their own.
+A model's name stands for its folder wherever a run folder is asked for. Those in ``tiny-imagenet``
+are only to begin a training with. They lie with the models whose weights they are, not in a room of
+their own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from maam.core.run_folder import RunFolder
 
 WEIGHTS = Path(__file__).parent
 DEFAULT = "maamnet-tiny"  # what `maam predict photo.jpg` asks
+CIFAR10, TINY_IMAGENET = "cifar10", "tiny-imagenet"  # what the weights were learned from
+SMALL = 32  # pixels a side of CIFAR-10's images
 
 
 def shipped() -> list[str]:
@@ -42,3 +45,32 @@ def shipped_run(model: str) -> RunFolder:
         names = ", ".join(shipped()) or "none"
         raise MaamError(f"no weights of {model!r} come with maam, only of: {names}")
     return RunFolder(WEIGHTS / model)
+
+
+def sources(model: str) -> list[str]:
+    """What shipped weights of a model were learned from: ``cifar10``, ``tiny-imagenet``."""
+    photos = [TINY_IMAGENET] if RunFolder(WEIGHTS / TINY_IMAGENET / model).is_begun() else []
+    return [*([CIFAR10] if model in shipped() else []), *photos]
+
+
+def choose_source(model: str, image_size: tuple[int, int]) -> str:
+    """The weights to begin with for images (H, W), one of ``sources``: photos are larger."""
+    there = sources(model)
+    preferred = TINY_IMAGENET if max(image_size) > SMALL else CIFAR10
+    return preferred if preferred in there or not there else there[0]
+
+
+def source_run(model: str, source: str) -> RunFolder:
+    """The folder of a model's weights that were learned from ``source``.
+
+    Raises:
+        MaamError: they do not come with the package.
+    """
+    if source == CIFAR10:
+        return shipped_run(model)
+    if source not in sources(model):
+        raise MaamError(
+            f"`weights={source}`: no such weights of {model!r} come with maam, only "
+            f"{', '.join(sources(model)) or 'none'}"
+        )
+    return RunFolder(WEIGHTS / source / model)
