@@ -70,7 +70,9 @@ TEACHER = {"pretrained": False, "data_digests": RUN["data_digests"]}
 def write(folder: Path, seed: int, facts: dict[str, Any] | None = None, **options: object) -> Path:
     run = folder / f"cnn-seed-{seed}"
     run.mkdir(parents=True)
-    config = TrainConfig(**{"data": "cifar10", "seed": seed, **options}).model_dump(mode="json")
+    config = TrainConfig(**{"data": "cifar10", "model": "cnn", "seed": seed, **options}).model_dump(
+        mode="json"
+    )
     meta = {"format": 1, **RUN, "config": config, **(facts or {})}
     (run / "meta.json").write_text(json.dumps(meta))
     return run
@@ -131,7 +133,7 @@ def test_curves_need_the_network_of_the_goal(tmp_path):
 )
 def test_what_rests_on_other_data_is_not_shipped(facts, options, complaint, tmp_path):
     recipe = tmp_path / "cnn.toml"
-    recipe.write_text('data = "cifar10"\nframework = "torch"\n')
+    recipe.write_text('data = "cifar10"\nmodel = "cnn"\nframework = "torch"\n')
     scored = {"metrics": {"split": "test"}, **facts}
     run = write(tmp_path, 0, scored, framework="torch", **options)
     with pytest.raises(MaamError, match=complaint):
@@ -140,7 +142,7 @@ def test_what_rests_on_other_data_is_not_shipped(facts, options, complaint, tmp_
 
 def test_seeds_that_differ_are_not_shipped_together(tmp_path):
     recipe = tmp_path / "cnn.toml"
-    recipe.write_text('data = "cifar10"\nframework = "torch"\n')
+    recipe.write_text('data = "cifar10"\nmodel = "cnn"\nframework = "torch"\n')
     scored = {"metrics": {"split": "test"}}
     first = write(tmp_path, 0, scored, framework="torch")
     second = write(tmp_path, 1, scored, framework="torch", epochs=7)

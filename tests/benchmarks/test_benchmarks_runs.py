@@ -95,11 +95,12 @@ def test_a_run_becomes_weights_that_ship(tmp_path, recipe, monkeypatch):
 
 
 def test_shipped_weights_are_what_ship_writes():
-    for path in sorted(ship.WEIGHTS.glob("*/meta.json")):
+    for path in sorted(ship.WEIGHTS.glob("**/meta.json")):
         values = json.loads(path.read_text())
         wanted = {"format", *ship.KEPT, "config", "shipped", "metrics"}
         assert values.keys() <= wanted and values["shipped"]
-        assert values["config"] == ship.options(values["config"])
+        # Options that are newer than the training are not there.
+        assert values["config"].items() <= ship.options(values["config"]).items()
 
 
 def write_run(folder: Path, seed: int, accuracy: float, campaign: bool, **facts: Any) -> None:

@@ -106,5 +106,8 @@ def test_what_is_no_text_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(MaamError, match=r"cannot read .*labels\.csv: it is not UTF-8 text"):
         scan(path)
     path.write_text("a" * 200_000 + ",b")
-    with pytest.raises(MaamError, match=r"labels\.csv, line \d: field larger than"):
+    with pytest.raises(
+        MaamError, match=r"labels\.csv, line \d: (field larger than|no column)"
+    ) as caught:
         scan(path)
+    assert len(str(caught.value)) < 600

@@ -295,6 +295,6 @@ def test_a_run_is_read_with_what_is_installed(missing, trained, used, monkeypatc
 
 
 def test_one_image_a_step_is_too_few_for_some_networks(tmp_path, capsys):
-    options = "--framework torch --data digits --model mobilenetv2-x0.5 --limit 8 --batch-size 1"
+    options = "--framework torch --data digits --model mobilenetv2-x0.5 --limit 10 --batch-size 1"
     assert maam_cli(["train", *options.split(), "--out", str(tmp_path / "run")]) == 2
     assert "raise --batch-size" in " ".join(capsys.readouterr().err.split())

@@ -54,7 +54,8 @@ def test_an_empty_class_folder_stops_a_training_and_is_described():
     assert not Path("runs").exists()
     found = describe(".", image_size=8)
     assert found.classes == ("cat", "dog")
-    assert f"no images in {Path('bird')} (no files)" in found.advice
+    (refusal,) = found.refusals
+    assert refusal.startswith(f"no images in {Path('bird')} (no files)")
 
 
 def test_a_named_data_set_beside_a_folder_of_its_name_says_which_it_is():

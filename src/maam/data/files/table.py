@@ -100,8 +100,14 @@ def _columns(path: Path, cells: Sequence[str]) -> tuple[int, dict[str, int]]:
     missing = "file" if "file" not in columns else "label"
     raise MaamError(
         f"{path}, line 1: no column for the {missing}: name one "
-        f"{', '.join(COLUMNS[missing])}; the line has {', '.join(map(repr, cells))}"
+        f"{', '.join(COLUMNS[missing])}; the line has "
+        f"{_shorten(', '.join(map(repr, cells)))}"
     )
+
+
+def _shorten(text: str, most: int = 100) -> str:
+    """The text, or its beginning."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _row(path: Path, number: int, cells: Sequence[str], columns: dict[str, int]) -> Row:
