@@ -9,7 +9,16 @@ import pytest
 
 import maam
 import maam.torch
-from maam.models.weights import DEFAULT, WEIGHTS, shipped, shipped_run
+from maam import MaamError
+from maam.models.weights import (
+    DEFAULT,
+    TINY_IMAGENET,
+    WEIGHTS,
+    shipped,
+    shipped_run,
+    source_run,
+    sources,
+)
 
 BUDGETS = {  # parameters and multiply-accumulates, as deployed
     "maamnet-nano": (80_000, 12_500_000),
@@ -73,3 +82,21 @@ def test_the_cards_score_is_repeated(name, framework):
     metrics = folder.read_meta().metrics
     assert metrics is not None
     assert f"{scores['accuracy']:.4f}" == f"{metrics['accuracy']:.4f}"
+
+
+def test_weights_to_begin_with_are_named_by_what_they_were_learned_from(tmp_path):
+    assert sources("maamnet-nano") == ["cifar10", TINY_IMAGENET]
+    assert sources("cnn") == []
+    folder = source_run("maamnet-nano", TINY_IMAGENET)
+    meta = folder.read_meta()
+    assert len(meta.classes) == 200 and meta.metrics is not None
+    assert f"{100 * meta.metrics['accuracy']:.2f} %" in folder.card.read_text()
+    with pytest.raises(
+        MaamError, match=r"`weights=tiny-imagenet`: no such weights of 'maamnet-tiny"
+    ):
+        source_run("maamnet-tiny", TINY_IMAGENET)
+    options = {"data": "digits", "model": "maamnet-nano", "framework": "torch", "limit": 64}
+    result = maam.train(
+        **options, pretrained=True, weights=TINY_IMAGENET, epochs=1, out=tmp_path / "run"
+    )
+    assert "learned from Tiny ImageNet" in (result.run / "README.md").read_text()

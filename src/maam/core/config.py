@@ -61,9 +61,9 @@ class TrainConfig(DataConfig):
     pretrained: bool = Field(default=False, strict=True)
     """Begin with the weights of this model that come with the package, and their normalisation."""
 
-    weights: Literal["auto", "cifar10", "tiny-imagenet"] = "auto"
-    """What the weights of `pretrained` were learned from; auto: photos of 64x64 pixels, where the
-    images are larger than 32 pixels and such weights of the model are there."""
+    weights: Literal["cifar10", "tiny-imagenet"] = "cifar10"
+    """What the weights of `pretrained` were learned from: ten classes of 32x32 pixels, or (those of
+    maamnet-nano) 200 classes of 64x64 pixels."""
 
     limit: int | None = Field(default=None, ge=1)
     """Train on this many images only (a stratified choice): for quick trials."""

@@ -16,7 +16,6 @@ from maam.core.run_folder import RunFolder
 WEIGHTS = Path(__file__).parent
 DEFAULT = "maamnet-tiny"  # what `maam predict photo.jpg` asks
 CIFAR10, TINY_IMAGENET = "cifar10", "tiny-imagenet"  # what the weights were learned from
-SMALL = 32  # pixels a side of CIFAR-10's images
 
 
 def shipped() -> list[str]:
@@ -51,13 +50,6 @@ def sources(model: str) -> list[str]:
     """What shipped weights of a model were learned from: ``cifar10``, ``tiny-imagenet``."""
     photos = [TINY_IMAGENET] if RunFolder(WEIGHTS / TINY_IMAGENET / model).is_begun() else []
     return [*([CIFAR10] if model in shipped() else []), *photos]
-
-
-def choose_source(model: str, image_size: tuple[int, int]) -> str:
-    """The weights to begin with for images (H, W), one of ``sources``: photos are larger."""
-    there = sources(model)
-    preferred = TINY_IMAGENET if max(image_size) > SMALL else CIFAR10
-    return preferred if preferred in there or not there else there[0]
 
 
 def source_run(model: str, source: str) -> RunFolder:
