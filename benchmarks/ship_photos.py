@@ -89,8 +89,8 @@ def card(meta: RunMeta, figures: dict[str, float]) -> str:
         "\n\n".join(
             (
                 f"# {meta.model} for photos",
-                "To begin a training with: `maam train FOLDER` takes these weights for images of "
-                f"more than 32 pixels. {config['epochs']} epochs, seed {config['seed']}, with "
+                "To begin a training with: `maam train FOLDER --model "
+                f"{meta.model} --pretrained --weights tiny-imagenet`. {config['epochs']} epochs, seed {config['seed']}, with "
                 f"{frameworks.NAMES[meta.framework]}, 64x64 pixels. Weights are stored in float16, "
                 "norms and biases in float32.",
                 markdown_table(("", "Value"), rows),
@@ -100,7 +100,7 @@ def card(meta: RunMeta, figures: dict[str, float]) -> str:
                 "Tiny ImageNet (200 classes, 100,000 training images of 64x64) is a part of "
                 "ImageNet (Russakovsky et al. 2015), whose terms allow non-commercial research and "
                 "education. Whether weights learned from it may be used commercially is not "
-                "settled: decide for yourself, or begin with `--weights cifar10`, or from scratch.",
+                "settled: decide for yourself, or begin with other weights, or from scratch.",
             )
         )
         + "\n"

@@ -149,7 +149,7 @@ def choose_options(
     height, width, channels = dataset.image_shape
     named = config.model if config.model != "auto" else None
     model = named or MODELS[0]
-    pretrained = bool(sources(model)) if "pretrained" not in given else config.pretrained
+    pretrained = config.weights in sources(model) if "pretrained" not in given else config.pretrained
     recipe = FINE_TUNING if pretrained else SCRATCH
     trial = config.model_copy(update={"model": model, "batch_size": BATCHES[0], **recipe})
     seconds = backend.time_step(trial, classes, (channels, height, width)) / trial.batch_size

@@ -24,7 +24,7 @@ from maam.data.augment import Augmentation
 from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
 from maam.data.splits import limit
-from maam.models.weights import choose_source, find_run, source_run
+from maam.models.weights import find_run, source_run
 from maam.training.distillation import describe_teacher
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
@@ -75,9 +75,6 @@ def set_up(
         held.enter_context(RunFolder(resume).lock())
     dataset = dataset or load_data(config, watch)
     check_signals()
-    if config.pretrained and config.weights == "auto":
-        source = choose_source(config.model, dataset.image_shape[:2])
-        config = config.model_copy(update={"weights": source})
     network = build_network(config, dataset, backend)
     meta = RunMeta(
         model=config.model,

@@ -15,7 +15,7 @@ from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.models.stem import adapt_stem
-from maam.models.weights import CIFAR10, find_run, shipped, shipped_run, source_run, sources
+from maam.models.weights import find_run, shipped, shipped_run, source_run
 
 SEEN = (
     "the network that this training rests on may have learned the validation images: their scores "
@@ -113,9 +113,7 @@ def rests_on(config: TrainConfig) -> list[dict[str, Any]]:
     """
     networks = []
     if config.pretrained:
-        known = sources(config.model) if config.weights == "auto" else [config.weights]
-        folders = [source_run(config.model, each) for each in known or [CIFAR10]]
-        networks = [_as_teacher(folder.read_meta()) for folder in folders]
+        networks = [_as_teacher(source_run(config.model, config.weights).read_meta())]
     teacher = _as_teacher(find_run(config.teacher).read_meta()) if config.teacher else None
     while teacher:
         networks.append(teacher)
