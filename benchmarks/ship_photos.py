@@ -90,9 +90,9 @@ def card(meta: RunMeta, figures: dict[str, float]) -> str:
             (
                 f"# {meta.model} for photos",
                 "To begin a training with: `maam train FOLDER --model "
-                f"{meta.model} --pretrained --weights tiny-imagenet`. {config['epochs']} epochs, seed {config['seed']}, with "
-                f"{frameworks.NAMES[meta.framework]}, 64x64 pixels. Weights are stored in float16, "
-                "norms and biases in float32.",
+                f"{meta.model} --pretrained --weights tiny-imagenet`. {config['epochs']} epochs, "
+                f"seed {config['seed']}, with {frameworks.NAMES[meta.framework]}, 64x64 pixels. "
+                "Weights are stored in float16, norms and biases in float32.",
                 markdown_table(("", "Value"), rows),
                 "## Repeat it",
                 code("sh", commands(f"maam train --recipe {recipe}", meta)),

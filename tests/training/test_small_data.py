@@ -10,7 +10,7 @@ from PIL import Image
 
 import maam
 from maam.core.run_folder import RunFolder
-from maam.training.events import Plan, Step
+from maam.training.events import Note, Plan, Step
 from maam.training.resume import TrainingState
 
 FRAMEWORKS = [pytest.param("mindspore", marks=pytest.mark.slow), "torch"]
@@ -101,3 +101,25 @@ def test_of_equally_accurate_epochs_the_one_with_the_lower_loss_is_kept(tmp_path
         state.end_epoch(folder, row, {}, write=False)
         best.append(state.best_epoch)
     assert best == [1, 2, 3, 3, 3]
+
+
+def test_a_training_that_guesses_is_doubted(tmp_path):
+    """Two classes of the same noise: nothing can be learnt, and it says so."""
+    data = make_images(tmp_path / "images", {"one": 30, "other": 30})
+    rng = np.random.default_rng(2)
+    for path in sorted(data.rglob("*.png")):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)).save(path)
+    seen = []
+    options = {"data": str(data), "model": "mlp", "framework": "torch", "image_size": 16}
+    maam.train(**options, augment="none", epochs=30, out=tmp_path / "run", watch=seen.append)
+    told = " ".join(event.text for event in seen if isinstance(event, Note))
+    assert "naming the most common class always" in told
+    assert "the training images are learnt" in told
+    assert "are few to score with" in told
+
+
+def test_a_good_training_is_not_doubted(tmp_path):
+    seen = []
+    options = {"data": "digits", "model": "mlp", "framework": "torch", "epochs": 6}
+    maam.train(**options, out=tmp_path / "run", watch=seen.append)
+    assert not [event for event in seen if isinstance(event, Note)]

@@ -15,6 +15,8 @@ from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data.augment import augment
 from maam.training.calibration import calibrate
+from maam.training.diagnosis import doubts
+from maam.training.events import Note
 from maam.training.run import TrainingRun
 
 NEEDS = {
@@ -76,6 +78,8 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     command = commands(f"maam train --recipe {folder.config.name}", meta, out)
     write_atomic(folder.card, model_card(meta, scores, history, command))
     write_report(run, backend, net, logits, scores, history, meta)
+    for doubt in doubts(scores, history):
+        run.watch(Note(doubt))
     return scores
 
 

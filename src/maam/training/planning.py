@@ -29,8 +29,9 @@ from maam.training.setup import load_data
 MINUTES = 10.0
 MODELS = ("maamnet-tiny", "maamnet-nano")  # the first that the time allows
 EPOCHS = (4, 60)  # fewest that a larger model is chosen for; most
-STEPS = 400  # fewest in all: smaller batches for few images
+STEPS = 300  # fewest in all: smaller batches for few images
 BATCHES = (64, 32, 16, 8)
+TIMED_BATCH = 32  # images in the steps that are timed
 IMBALANCE = 2.0  # largest class to smallest
 USED = 0.8  # of the time that is left for steps: other programs run too
 CLOSING_SECONDS = 25.0  # scores, export, pictures and report, but for the images to score
@@ -149,9 +150,11 @@ def choose_options(
     height, width, channels = dataset.image_shape
     named = config.model if config.model != "auto" else None
     model = named or MODELS[0]
-    pretrained = config.weights in sources(model) if "pretrained" not in given else config.pretrained
+    pretrained = (
+        config.weights in sources(model) if "pretrained" not in given else config.pretrained
+    )
     recipe = FINE_TUNING if pretrained else SCRATCH
-    trial = config.model_copy(update={"model": model, "batch_size": BATCHES[0], **recipe})
+    trial = config.model_copy(update={"model": model, "batch_size": TIMED_BATCH, **recipe})
     seconds = backend.time_step(trial, classes, (channels, height, width)) / trial.batch_size
     scored = len(dataset.val), len(dataset.test)
     why = f"{1 / seconds:,.0f} images/s here"

@@ -1,0 +1,40 @@
+"""What a person should doubt about a finished training, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+LEARNT, GAP = 0.9, 0.25  # training accuracy from which on a gap to validation means overfitting
+WIDE = 0.1  # of an interval
+
+
+def doubts(scores: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line a doubt, most serious first.
+
+    Args:
+        scores: as ``maam.core.metrics.score`` gives them.
+        history: a row an epoch.
+    """
+    low, high = scores["accuracy_interval"]
+    counts = [row["images"] for row in scores["per_class"]]
+    guessed = max(counts) / sum(counts)
+    if low <= guessed:
+        yield (
+            f"the accuracy is about that of naming the most common class always ({guessed:.1%}): "
+            "look at plots/batch.png, whether the classes can be told apart there; give more "
+            "images, a larger `image_size` or more `epochs`"
+        )
+    last = history[-1]
+    trained, validated = last["train_accuracy"], last["val_accuracy"]
+    if validated is not None and trained >= LEARNT and trained - validated >= GAP:
+        yield (
+            f"the training images are learnt ({trained:.0%}), the validation images are not "
+            f"({validated:.0%}): add images, begin with `pretrained` weights, or vary them more "
+            "with `augment=trivial`"
+        )
+    if high - low > WIDE:
+        yield (
+            f"{scores['images']} images are few to score with: the accuracy on others like them "
+            f"lies between {low:.0%} and {high:.0%} (95 % interval)"
+        )
