@@ -192,11 +192,13 @@ def settle_norms(net: nn.Cell, like: nn.Cell, batches: Iterable[Tensor]) -> None
         like: of the same shape; where its norms are frozen, those of ``net`` stay too.
         batches: images, float32 (N, C, H, W).
     """
-    net.set_train(True)
     pairs = zip(net.cells_and_names(), like.cells_and_names(), strict=True)
-    for (_, norm), (_, other) in pairs:
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.use_batch_statistics = other.use_batch_statistics
+    norms = [(norm, other) for (_, norm), (_, other) in pairs if isinstance(norm, nn.BatchNorm2d)]
+    if not norms:
+        return
+    net.set_train(True)
+    for norm, other in norms:
+        norm.use_batch_statistics = other.use_batch_statistics
     for images in batches:
         net(images)
         check_signals()

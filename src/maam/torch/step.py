@@ -210,9 +210,13 @@ def settle_norms(net: nn.Module, like: nn.Module, batches: Iterable[Tensor]) -> 
         like: of the same shape; where its norms are frozen, those of ``net`` stay too.
         batches: images, float32 (N, C, H, W).
     """
+    pairs = zip(net.modules(), like.modules(), strict=True)
+    norms = [(norm, other) for norm, other in pairs if isinstance(norm, nn.BatchNorm2d)]
+    if not norms:
+        return
     net.train()
-    for norm, other in zip(net.modules(), like.modules(), strict=True):
-        if isinstance(norm, nn.BatchNorm2d) and not other.weight.requires_grad:
+    for norm, other in norms:
+        if not other.weight.requires_grad:
             norm.eval()
     for images in batches:
         net(images)

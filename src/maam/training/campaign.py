@@ -88,8 +88,8 @@ def main() -> None:
         else:
             if options.parallel < 1:
                 raise MaamError(f"--parallel {options.parallel}: at least 1 training at a time")
-            if not options.budget > 0:
-                raise MaamError(f"--budget {options.budget}: more than 0 seconds")
+            if not options.budget >= 0:
+                raise MaamError(f"--budget {options.budget}: 0 seconds or more")
             code = run_all(options, time.time() + options.budget)
     except MaamError as error:
         print(f"campaign: {error}", file=sys.stderr)
