@@ -235,6 +235,7 @@ def test_data_of_many_classes_is_a_page_and_the_json_has_them_all(tmp_path, caps
     assert len(json.loads(Path("many.json").read_text())["counts"]["train"]) == 200
 
 
+@pytest.mark.slow
 def test_data_names_doubtful_labels(tmp_path, capsys):
     assert run(["data", "digits", "--labels", "--json", "digits.json"]) == 0
     found = json.loads(Path("digits.json").read_text())["label_errors"]

@@ -81,6 +81,7 @@ def test_all_pairs_within_the_distance_are_found_once() -> None:
     assert found.pairs.tolist() == expected
 
 
+@pytest.mark.slow
 def test_more_pairs_than_can_be_compared_are_said_to_be_more() -> None:
     prints = [Fingerprint(7, scene(0).resize((8, 8)).tobytes())] * 1500
     found = find_near_pairs(prints)

@@ -70,10 +70,15 @@ def assert_near(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
+def slow_but_for(quick, names):
+    """All names; tests of the others are slow ones."""
+    return [name if name == quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @pytest.mark.parametrize(
     ("declared", "given"), [BATCHES, SIZES, BOTH], ids=["batches", "sizes", "both"]
 )
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", slow_but_for("maam", LAYERS))
 def test_training_is_that_of_known_shapes(name, declared, given):
     known, other = twins(LAYERS[name])
     steps = Step(known).set_train(True), declare(Step(other).set_train(True), declared)
@@ -87,7 +92,7 @@ def test_training_is_that_of_known_shapes(name, declared, given):
 
 
 @pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("name", ["maam", "maamnet-nano"])
+@pytest.mark.parametrize("name", slow_but_for("maamnet-nano", ["maam", "maamnet-nano"]))
 def test_whole_models_take_batches_of_any_size(name, train):
     known, other = twins(lambda: create_model(name, 5, CHANNELS, (16, 16)))
     known.set_train(train)

@@ -266,6 +266,7 @@ def test_a_folded_run_takes_the_place_of_the_run(trained, framework, tmp_path, c
     assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_can_not_be_folded_says_why(trained, tmp_path, capsys):
     folder, _ = fuse_run(trained, tmp_path / "small")
     for arguments, words in (

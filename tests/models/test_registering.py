@@ -316,7 +316,7 @@ OPTIMISERS = {
 }
 
 
-@both
+@pytest.mark.parametrize("framework", [pytest.param("mindspore", marks=pytest.mark.slow), "torch"])
 def test_a_run_of_ones_own_model_and_optimiser_is_resumed_to_the_last_bit(framework, tmp_path):
     """Whatever the optimiser keeps from step to step."""
     maam.register_model("own", "a model of my own", BUILDERS)

@@ -125,7 +125,7 @@ def test_the_rest_learns_the_same_in_both_frameworks(freeze, frozen, still, mode
     assert meta.parameters == other_meta.parameters == size
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", [pytest.param("mindspore", marks=pytest.mark.slow), "torch"])
 def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_last_bit(framework, tmp_path):
     options = {"framework": framework, "freeze": "*.gamma,*.beta", "optimizer": "adam"}
     options |= {"epochs": 2, "ema": 0.0, "mode": "eager"}

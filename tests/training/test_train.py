@@ -158,6 +158,7 @@ def same_state(one, two):
     return all(np.array_equal(whole[name], again[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_last_bit(finished, tmp_path):
     result, _ = finished
     with pytest.raises(Cut):
