@@ -38,5 +38,5 @@ def test_the_test_split_does_not_depend_on_the_seed():
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(MaamError, match=r"pip install 'maam\[train\]'"):
+    with pytest.raises(MaamError, match=r"pip install '\.\[train\]'"):
         digits.load(None, 0.1, seed=0)

@@ -111,7 +111,7 @@ def test_what_only_training_needs_is_not_required(machine: Machine) -> None:
         "matplotlib",
         False,
         "not installed: only needed for training",
-        "pip install 'maam[train]'",
+        "pip install '.[train]' in a clone of maam",
         required=False,
     )
 
@@ -132,7 +132,7 @@ def test_an_nvidia_card_wants_a_pytorch_that_can_use_it(machine: Machine) -> Non
     for version in (None, "2.11.0+cpu"):
         machine.versions |= {"torch": version} if version else {}
         found = machine.check("PyTorch")
-        assert not found.ok and not found.required and "maam[torch]" in found.fix
+        assert not found.ok and not found.required and ".[torch]" in found.fix
     machine.versions["torch"] = "2.11.0+cu130"
     assert machine.check("PyTorch").detail == "2.11.0+cu130, needed for NVIDIA cards: 1 here"
 
@@ -174,7 +174,7 @@ def test_missing_package(machine: Machine, name: str) -> None:
     training = name in ("mindspore", "scikit-learn", "matplotlib", "onnx")
     assert not found.ok
     assert found.required is not training
-    assert ("maam[train]" in found.fix) is training
+    assert (".[train]" in found.fix) is training
     assert "not installed" in found.detail
 
 
@@ -258,7 +258,7 @@ def test_data_folder_that_is_not_there(machine: Machine, tmp_path: Path) -> None
 
 def test_digits_need_scikit_learn(machine: Machine) -> None:
     del machine.versions["scikit-learn"]
-    assert machine.check("data digits").fix == "pip install 'maam[train]'"
+    assert machine.check("data digits").fix == "pip install '.[train]' in a clone of maam"
 
 
 @pytest.mark.parametrize(

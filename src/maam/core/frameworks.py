@@ -230,8 +230,8 @@ def require(what: str, extra: str, *packages: str) -> None:
 
 
 def install(extra: str) -> str:
-    """The command that installs an extra of maam."""
-    return f"pip install 'maam[{extra}]'"
+    """The command that installs an extra of maam, of which there is no release yet."""
+    return f"pip install '.[{extra}]' in a clone of maam"
 
 
 def choose(wanted: str, trained_with: str = "mindspore") -> str:

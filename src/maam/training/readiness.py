@@ -188,7 +188,7 @@ def _torch(devices: Path) -> Check:
     version, cards = _version("torch"), sorted(devices.glob("nvidia[0-9]*"))
     detail = f"{version or 'not installed'}, needed for NVIDIA cards: {len(cards) or 'none'} here"
     if cards and (version is None or "+cpu" in version):
-        fix = f"{install('torch')}, a build for CUDA, and train with --framework torch"
+        fix = f"{install('torch')}, with a build of PyTorch for CUDA; train with --framework torch"
         return Check("PyTorch", False, detail, fix, required=False)
     return Check("PyTorch", True, detail, required=False)
 
