@@ -29,9 +29,9 @@ def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
         - ``split``: what was scored; ``all`` for other data without split folders;
         - ``run``, ``model``, ``data_source``;
         - ``other_copy``: whether shipped weights were scored on another copy of their data than
-          their card has, such as the original of CIFAR-10;
+            their card has, such as the original of CIFAR-10;
         - ``seen``: how many images of the split the run was trained or validated with, or a teacher
-          of it; None if it does not record that. Images are compared by their pixels;
+            of it; None if it does not record that. Images are compared by their pixels;
         - ``left_out``: how many of those are not scored: all, but 0 for the run's own data;
         - ``unreadable``: a list of {``file``, ``reason``};
         - ``notes``: what else a person should know, such as files that are not used.
