@@ -40,7 +40,8 @@ def choose(folder, minutes=10.0, **options):
     if size:
         config = config.model_copy(update={"image_size": size.value})
     dataset = load_data(config, lambda event: None)
-    choices = choose_options(config, dataset, frameworks.use("torch"), Budget(minutes))
+    choices, closing = choose_options(config, dataset, frameworks.use("torch"), Budget(minutes))
+    assert closing > 0
     assert all(choice.reason for choice in choices)
     return {choice.option: choice.value for choice in [*([size] if size else []), *choices]}
 

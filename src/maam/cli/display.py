@@ -29,6 +29,7 @@ class Display:
         self.bar = Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
         self.task = self.bar.add_task("", total=None, status="", visible=False)
         self.steps = self.epochs = 0
+        self.closing = 0.0
         self.downloading = False
         self.images = 0
 
@@ -57,6 +58,7 @@ class Display:
                 out.print(escape(spelled(event.text)))
 
     def _choices(self, chosen: Choices) -> None:
+        self.closing = chosen.closing
         out.print(f"[bold]{'plan':9}[/] for {chosen.minutes:g} minutes")
         for choice in chosen.choices:
             text = spelled(f"`{choice.option}={choice.value}`")
@@ -105,7 +107,7 @@ class Display:
         )
         if epoch.val_accuracy is not None:
             text += f"val loss {epoch.val_loss:.4f}  val accuracy {epoch.val_accuracy:.2%}  "
-        left = (self.epochs - epoch.epoch) * epoch.seconds
+        left = (self.epochs - epoch.epoch) * epoch.seconds + self.closing
         text += f"{epoch.images_per_second:,.0f} images/s  {_duration(left)} left"
         out.print(text)
 

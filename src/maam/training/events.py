@@ -27,11 +27,13 @@ class Choices:
         minutes: the budget.
         choices: all options that were not given and are not what they are by default.
         command: repeats the training without choosing again.
+        closing: seconds of the budget for what comes after the last epoch.
     """
 
     minutes: float
     choices: tuple[Choice, ...]
     command: str
+    closing: float
 
 
 @dataclass(frozen=True)

@@ -103,12 +103,13 @@ def plan(config: TrainConfig, backend: Backend, watch: Watch) -> Planned:
     choices = [size] if size else []
     config = _with(config, choices)
     dataset = load_data(config, watch)
-    choices += choose_options(config, dataset, backend, budget)
+    more, closing = choose_options(config, dataset, backend, budget)
+    choices += more
     if "limit" in {choice.option for choice in choices}:
         dataset = limit(dataset, choices[-1].value, config.seed)
     config = _with(config, choices).model_copy(update={"minutes": None})
-    watch(Choices(budget.minutes, tuple(choices), command(config)))
-    return Planned(config, dataset, budget.deadline - CLOSING_SECONDS)
+    watch(Choices(budget.minutes, tuple(choices), command(config), closing))
+    return Planned(config, dataset, budget.deadline - closing)
 
 
 def _with(config: TrainConfig, choices: Iterable[Choice]) -> TrainConfig:
@@ -130,8 +131,9 @@ def choose_size(config: TrainConfig) -> Choice | None:
 
 def choose_options(
     config: TrainConfig, dataset: Dataset, backend: Backend, budget: Budget
-) -> list[Choice]:
-    """All other options that are not given.
+) -> tuple[list[Choice], float]:
+    """All other options that are not given, and the seconds that are kept for what comes after the
+    last epoch.
 
     Args:
         config: the given options, and defaults; the image size has been chosen.
@@ -156,9 +158,8 @@ def choose_options(
     recipe = FINE_TUNING if pretrained else SCRATCH
     trial = config.model_copy(update={"model": model, "batch_size": TIMED_BATCH, **recipe})
     seconds = backend.time_step(trial, classes, (channels, height, width)) / trial.batch_size
-    scored = len(dataset.val), len(dataset.test)
     why = f"{1 / seconds:,.0f} images/s here"
-    if named is None and _epochs(seconds, images, scored, budget) < EPOCHS[0]:
+    if named is None and _epochs(seconds, dataset, budget) < EPOCHS[0]:
         model = MODELS[1]
         trial = trial.model_copy(update={"model": model})
         seconds = backend.time_step(trial, classes, (channels, height, width)) / trial.batch_size
@@ -166,7 +167,7 @@ def choose_options(
     if named is None:
         choices.append(Choice("model", model, why))
     choose("pretrained", pretrained, "its weights know photos already")
-    possible = _epochs(seconds, images, scored, budget)
+    possible = _epochs(seconds, dataset, budget)
     wanted = min(EPOCHS[1], max(15, round(20 * math.sqrt(2000 / images))))
     epochs = max(1, min(possible, wanted))
     why = f"the {budget.minutes:g} minutes allow {possible}" if possible < wanted else "enough"
@@ -182,10 +183,10 @@ def choose_options(
     choose("normalize", "standard", "as the weights" if pretrained else "learns faster")
     choices += _for_data(config, dataset)
     if not possible:
-        most = int((budget.left() - CLOSING_SECONDS) * USED / seconds)
+        most = int((budget.left() - _closing(seconds, dataset)) * USED / seconds)
         some = max(classes, min(images, most))
         choose("limit", some, f"the {budget.minutes:g} minutes allow no whole epoch")
-    return choices
+    return choices, _closing(seconds, dataset)
 
 
 def _for_data(config: TrainConfig, dataset: Dataset) -> Iterator[Choice]:
@@ -199,19 +200,15 @@ def _for_data(config: TrainConfig, dataset: Dataset) -> Iterator[Choice]:
         yield Choice("class_weights", "auto", f"the largest class has {ratio:.1f} times as many")
 
 
-def _epochs(seconds: float, images: int, scored: tuple[int, int], budget: Budget) -> int:
-    """How many epochs the budget allows.
+def _epochs(seconds: float, dataset: Dataset, budget: Budget) -> int:
+    """How many epochs the budget allows, with so many seconds of training for an image."""
+    left = (budget.left() - _closing(seconds, dataset)) * USED
+    return int(left / (seconds * (len(dataset.train) + SCORING * len(dataset.val))))
 
-    Args:
-        seconds: of a training step, for an image.
-        images: to train on.
-        scored: after each epoch, and at the end.
-        budget: the time.
-    """
-    validation, test = scored
-    closing = CLOSING_SECONDS + SCORING * seconds * test
-    left = (budget.left() - closing) * USED
-    return int(left / (seconds * (images + SCORING * validation)))
+
+def _closing(seconds: float, dataset: Dataset) -> float:
+    """Seconds for scores, export, pictures and report, after the last epoch."""
+    return CLOSING_SECONDS + SCORING * seconds * len(dataset.test)
 
 
 def command(config: TrainConfig) -> str:
