@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import mindspore.nn as cells
 import numpy as np
@@ -17,6 +18,7 @@ from maam import MaamError
 from maam.cli.app import run
 from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors
+from maam.data.preprocessing import Preprocessing
 from maam.training.events import Choices, Note
 
 QUICK = {"data": "digits", "limit": 300, "epochs": 2, "batch_size": 32, "learning_rate": 1e-2}
@@ -44,8 +46,10 @@ class TinyNet(nn.Module):
 class TinyCell(cells.Cell):
     def __init__(self, classes=10, width=16):
         super().__init__()
-        self.body = cells.SequentialCell(maam.MAAM(1, 8), cells.Conv2d(8, width, 3), cells.ReLU())
-        self.fc = cells.Dense(width, classes)
+        conv: Any = cells.Conv2d(8, width, 3)
+        norm: Any = cells.BatchNorm2d(width)
+        self.body: Any = cells.SequentialCell(maam.MAAM(1, 8), conv, norm, cells.ReLU())
+        self.fc: Any = cells.Dense(width, classes)
 
     def construct(self, x):
         return self.fc(self.body(x).mean((2, 3)))
@@ -90,6 +94,7 @@ def finished(tmp_path_factory):
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_it_is_trained_in_place_into_an_ordinary_run_folder(framework, tmp_path):
+    getattr(maam, framework).set_seed(1)
     net = NETS[framework]()
     before = weights(framework, net)
     result, notes = trained(net, tmp_path / "run", ema=0.5)
@@ -115,16 +120,11 @@ def test_it_is_trained_in_place_into_an_ordinary_run_folder(framework, tmp_path)
     answers = maam.predict(result.run, list(digits.pixels()[:50, ..., 0]))
     room = maam.torch if framework == "torch" else maam.mindspore
     loaded, _ = load(framework, result.run, NETS[framework]())
-    logits = room.compute_logits(loaded, digits, maam_preprocessing(meta))
+    preprocessing = Preprocessing.from_dict(meta.preprocessing)
+    logits = room.compute_logits(loaded, digits, preprocessing)
     assert [each.classes[0] for each in answers] == [str(each) for each in logits[:50].argmax(1)]
     (why,) = maam.explain(result.run, digits.pixels()[0, ..., 0], model=NETS[framework]())
     assert why.evidence is not None and why.agents is not None
-
-
-def maam_preprocessing(meta):
-    from maam.data.preprocessing import Preprocessing
-
-    return Preprocessing.from_dict(meta.preprocessing)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
