@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import mindspore.nn as cells
 import numpy as np
 import pytest
 import torch
+from mindspore import nn as cells
 from PIL import Image
 from torch import nn
 
