@@ -33,7 +33,7 @@ from maam.data import load_dataset
 from maam.deploy.prediction import Classifier
 from maam.models.weights import WEIGHTS
 from maam.report.markdown import code, markdown_table
-from maam.training.finalize import commands
+from maam.training.commands import commands
 from maam.training.options import resolve
 
 # Of what a run knows of itself; the rest is the machine's, or the trained weights' before rounding.

@@ -25,7 +25,7 @@ from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors, save_tensors
 from maam.models.weights import TINY_IMAGENET, WEIGHTS
 from maam.report.markdown import code, markdown_table
-from maam.training.finalize import commands
+from maam.training.commands import commands
 
 
 def main() -> None:

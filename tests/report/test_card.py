@@ -104,7 +104,7 @@ def test_card_says_what_a_reader_needs() -> None:
 
     assert f"```sh\n{COMMAND}\n```" in card
     assert "maam predict . photo.jpg" in card
-    assert 'maam.predict(".", ["photo.jpg"]' in card
+    assert "maam.predict('.', ['photo.jpg'])" in card
     assert "RUN" not in card  # commands are those of this folder
     assert "RGB colour, fits it to 48 x 64 pixels (height x width) and divides its values" in card
     for limit in ("trained on insects only", "answers every image", "licence"):

@@ -52,7 +52,8 @@ class TrainConfig(DataConfig):
 
     model: str = "auto"
     """A name that `maam models` lists. auto: for a folder, what is best within `minutes`, together
-    with all options that are not given; for a named data set, the paper's model."""
+    with all options that are not given; for a named data set, the paper's model. In Python, also a
+    network of your own."""
 
     minutes: float | None = Field(default=None, gt=0, le=100_000)
     """Time for all, from the start to the report (10 with `model=auto` on a folder). Plans, for a

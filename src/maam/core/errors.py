@@ -9,3 +9,9 @@ class MaamError(Exception):
     Options stand in it in backticks and as Python spells them, such as ```early_stopping`` or
     ```device=CUDA``; the command line spells them as its flags.
     """
+
+
+def first_line(error: Exception, length: int = 200) -> str:
+    """The first line of what an error says, cut to ``length``; its class, if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:length] if lines else type(error).__name__

@@ -106,8 +106,14 @@ class Backend(Protocol):
         """A freshly initialised network: (N, in_channels, H, W) -> logits (N, num_classes)."""
         ...
 
-    def load_model(self, run: str | os.PathLike[str]) -> tuple[Any, RunMeta]:
-        """The trained network of a run folder, for inference."""
+    def check_model(
+        self, net: Any, num_classes: int, in_channels: int, image_size: tuple[int, int]
+    ) -> Any:
+        """A user's own network, if it maps (N, in_channels, H, W) to logits (N, num_classes)."""
+        ...
+
+    def load_model(self, run: str | os.PathLike[str], model: Any = None) -> tuple[Any, RunMeta]:
+        """The trained network of a run folder, for inference; ``model`` where it is one's own."""
         ...
 
     def get_weights(self, net: Any) -> dict[str, np.ndarray]:
@@ -119,11 +125,11 @@ class Backend(Protocol):
         ...
 
     def head_names(self, net: Any) -> set[str]:
-        """The names, in weight files, of the last layer's parameters."""
+        """The names, in weight files, of the last layer's parameters: that of ``classifier``."""
         ...
 
     def count_parameters(self, net: Any) -> int:
-        """Number of trainable values."""
+        """Number of values that are trained, or are frozen; statistics are not counted."""
         ...
 
     def count_macs(self, net: Any, image_shape: tuple[int, int, int]) -> int:
@@ -140,12 +146,13 @@ class Backend(Protocol):
 
     def time_step(
         self,
+        net: Any,
         config: TrainConfig,
         num_classes: int,
         image_shape: tuple[int, int, int],
         steps: int = 4,
     ) -> float:
-        """Median seconds of a training step on random images (C, H, W)."""
+        """Median seconds of a training step of a copy of ``net`` on random images (C, H, W)."""
         ...
 
     def fit(self, run: Any) -> list[dict[str, Any]]:
@@ -165,6 +172,10 @@ class Backend(Protocol):
 
         ``classes`` (N,) are the likeliest ones if not given.
         """
+        ...
+
+    def foldable(self, net: Any) -> list[str]:
+        """What ``fuse`` folds of a network: path and class."""
         ...
 
     def fuse(self, net: Any) -> Any:

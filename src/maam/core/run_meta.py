@@ -18,6 +18,7 @@ from maam.core.schema import (
 )
 
 FORMAT = 1
+OWN = " (own)"  # after the class of a network that is the user's own
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class RunMeta:
     """What a run's ``meta.json`` says.
 
     Attributes:
-        model: a name that ``maam models`` lists.
+        model: a name that ``maam models`` lists; of a network of one's own its class and a mark,
+            such as ``TinyNet (own)``.
         classes: class names, in the order of the outputs.
         preprocessing: ``size`` [H, W], ``channels``, ``mean``, ``std``: see
             ``maam.data.preprocessing.Preprocessing``.
@@ -46,8 +48,11 @@ class RunMeta:
             and the ``share`` of validation images that fall below it.
         metrics: the scores and the ``split`` that they are of; None until the run is scored.
         epochs, seconds: of training.
+        folded_layers: of a network of one's own: what of it model.onnx has folded, as path and
+            class.
         deployed: ``parameters`` and ``macs`` of model.onnx.
-        export_error: the largest relative difference of model.onnx from the network.
+        export_error: the largest relative difference of model.onnx from the network; None if it
+            could not be written as ONNX.
         fused: whether the weights are those of the folded network.
         shipped: whether the weights come with the package.
     """
@@ -73,6 +78,7 @@ class RunMeta:
     metrics: dict[str, Any] | None = None
     epochs: int | None = None
     seconds: float | None = None
+    folded_layers: tuple[str, ...] = ()
     deployed: dict[str, int] = field(default_factory=dict)
     export_error: float | None = None
     fused: bool = False
@@ -89,6 +95,11 @@ class RunMeta:
         """The arguments of ``create_model``: name, classes, channels, (H, W)."""
         channels, height, width = self.image_shape
         return self.model, len(self.classes), channels, (height, width)
+
+    @property
+    def own(self) -> bool:
+        """Whether the network is the user's own."""
+        return self.model.endswith(OWN)
 
     @property
     def framework(self) -> str:
@@ -111,7 +122,7 @@ class RunMeta:
         """The inverse of ``to_dict``; keys that it does not know are passed over."""
         known = {entry.name for entry in fields(RunMeta)}
         kept = {key: value for key, value in values.items() if key in known and value is not None}
-        for key in ("classes", "stages"):
+        for key in ("classes", "folded_layers", "stages"):
             kept[key] = tuple(kept.get(key, ()))
         # Older versions wrote "CUDA (NVIDIA H100)".
         device, _, name = kept.get("device", "").partition(" (")
@@ -180,6 +191,7 @@ class _Meta(BaseModel):
     metrics: _Metrics | None = None
     epochs: int | None = None
     seconds: FiniteFloat | None = None
+    folded_layers: list[str] | None = None
     deployed: dict[str, int] | None = None
     export_error: float | None = None
     fused: bool | None = None

@@ -24,6 +24,7 @@ from maam.data.preprocessing import Preprocessing
 from maam.data.thumbnails import seen_part
 from maam.deploy.inputs import Item, find_images
 from maam.deploy.prediction import Source, open_picture
+from maam.models.own import framework_for
 from maam.models.weights import find_run
 from maam.report.pictures import heat
 
@@ -69,6 +70,7 @@ def explain(
     top_k: int = 3,
     framework: str = "auto",
     stdin: BinaryIO | None = None,
+    model: Any = None,
 ) -> Iterator[Explanation]:
     """Classify images, and say where the evidence for each answer lies.
 
@@ -80,6 +82,7 @@ def explain(
         top_k: how many classes to name; all of them if there are fewer.
         framework: ``mindspore``, ``torch``, or ``auto``: what trained the run.
         stdin: what ``-`` reads; this process's standard input when None.
+        model: the network, for a run of a network of one's own. It gets the run's weights.
 
     Example:
         >>> for answer in maam.explain("runs/digits-maam", ["three.png"]):
@@ -91,9 +94,9 @@ def explain(
     if top_k < 1:
         raise MaamError(f"`top_k` must be 1 or more, not {top_k}")
     meta = find_run(run).read_meta()
-    backend = frameworks.use(frameworks.choose(framework, meta.framework))
+    backend = frameworks.use(framework_for(model, framework, meta.framework))
     backend.set_device("CPU")
-    net, meta = backend.load_model(run)
+    net, meta = backend.load_model(run, model)
     network = _Network(backend, net, meta)
     network.check(str(run))
     given = [images] if isinstance(images, Source) else images

@@ -5,13 +5,14 @@ The input ``image`` is float32 (N, C, H, W), normalised; the output ``logits`` i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maam.core.errors import MaamError
+from maam.core.errors import MaamError, first_line
 from maam.core.files import write_atomic
 
 if TYPE_CHECKING:
@@ -66,6 +67,22 @@ def _open(path: Path, threads: int | None) -> InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class of their own
         raise MaamError(f"{path} is damaged or not ONNX: {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Turn what a framework's exporter or ONNX Runtime raises into one line.
+
+    Raises:
+        MaamError: it has raised something, as of a network of one's own that ONNX can't hold.
+    """
+    try:
+        yield
+    except MaamError:
+        raise
+    except Exception as error:  # they have no common class of their own
+        reason = first_line(error)
+        raise MaamError(f"the network can't be written as ONNX: {reason}") from error
 
 
 def write_verified(

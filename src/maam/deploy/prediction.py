@@ -56,7 +56,13 @@ class Classifier:
         if not folder.path.is_dir():
             what = "is a file, not a folder" if folder.path.exists() else "does not exist"
             raise MaamError(f"{folder} {what}: name a run folder, as `maam train` makes it")
-        classifier = cls(folder.read_meta(), Network(folder.model))
+        meta = folder.read_meta()
+        if meta.own and meta.metrics and not folder.model.exists():
+            raise MaamError(
+                f"{folder} has no {folder.model.name}: its network could not be written as ONNX; "
+                "maam.evaluate(RUN, model=net) scores images in Python"
+            )
+        classifier = cls(meta, Network(folder.model))
         classifier._check(folder)
         return classifier
 

@@ -12,11 +12,11 @@ prepare_mindspore()  # before MindSpore is imported, which reads its variables t
 from maam.mindspore.cost import count_macs, count_parameters  # noqa: E402
 from maam.mindspore.explanation import class_maps  # noqa: E402
 from maam.mindspore.export import export_onnx  # noqa: E402
-from maam.mindspore.fold import fuse, register_fold  # noqa: E402
+from maam.mindspore.fold import foldable, fuse, register_fold  # noqa: E402
 from maam.mindspore.load import load_model  # noqa: E402
 from maam.mindspore.loop import fit  # noqa: E402
 from maam.mindspore.maam import MAAM, AgentBlock, AgentFusion, Reduce  # noqa: E402
-from maam.mindspore.models import create_model  # noqa: E402
+from maam.mindspore.models import check_model, create_model  # noqa: E402
 from maam.mindspore.runtime import (  # noqa: E402
     native_operators,
     rank,
@@ -34,6 +34,7 @@ __all__ = [
     "AgentBlock",
     "AgentFusion",
     "Reduce",
+    "check_model",
     "class_maps",
     "compute_logits",
     "count_macs",
@@ -41,6 +42,7 @@ __all__ = [
     "create_model",
     "export_onnx",
     "fit",
+    "foldable",
     "freeze",
     "fuse",
     "get_weights",

@@ -11,10 +11,16 @@ from mindspore import nn
 from maam.mindspore.maam import AgentExcitation, AgentFusion
 from maam.mindspore.models.maamnet import LinearAgents
 
+STATISTICS = ("moving_mean", "moving_variance")  # of norms
+
 
 def count_parameters(net: nn.Cell) -> int:
-    """Number of trainable values."""
-    return sum(parameter.size for parameter in net.trainable_params())
+    """Number of values that are trained, or are frozen; statistics are not counted."""
+    return sum(
+        parameter.size
+        for parameter in net.get_parameters()
+        if not parameter.name.endswith(STATISTICS)
+    )
 
 
 def count_macs(net: nn.Cell, image_shape: tuple[int, int, int]) -> int:

@@ -15,6 +15,7 @@ from maam.core.frameworks import AgentMaps, ClassMaps
 from maam.data.preprocessing import Preprocessing
 from maam.mindspore.maam import MAAM, AgentBlock, AgentExcitation, AgentFusion
 from maam.mindspore.models.maamnet import LinearAgents
+from maam.mindspore.weights import head
 from maam.models.agent_names import linear_agents, module_agents
 
 
@@ -22,7 +23,7 @@ from maam.models.agent_names import linear_agents, module_agents
 class _Seen:
     """What passed through a network: its last maps, the last layer's input, its agents' tensors.
 
-    ``number`` counts the outputs with four axes; ``added`` is added to that of number ``last``.
+    ``number`` counts the outputs that are maps; ``added`` is added to that of number ``last``.
     """
 
     maps: Tensor | None = None
@@ -41,7 +42,7 @@ def class_maps(
 ) -> ClassMaps:
     """Where the evidence for a class lies in images: see ``ClassMaps``.
 
-    The maps are class-activation maps where the last layer, ``net.classifier``, sees the mean of
+    The maps are class-activation maps where the last layer sees the mean of
     the last maps over height and width; else Grad-CAM on these.
 
     Args:
@@ -83,17 +84,17 @@ def class_maps(
 @contextmanager
 def _watch(net: nn.Cell, last: int = 0, added: Tensor | None = None) -> Iterator[_Seen]:
     """Note what passes through ``net``, and add ``added`` to its output number ``last`` of maps."""
-    seen = _Seen(last=last, added=added)
+    seen, classifier = _Seen(last=last, added=added), head(net)
     cells = [cell for _, cell in net.cells_and_names()]
     owners = {block: cell for cell in cells if isinstance(cell, MAAM) for block in cell.agents}
 
     def note(cell: nn.Cell, inputs: tuple, output: Any) -> Any:
-        if isinstance(output, Tensor) and output.ndim == 4:
+        if isinstance(output, Tensor) and output.ndim == 4 and max(output.shape[2:]) > 1:
             seen.number += 1
             if seen.added is not None and seen.number == seen.last:
                 output = output + seen.added
             seen.maps = output
-        if cell is getattr(net, "classifier", None):
+        if cell is classifier:
             seen.features = inputs[0]
         if isinstance(cell, LinearAgents):
             seen.agents[cell] = [inputs[0]]
@@ -127,7 +128,7 @@ def _gradient(
 
 def _pooled_weights(net: nn.Cell, seen: _Seen) -> np.ndarray | None:
     """The last layer's weights (K, C), if it sees the mean of the last maps' C channels."""
-    classifier: Any = getattr(net, "classifier", None)
+    classifier: Any = head(net)
     if not isinstance(classifier, nn.Dense) or seen.maps is None or seen.features is None:
         return None
     means, features = seen.maps.asnumpy().mean((2, 3)), seen.features.asnumpy()

@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import nn
 
 from maam.core.frameworks import require
-from maam.deploy.onnx import INPUT, OUTPUT, write_verified
+from maam.deploy.onnx import INPUT, OUTPUT, exporting, write_verified
 
 
 def export_onnx(
@@ -32,9 +32,20 @@ def export_onnx(
         on random images, relative to the largest logit.
 
     Raises:
-        MaamError: the exported file does not compute the same; nothing has been written then.
+        MaamError: the network can't be exported, or the file does not compute the same; nothing
+            has been written then.
     """
     require("exporting", "train", "onnx")
+
+    def logits_of(images: np.ndarray) -> np.ndarray:
+        return (reference or net)(ms.Tensor(images)).asnumpy()
+
+    with exporting():
+        return write_verified(_export(net, image_shape), logits_of, image_shape, path)
+
+
+def _export(net: nn.Cell, image_shape: tuple[int, int, int]) -> bytes:
+    """The content of the file."""
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:
@@ -58,8 +69,4 @@ def export_onnx(
         entry.type.tensor_type.shape.dim[0].dim_param = "N"
     graph.name = "maam"
     onnx.checker.check_model(model)
-
-    def logits_of(images: np.ndarray) -> np.ndarray:
-        return (reference or net)(ms.Tensor(images)).asnumpy()
-
-    return write_verified(model.SerializeToString(), logits_of, image_shape, path)
+    return model.SerializeToString()

@@ -84,6 +84,18 @@ def agent_sum(blocks: tuple[Tensor, ...], channels: int) -> Tensor:
     return total
 
 
+def foldable(net: nn.Cell) -> list[str]:
+    """What ``fuse`` folds of a network, without what lies inside it: ``body.0 (MAAM)``."""
+    paths: list[str] = []
+    found = []
+    for path, cell in net.cells_and_names():
+        inside = any(not other or path.startswith(f"{other}.") for other in paths)
+        if type(cell) in _folds and not inside:
+            paths.append(path)
+            found.append(f"{path or 'all'} ({type(cell).__name__})")
+    return found
+
+
 def fuse(net: nn.Cell) -> nn.Cell:
     """A copy of a network for inference, its modules folded; exact but for rounding.
 

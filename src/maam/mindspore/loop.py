@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from itertools import cycle, islice
 from typing import Any
@@ -12,7 +13,6 @@ from maam.data.preprocessing import Preprocessing
 from maam.mindspore.load import load_model
 from maam.mindspore.loader import train_batches
 from maam.mindspore.maam import AgentFusion
-from maam.mindspore.models import create_model
 from maam.mindspore.step import compute_logits, make_optimizer, make_train_step, settle_norms
 from maam.mindspore.weights import assign_tensors, read_tensors
 from maam.training.distillation import renormalisation
@@ -95,9 +95,8 @@ class _Teacher(nn.Cell):
 
 def _average_of(run: TrainingRun) -> nn.Cell:
     """A network for the moving average of the weights, which begins where they begin."""
-    average = run.new_net(create_model)
-    for mean, live in zip(average.get_parameters(), run.net.get_parameters(), strict=True):
-        ops.assign(mean, live)
+    average = copy.deepcopy(run.net)
+    for mean in average.get_parameters():
         mean.name = f"ema.{mean.name}"
     return average
 

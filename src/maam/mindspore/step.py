@@ -18,6 +18,7 @@ from maam.mindspore.loader import eval_batches
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
 
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 LOSS_SCALE = 1024.0  # keeps small float16 gradients above zero
 
 
@@ -33,10 +34,11 @@ def freeze(net: nn.Cell, patterns: str) -> None:
         MaamError: as ``frozen_names``.
     """
     parameters = {parameter.name: parameter for parameter in net.trainable_params()}
-    for name in frozen_names(patterns, list(parameters)):
+    frozen = frozen_names(patterns, list(parameters))
+    for name in frozen:
         parameters[name].requires_grad = False
     for _, cell in net.cells_and_names():
-        if isinstance(cell, nn.BatchNorm2d) and not cell.gamma.requires_grad:
+        if isinstance(cell, NORMS) and cell.gamma.name in frozen:
             cell.use_batch_statistics = False
 
 
@@ -193,7 +195,7 @@ def settle_norms(net: nn.Cell, like: nn.Cell, batches: Iterable[Tensor]) -> None
         batches: images, float32 (N, C, H, W).
     """
     pairs = zip(net.cells_and_names(), like.cells_and_names(), strict=True)
-    norms = [(norm, other) for (_, norm), (_, other) in pairs if isinstance(norm, nn.BatchNorm2d)]
+    norms = [(norm, other) for (_, norm), (_, other) in pairs if isinstance(norm, NORMS)]
     if not norms:
         return
     net.set_train(True)

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from statistics import median
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from maam.core.config import TrainConfig
 from maam.core.signals import check_signals
-from maam.mindspore.models import create_model
 from maam.mindspore.step import make_optimizer, make_train_step
 
 
 def time_step(
-    config: TrainConfig, num_classes: int, image_shape: tuple[int, int, int], steps: int = 4
+    net: nn.Cell,
+    config: TrainConfig,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    steps: int = 4,
 ) -> float:
-    """Median seconds of a training step of ``config.model`` on random images.
+    """Median seconds of a training step on random images.
 
     Args:
-        config: names the model; its batch size, optimiser and precision are used.
+        net: the network; a copy of it is trained.
+        config: its batch size, optimiser and precision are used.
         num_classes: of the network.
         image_shape: (C, H, W).
         steps: timed, after a first one, which compiles.
     """
-    channels, height, width = image_shape
-    net = create_model(config.model, num_classes, channels, (height, width)).set_train(True)
+    net = copy.deepcopy(net).set_train(True)
     step = make_train_step(net, make_optimizer(net, config), config)
     rng = np.random.default_rng(0)
     images = Tensor(rng.random((config.batch_size, *image_shape), np.float32))

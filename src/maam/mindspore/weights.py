@@ -45,8 +45,13 @@ def set_weights(net: nn.Cell, tensors: Mapping[str, np.ndarray], source: str) ->
 
 
 def head(net: nn.Cell) -> nn.Cell:
-    """The last layer, which knows the classes: the attribute ``classifier`` of every model."""
-    return net.classifier
+    """The last layer, which knows the classes: the attribute ``classifier`` of every model.
+
+    Of a network of one's own, the last cell in it that has parameters, or in its ``classifier``.
+    """
+    within = getattr(net, "classifier", net)
+    layers = [cell for _, cell in within.cells_and_names() if cell.parameters_dict(recurse=False)]
+    return layers[-1]
 
 
 def head_names(net: nn.Cell) -> set[str]:

@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from maam.core.errors import MaamError
+from maam.models.own import refuse_own
 from maam.models.variants import MODELS
 
 Builder = str | Callable[..., Any]
@@ -123,6 +124,7 @@ def check_size(image_size: tuple[int, int], smallest: int) -> None:
 def _known(name: str) -> Model:
     if name in _models:
         return _models[name]
+    refuse_own(name, "`model`", "give it in Python, as in maam.train(model=net)")
     near = get_close_matches(name, _models, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else "see `maam models`"
     raise MaamError(f"no model is called {name!r}: {hint}")

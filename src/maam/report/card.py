@@ -8,6 +8,7 @@ from typing import Any
 from maam.core.metrics import best_epoch
 from maam.core.run_meta import RunMeta
 from maam.report.markdown import UNKNOWN, code, markdown_table, plain
+from maam.report.usage import can_predict, own_rows, python_program
 
 # The plots of a run folder, in the order of the model card.
 PLOTS = {
@@ -80,6 +81,7 @@ def model_card(
     Anything missing is written as "not recorded"; nothing raises.
     """
     model, data = plain(meta.model), plain(meta.data)
+    own = ", with `net` as it was before the training" if meta.own else ""
     sections = [
         f"# {model} trained on {data}",
         "An image classifier made with `maam`.",
@@ -89,8 +91,8 @@ def model_card(
         *_plots(scores, history),
         "## How it was trained",
         _training(meta, history),
-        "Given in this folder, this repeats the run in a new one:",
-        code("sh", command),
+        f"Given in this folder{own}, this repeats the run in a new one:",
+        code("python" if meta.own else "sh", command),
         "## How to use it",
         _usage(meta),
         "## Limits",
@@ -106,6 +108,7 @@ def _summary(meta: RunMeta) -> str:
     images, deployed = meta.images, meta.deployed
     rows = [
         ("Model", plain(meta.model)),
+        *own_rows(meta),
         ("Parameters", _count(meta.parameters)),
         ("Multiply-accumulates per image", _count(meta.macs)),
         *(
@@ -196,15 +199,12 @@ def _training(meta: RunMeta, history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _usage(meta: RunMeta) -> str:
-    command = code("sh", "maam predict . photo.jpg\nmaam evaluate .")
-    snippet = code(
-        "python",
-        'import maam\n\nfor prediction in maam.predict(".", ["photo.jpg"], top_k=3):\n'
-        "    print(prediction.file, prediction.classes, prediction.probabilities)",
-    )
+    lines = [*(["maam predict . photo.jpg"] if can_predict(meta) else ())]
+    lines += [] if meta.own else ["maam evaluate ."]
+    commands = code("sh", "\n".join(lines)) + "\n\n" if lines else ""
     return (
-        f"In this folder (elsewhere, its path stands in place of `.`):\n\n{command}\n\n{snippet}"
-        "\n\n"
+        f"In this folder (elsewhere, its path stands in place of `.`):\n\n{commands}"
+        f"{code('python', python_program(meta, '.'))}\n\n"
         f"Before the network sees an image, `maam` {_preprocessing(meta)}"
     )
 

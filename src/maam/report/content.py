@@ -64,7 +64,7 @@ class Report:
         exact: whether the maps are class-activation maps; else Grad-CAM.
         agents: None for a network without agents.
         folder: the run folder, for commands.
-        model_bytes: the size of model.onnx.
+        model_bytes: the size of model.onnx; None if it could not be written.
     """
 
     meta: RunMeta
@@ -76,4 +76,4 @@ class Report:
     exact: bool
     agents: AgentView | None
     folder: Path
-    model_bytes: int
+    model_bytes: int | None

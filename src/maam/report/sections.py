@@ -13,6 +13,7 @@ from maam.report.chart import training_chart
 from maam.report.confusion import confused_pairs, confusion_view
 from maam.report.content import Report
 from maam.report.html import bar, paragraph, percent, properties, section, table, text
+from maam.report.usage import can_predict, own_rows, python_program
 from maam.report.verdict import Confusion, in_words, right_answers
 
 _FEW = 100  # images: fewer say little
@@ -152,14 +153,15 @@ def training(report: Report) -> str:
         training_chart(report.history, "accuracy", "%"),
         training_chart(report.history, "loss", "nats"),
     ]
-    deployed = meta.deployed or {}
+    deployed, size = meta.deployed or {}, _megabytes(report)
     rows = [
         ("Parameters", f"{_count(meta.parameters)}; {_count(deployed.get('parameters'))} folded"),
         (
             "Multiply-accumulates per image",
             f"{_count(meta.macs)}; {_count(deployed.get('macs'))} folded",
         ),
-        ("model.onnx", f"{report.model_bytes / 1e6:.2f} MB, folded"),
+        *((name, text(value)) for name, value in own_rows(meta)),
+        *([("model.onnx", f"{size}, folded")] if size else []),
         ("Epochs", _count(meta.epochs)),
         ("Time of training", _duration(meta.seconds)),
         ("Device", text(" ".join(filter(None, (meta.device, meta.device_name))))),
@@ -179,27 +181,27 @@ def usage(report: Report) -> str:
     """Commands to copy."""
     paths = (report.folder, report.folder / "config.toml")
     run, recipe = (shlex.quote(str(path)) for path in paths)
-    commands = (
-        ("Classify images; needs no training framework", f"maam predict {run} photo.jpg photos/"),
-        ("See why it answers so", f"maam explain {run} photo.jpg"),
-        (
-            "Score it on images that it has never seen, a folder for each class",
-            f"maam evaluate {run} --data new-photos/ --split all",
-        ),
-        (
-            "Train it once more",
-            f"maam train --recipe {recipe}",
-        ),
+    predict = "Classify images; needs no training framework"
+    commands = [(predict, f"maam predict {run} photo.jpg photos/")] * can_predict(report.meta)
+    commands += (
+        ()
+        if report.meta.own
+        else (
+            ("See why it answers so", f"maam explain {run} photo.jpg"),
+            (
+                "Score it on images that it has never seen, a folder for each class",
+                f"maam evaluate {run} --data new-photos/ --split all",
+            ),
+            (
+                "Train it once more",
+                f"maam train --recipe {recipe}",
+            ),
+        )
     )
     parts = [f"<h3>{text(what)}</h3><pre>{text(line)}</pre>" for what, line in commands]
-    program = (
-        "import maam",
-        "",
-        f"for answer in maam.predict({str(report.folder)!r}, ['photo.jpg']):",
-        "    print(answer.file, answer.classes, answer.probabilities)",
-    )
-    lines = "\n".join(text(line) for line in program)
-    return section("How to use it", "use", *parts, f"<h3>From Python</h3><pre>{lines}</pre>")
+    lines = python_program(report.meta, str(report.folder)).splitlines()
+    program = "\n".join(text(line) for line in lines)
+    return section("How to use it", "use", *parts, f"<h3>From Python</h3><pre>{program}</pre>")
 
 
 def _numbers(report: Report) -> str:
@@ -209,10 +211,15 @@ def _numbers(report: Report) -> str:
         (percent(scores["f1_macro"]), "F1, mean of the classes"),
         (_short(meta.parameters), "parameters"),
         (_short(meta.macs), "multiply-accumulates"),
-        (f"{report.model_bytes / 1e6:.2f} MB", "model.onnx"),
+        (_megabytes(report) or "none", "model.onnx"),
     )
     cells = "".join(f"<div><b>{value}</b><span>{text(name)}</span></div>" for value, name in tiles)
     return f'<div class="numbers">{cells}</div>'
+
+
+def _megabytes(report: Report) -> str:
+    """The size of model.onnx; empty without it."""
+    return "" if report.model_bytes is None else f"{report.model_bytes / 1e6:.2f} MB"
 
 
 def _cut(header: Sequence[str], rows: list[Any], kind: str, what: str) -> list[str]:

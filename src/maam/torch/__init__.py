@@ -14,11 +14,11 @@ require_framework("torch")
 from maam.torch.cost import count_macs, count_parameters  # noqa: E402
 from maam.torch.explanation import class_maps  # noqa: E402
 from maam.torch.export import export_onnx  # noqa: E402
-from maam.torch.fold import fuse, register_fold  # noqa: E402
+from maam.torch.fold import foldable, fuse, register_fold  # noqa: E402
 from maam.torch.load import load_model  # noqa: E402
 from maam.torch.loop import fit  # noqa: E402
 from maam.torch.maam import MAAM, AgentBlock, AgentFusion, Reduce  # noqa: E402
-from maam.torch.models import create_model  # noqa: E402
+from maam.torch.models import check_model, create_model  # noqa: E402
 from maam.torch.runtime import (  # noqa: E402
     native_operators,
     rank,
@@ -36,6 +36,7 @@ __all__ = [
     "AgentBlock",
     "AgentFusion",
     "Reduce",
+    "check_model",
     "class_maps",
     "compute_logits",
     "count_macs",
@@ -43,6 +44,7 @@ __all__ = [
     "create_model",
     "export_onnx",
     "fit",
+    "foldable",
     "freeze",
     "fuse",
     "get_weights",

@@ -12,8 +12,8 @@ from maam.torch.models.maamnet import LinearAgents
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Number of trainable values."""
-    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+    """Number of values that are trained, or are frozen; statistics are not counted."""
+    return sum(parameter.numel() for parameter in net.parameters())
 
 
 def count_macs(net: nn.Module, image_shape: tuple[int, int, int]) -> int:

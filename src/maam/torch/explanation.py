@@ -17,6 +17,7 @@ from maam.data.preprocessing import Preprocessing
 from maam.models.agent_names import linear_agents, module_agents
 from maam.torch.maam import MAAM, AgentBlock, AgentExcitation, AgentFusion
 from maam.torch.models.maamnet import LinearAgents
+from maam.torch.weights import head
 
 
 @dataclass
@@ -36,7 +37,7 @@ def class_maps(
 ) -> ClassMaps:
     """Where the evidence for a class lies in images: see ``ClassMaps``.
 
-    The maps are class-activation maps where the last layer, ``net.classifier``, sees the mean of
+    The maps are class-activation maps where the last layer sees the mean of
     the last maps over height and width; else Grad-CAM on these.
 
     Args:
@@ -51,7 +52,7 @@ def class_maps(
     try:
         # Gradients reach the maps even if all parameters are frozen.
         with torch.enable_grad(), _watch(net) as seen:
-            logits = net(inputs.requires_grad_())
+            logits = net(inputs.requires_grad_().clone())
     finally:
         net.train(mode)
     wanted = logits.argmax(1) if classes is None else torch.from_numpy(classes).to(logits.device)
@@ -78,7 +79,7 @@ def class_maps(
 @contextmanager
 def _watch(net: nn.Module) -> Iterator[_Seen]:
     """Note what passes through ``net``."""
-    seen = _Seen()
+    seen, last = _Seen(), head(net)
     owners = {
         block: module
         for module in net.modules()
@@ -87,9 +88,9 @@ def _watch(net: nn.Module) -> Iterator[_Seen]:
     }
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
+        if isinstance(output, Tensor) and output.ndim == 4 and max(output.shape[2:]) > 1:
             seen.maps = output
-        if module is getattr(net, "classifier", None):
+        if module is last:
             seen.features = inputs[0]
         if isinstance(module, LinearAgents):
             seen.agents[module] = [inputs[0]]
@@ -106,7 +107,7 @@ def _watch(net: nn.Module) -> Iterator[_Seen]:
 
 def _pooled_weights(net: nn.Module, seen: _Seen) -> Tensor | None:
     """The last layer's weights (K, C), if it sees the mean of the last maps' C channels."""
-    classifier = getattr(net, "classifier", None)
+    classifier = head(net)
     if not isinstance(classifier, nn.Linear) or seen.maps is None or seen.features is None:
         return None
     means = seen.maps.mean((2, 3))

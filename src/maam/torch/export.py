@@ -14,7 +14,7 @@ from torch import nn
 
 from maam.core.environment import prepare_onnx
 from maam.core.frameworks import require
-from maam.deploy.onnx import INPUT, OUTPUT, write_verified
+from maam.deploy.onnx import INPUT, OUTPUT, exporting, write_verified
 
 OPSET = 18
 
@@ -41,39 +41,47 @@ def export_onnx(
         on random images, relative to the largest logit.
 
     Raises:
-        MaamError: the exported file does not compute the same; nothing has been written then.
+        MaamError: the network can't be exported, or the file does not compute the same; nothing
+            has been written then.
     """
     require("exporting", "torch", "onnx", "onnxscript")
     prepare_onnx()
     net = copy.deepcopy(net).cpu()
     reference = net if reference is None else copy.deepcopy(reference).cpu()
-    two = torch.zeros((2, *image_shape))  # of one image the exporter would make a constant
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of packages that are not installed
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about its own insides
-        file = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            net,
-            (two,),
-            file,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("N")},),
-            opset_version=OPSET,
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )
-        content = _without_traces(file.read_bytes())
-    logger.setLevel(level)
 
     def logits_of(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return reference(torch.from_numpy(images)).numpy()
 
-    return write_verified(content, logits_of, image_shape, path)
+    with exporting():
+        return write_verified(_export(net, image_shape), logits_of, image_shape, path)
+
+
+def _export(net: nn.Module, image_shape: tuple[int, int, int]) -> bytes:
+    """The content of the file."""
+    two = torch.zeros((2, *image_shape))  # of one image the exporter would make a constant
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of packages that are not installed
+    try:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter about its own insides
+            file = Path(folder) / "model.onnx"
+            torch.onnx.export(
+                net,
+                (two,),
+                file,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                opset_version=OPSET,
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+            return _without_traces(file.read_bytes())
+    finally:
+        logger.setLevel(level)
 
 
 def _without_traces(content: bytes) -> bytes:

@@ -70,6 +70,18 @@ def agent_sum(blocks: Sequence[Tensor], channels: int) -> Tensor:
     return total
 
 
+def foldable(net: nn.Module) -> list[str]:
+    """What ``fuse`` folds of a network, without what lies inside it: ``body.0 (MAAM)``."""
+    paths: list[str] = []
+    found = []
+    for path, module in net.named_modules():
+        inside = any(not other or path.startswith(f"{other}.") for other in paths)
+        if type(module) in _folds and not inside:
+            paths.append(path)
+            found.append(f"{path or 'all'} ({type(module).__name__})")
+    return found
+
+
 def fuse(net: nn.Module) -> nn.Module:
     """A copy of a network for inference, its modules folded; exact but for rounding.
 
@@ -94,7 +106,8 @@ def fuse(net: nn.Module) -> nn.Module:
                 continue
             if child not in folded:
                 folded[child] = _folded(child)
-            setattr(parent, name, folded[child])
+            if folded[child] is not child:
+                setattr(parent, name, folded[child])
     return net.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from itertools import cycle, islice
@@ -16,7 +17,6 @@ from maam.data.preprocessing import Preprocessing
 from maam.torch.load import load_model
 from maam.torch.loader import train_batches
 from maam.torch.maam import AgentFusion
-from maam.torch.models import create_model
 from maam.torch.runtime import current_device, place
 from maam.torch.step import (
     compute_logits,
@@ -75,7 +75,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             loss, right = train_step(inputs, answers, float(run.rates[done]))
             if config.ema:
                 decay = average_decay(config.ema, done)
-                update_average(list(means.values()), list(live.values()), decay)
+                update_average(means, live, decay)
             total += loss * len(inputs)
             correct += right
             seen += len(inputs)
@@ -116,9 +116,7 @@ def _teacher(run: TrainingRun) -> Callable[[Tensor], Tensor]:
 
 def _average_of(run: TrainingRun) -> nn.Module:
     """A network for the moving average of the weights, which begins where they begin."""
-    average = run.new_net(create_model)
-    average.load_state_dict(run.net.state_dict())
-    return average.requires_grad_(False)
+    return copy.deepcopy(run.net).requires_grad_(False)
 
 
 def _slots(live: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from maam.core.signals import check_signals
 from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
 from maam.torch.loader import input_maker
-from maam.torch.weights import named_tensors
+from maam.torch.weights import NORMS, named_tensors
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
 
@@ -41,8 +41,13 @@ def set_training(net: nn.Module) -> None:
     """Training mode, but a norm whose gamma is frozen uses its stored statistics."""
     net.train()
     for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+        if isinstance(module, NORMS) and _is_frozen(module):
             module.eval()
+
+
+def _is_frozen(norm: nn.Module) -> bool:
+    """Whether a norm has a gamma that is not trained."""
+    return isinstance(norm.weight, Tensor) and not norm.weight.requires_grad
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -195,10 +200,18 @@ def _compiled(net: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 @torch.no_grad()
-def update_average(means: list[Tensor], live: list[Tensor], decay: float) -> None:
-    """Move every mean towards its live tensor: ``decay`` of it stays."""
+def update_average(means: Mapping[str, Tensor], live: Mapping[str, Tensor], decay: float) -> None:
+    """Move every mean towards its live tensor: ``decay`` of it stays. Whole numbers are copied."""
+    # A tensor that has two names is moved once.
+    pairs = {id(mean): (mean, live[name]) for name, mean in means.items()}.values()
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
     # One launch for all, as PyTorch's own optimisers do it.
-    torch._foreach_lerp_(means, live, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+        [mean for mean, _ in floats], [tensor for _, tensor in floats], 1 - decay
+    )
+    for mean, tensor in pairs:
+        if not mean.is_floating_point():
+            mean.copy_(tensor)
 
 
 @torch.no_grad()
@@ -211,12 +224,12 @@ def settle_norms(net: nn.Module, like: nn.Module, batches: Iterable[Tensor]) -> 
         batches: images, float32 (N, C, H, W).
     """
     pairs = zip(net.modules(), like.modules(), strict=True)
-    norms = [(norm, other) for norm, other in pairs if isinstance(norm, nn.BatchNorm2d)]
+    norms = [(norm, other) for norm, other in pairs if isinstance(norm, NORMS)]
     if not norms:
         return
     net.train()
     for norm, other in norms:
-        if not other.weight.requires_grad:
+        if _is_frozen(other):
             norm.eval()
     for images in batches:
         net(images)

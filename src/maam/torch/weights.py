@@ -7,7 +7,8 @@
 | - | num_batches_tracked (not kept: it only matters without a momentum) |
 
 All other names are equal, and so is epsilon (1e-5). MindSpore's momentum 0.9 is PyTorch's 0.1, the
-default of both; both keep the unbiased variance of a batch.
+default of both; both keep the unbiased variance of a batch. All else that ``state_dict`` has of a
+network of one's own is kept too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from maam.core.tensors import check_tensors
 
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _OF_NORM = {
     "weight": "gamma",
     "bias": "beta",
@@ -33,9 +35,14 @@ def named_tensors(net: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     tensors = {}
     for path, module in net.named_modules():
         own = dict(module.named_parameters(recurse=False))
-        if isinstance(module, nn.BatchNorm2d):
-            own |= dict(module.named_buffers(recurse=False))
-            own = {_OF_NORM[name]: own[name] for name in _OF_NORM}
+        own |= {
+            name: buffer
+            for name, buffer in module.named_buffers(recurse=False)
+            if name not in module._non_persistent_buffers_set
+        }
+        if isinstance(module, NORMS):
+            own.pop("num_batches_tracked", None)
+            own = {_OF_NORM.get(name, name): tensor for name, tensor in own.items()}
         tensors |= {".".join(filter(None, (path, name))): tensor for name, tensor in own.items()}
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
@@ -78,8 +85,13 @@ def set_weights(net: nn.Module, tensors: Mapping[str, np.ndarray], source: str) 
 
 
 def head(net: nn.Module) -> nn.Module:
-    """The last layer, which knows the classes: the attribute ``classifier`` of every model."""
-    return net.get_submodule("classifier")
+    """The last layer, which knows the classes: the attribute ``classifier`` of every model.
+
+    Of a network of one's own, the last module in it that has parameters, or in its ``classifier``.
+    """
+    within = getattr(net, "classifier", net)
+    layers = [each for each in within.modules() if any(True for _ in each.parameters(False))]
+    return layers[-1]
 
 
 def head_names(net: nn.Module) -> set[str]:

@@ -11,16 +11,19 @@ from maam.core.frameworks import Backend
 from maam.core.metrics import calibration_error, softmax
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors, save_tensors
+from maam.training.events import Note
 from maam.training.run import TrainingRun
 
 TEMPERATURES = (0.05, 20.0)
+CHECKED, TOLERANCE = 100, 1e-3  # images whose logits must be divided; relative to the largest
 FEWEST = 10  # validation images; fewer say nothing
 
 
 def calibrate(run: TrainingRun, backend: Backend) -> RunMeta:
     """Divide the best weights' logits by the temperature that suits the validation images.
 
-    The temperature goes into the last layer's weights. Accuracy stays as it is.
+    The temperature goes into the last layer's weights, if that divides the logits. Accuracy stays
+    as it is.
 
     Args:
         run: a training that has ended; ``best.safetensors`` is written anew.
@@ -28,7 +31,7 @@ def calibrate(run: TrainingRun, backend: Backend) -> RunMeta:
 
     Returns:
         The run's metadata, with ``calibration`` and ``unknown``; without validation images, or
-        with too few, as they were.
+        with too few, as they were; ``unknown`` alone, if the logits could not be divided.
     """
     folder, split = run.folder, run.dataset.val
     if len(split) < FEWEST:
@@ -36,22 +39,50 @@ def calibrate(run: TrainingRun, backend: Backend) -> RunMeta:
     net, _ = backend.load_model(folder.path)
     logits = backend.compute_logits(net, split, run.preprocessing)
     temperature = fit_temperature(logits, split.labels)
-    weights, metadata = load_tensors(folder.best)
-    for name in backend.head_names(net):
-        weights[name] = (weights[name] / temperature).astype(weights[name].dtype)
-    save_tensors(folder.best, weights, metadata)
-    probabilities = softmax(logits / temperature)
-    calibration: dict[str, Any] = {
-        "temperature": round(temperature, 4),
-        "images": len(split),
-        "ece_before": calibration_error(softmax(logits), split.labels),
-        "ece": calibration_error(probabilities, split.labels),
-    }
+    probabilities, calibration = softmax(logits), None
+    if _divide(run, backend, net, logits, temperature):
+        before, probabilities = probabilities, softmax(logits / temperature)
+        calibration = {
+            "temperature": round(temperature, 4),
+            "images": len(split),
+            "ece_before": calibration_error(before, split.labels),
+            "ece": calibration_error(probabilities, split.labels),
+        }
+    else:
+        run.watch(Note("not calibrated: the network's last layer does not scale its logits"))
     share = run.config.unknown_share
     unknown = (
         {"threshold": unknown_threshold(probabilities, share), "share": share} if share else None
     )
     return replace(run.meta, calibration=calibration, unknown=unknown)
+
+
+def _divide(
+    run: TrainingRun, backend: Backend, net: Any, logits: np.ndarray, temperature: float
+) -> bool:
+    """Divide the last layer's weights in ``best.safetensors``, if that divides the logits.
+
+    It does in every model of ours; a network of one's own may end in something else.
+
+    Args:
+        run, backend, net: the run, and its network with the best weights, which are changed.
+        logits: of the validation images (N, K).
+        temperature: what they are divided by.
+
+    Returns:
+        Whether it was done.
+    """
+    weights, metadata = load_tensors(run.folder.best)
+    for name in backend.head_names(net):
+        weights[name] = (weights[name] / temperature).astype(weights[name].dtype)
+    backend.set_weights(net, weights, str(run.folder.best))
+    some = run.dataset.val.take(np.arange(min(CHECKED, len(logits))))
+    wanted = logits[: len(some)] / temperature
+    error = np.abs(backend.compute_logits(net, some, run.preprocessing) - wanted).max()
+    if not error <= TOLERANCE * np.abs(wanted).max():
+        return False
+    save_tensors(run.folder.best, weights, metadata)
+    return True
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from maam.core.errors import MaamError
 from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
+from maam.models.own import refuse_own
 from maam.models.weights import find_run
 
 
@@ -28,11 +29,12 @@ def describe_teacher(
         shipped weights, and the same of its own teacher.
 
     Raises:
-        MaamError: it is no run folder with weights, or it knows other classes or images of
-            another shape.
+        MaamError: it is no run folder with weights, its network is one's own, or it knows other
+            classes or images of another shape.
     """
     run = find_run(teacher)
     meta = run.read_meta()
+    refuse_own(meta.model, f"`teacher` {teacher}", "name a run of a model that `maam models` lists")
     channels, height, width = meta.image_shape
     if meta.classes != tuple(classes):
         raise MaamError(f"`teacher` {teacher}: its classes differ from this training's")

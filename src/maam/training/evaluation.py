@@ -10,16 +10,18 @@ from maam.core.config import EvaluateConfig, make_config
 from maam.core.metrics import score
 from maam.core.signals import check_signals
 from maam.data.preprocessing import Preprocessing
+from maam.models.own import framework_for
 from maam.models.weights import find_run
 from maam.training.options import absolute
 from maam.training.unseen import choose_images
 
 
-def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+def evaluate(run: str | os.PathLike[str], model: Any = None, **options: Any) -> dict[str, Any]:
     """Score a run folder's best weights, on the data it was trained on or on other images.
 
     Args:
         run: a run folder, as ``maam.train`` makes it.
+        model: the network, for a run of a network of one's own. It gets the run's weights.
         options: fields of ``EvaluateConfig``: ``data``, ``data_dir``, ``split``, ``batch_size``,
             ``framework``, ``device``.
 
@@ -40,14 +42,15 @@ def evaluate(run: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
         >>> maam.evaluate("runs/digits-maam", split="val")["accuracy"]
 
     Raises:
-        MaamError: bad options, a damaged run, data that is missing, has changed since the
-            training, has other classes, or has no images in this split that the run has not seen.
+        MaamError: bad options, a damaged run, a network that is missing or another one, data that
+            is missing, has changed since the training, has other classes, or has no images in this
+            split that the run has not seen.
     """
     config = make_config(EvaluateConfig, absolute(options))
     meta = find_run(run).read_meta()
-    backend = frameworks.use(frameworks.choose(config.framework, meta.framework))
+    backend = frameworks.use(framework_for(model, config.framework, meta.framework))
     backend.set_device(config.device)
-    net, meta = backend.load_model(run)
+    net, meta = backend.load_model(run, model)
     check_signals()
     images = choose_images(find_run(run), meta, config)
     preprocessing = Preprocessing.from_dict(meta.preprocessing)

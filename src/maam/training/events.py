@@ -26,7 +26,8 @@ class Choices:
     Attributes:
         minutes: the budget.
         choices: all options that were not given and are not what they are by default.
-        command: repeats the training without choosing again.
+        command: repeats the training without choosing again; a call in Python for a network of
+            one's own.
         closing: seconds of the budget for what comes after the last epoch.
     """
 

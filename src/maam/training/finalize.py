@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from maam.core.errors import MaamError
 from maam.core.files import make_folder, write_atomic
 from maam.core.frameworks import EXTRAS, Backend, require
 from maam.core.metrics import compact, score, softmax
-from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data.augment import augment
 from maam.training.calibration import calibrate
+from maam.training.commands import repetition
 from maam.training.diagnosis import doubts
 from maam.training.events import Note
 from maam.training.run import TrainingRun
 
+NAMED = 5  # layers that are named
 NEEDS = {
     "mindspore": ("scikit-learn", "matplotlib", "onnx"),
     "torch": ("scikit-learn", "matplotlib", "onnx", "onnxscript"),
@@ -58,7 +59,8 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     check_signals()
     shape = run.meta.image_shape
     folded = backend.fuse(net)
-    error = backend.export_onnx(folded, shape, folder.model, net)
+    error = _export(run, backend, folded, net)
+    folded_layers = _foldable(run, backend, net) if run.meta.own else ()
     check_signals()
     draw_plots(run, logits, scores, history)
     meta = replace(
@@ -67,20 +69,43 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
         epochs=len(history),
         seconds=round(sum(row["seconds"] for row in history), 1),
         operators=run.meta.operators or operators_used(run, backend),
+        folded_layers=folded_layers,
         deployed={
             "parameters": backend.count_parameters(folded),
             "macs": backend.count_macs(folded, shape),
-        },
+        }
+        if error is not None
+        else {},
         export_error=error,
     )
     folder.write_meta(meta)
-    out = shlex.quote(f"../{folder.path.resolve().name}-again")
-    command = commands(f"maam train --recipe {folder.config.name}", meta, out)
+    again = f"../{folder.path.resolve().name}-again"
+    command = repetition(meta, folder.config.name, again)
     write_atomic(folder.card, model_card(meta, scores, history, command))
     write_report(run, backend, net, logits, scores, history, meta)
     for doubt in doubts(scores, history):
         run.watch(Note(doubt))
     return scores
+
+
+def _export(run: TrainingRun, backend: Backend, folded: Any, net: Any) -> float | None:
+    """Write model.onnx; where that can't be done, say so, and give None."""
+    model = run.folder.model
+    try:
+        return backend.export_onnx(folded, run.meta.image_shape, model, net)
+    except MaamError as error:
+        model.unlink(missing_ok=True)
+        run.watch(Note(f"no {model.name}, so `maam predict` can't take this run: {error}"))
+        return None
+
+
+def _foldable(run: TrainingRun, backend: Backend, net: Any) -> tuple[str, ...]:
+    """What of a network of one's own is folded, which the watcher is told."""
+    layers = tuple(backend.foldable(net))
+    some = ", ".join(layers[:NAMED]) + (f" and {len(layers) - NAMED} more" * (len(layers) > NAMED))
+    text = f"folds {some}; all else stays as it is" if layers else "nothing in it folds"
+    run.watch(Note(f"{run.meta.model}: {text}"))
+    return layers
 
 
 def operators_used(run: TrainingRun, backend: Backend) -> str:
@@ -117,23 +142,3 @@ def draw_plots(
     )
     check_signals()
     plots.agent_weights(history, folder / "agent_weights.png")
-
-
-def commands(first: str, meta: RunMeta, out: str = "") -> str:
-    """What repeats a run: a command, and one more for each time that it was given other epochs.
-
-    Args:
-        first: the command, as if the run had been trained in one go.
-        meta: that of the run.
-        out: the new run folder, as a shell takes it; RUN, if it must have a name, when empty.
-    """
-    if not meta.stages:
-        return f"{first} --out {out}" if out else first
-    out = out or "RUN"
-    planned = [*(stage["epochs"] for stage in meta.stages), meta.config["epochs"]]
-    lines = [f"{first} --epochs {planned[0]} --out {out}"]
-    lines += [f"maam train --resume {out} --epochs {epochs}" for epochs in planned[1:]]
-    for number, stage in enumerate(meta.stages):
-        if stage["until"] < stage["epochs"]:
-            lines[number] += f"    # was stopped after epoch {stage['until']}"
-    return "\n".join(lines)

@@ -13,6 +13,7 @@ from maam.core.errors import MaamError
 from maam.core.frameworks import choose
 from maam.core.recipes import read_recipe
 from maam.core.run_folder import RunFolder
+from maam.core.run_meta import OWN
 from maam.data.augment import AUGMENTATIONS
 from maam.data.sources import SOURCES
 from maam.models.registry import describe_model
@@ -69,8 +70,13 @@ def _checked(config: TrainConfig) -> TrainConfig:
     """
     if config.model == "auto" and config.data in SOURCES and config.minutes is None:
         config = config.model_copy(update={"model": PAPER_MODEL})
-    if config.model != "auto":
+    if config.model != "auto" and not config.model.endswith(OWN):
         describe_model(config.model)
+    if config.model.endswith(OWN) and config.pretrained:
+        raise MaamError(
+            "`pretrained`: no weights of your own network come with maam: give `model` as you want "
+            "it to begin"
+        )
     _check_name("augment", config.augment, ("auto", *AUGMENTATIONS))
     _check_name("optimizer", config.optimizer, OPTIMIZERS)
     return config.model_copy(update={"framework": choose(config.framework)})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maam.core import frameworks
+from maam.models.own import name_network, refuse_own, with_network
 from maam.training.events import Watch, ignore
 from maam.training.finalize import check_packages, finalize
 from maam.training.options import resolve
@@ -40,19 +41,25 @@ def train(
         resume: a run folder to go on with; only the options in ``config.RESUMABLE`` may change.
         watch: told of the plan, each step and each epoch, e.g. to show progress: called with the
             records of ``maam.training.events``.
-        options: fields of ``TrainConfig``.
+        options: fields of ``TrainConfig``. ``model`` may also be a network of one's own: an
+            ``nn.Module`` of PyTorch or an ``nn.Cell`` of MindSpore that maps images, float32
+            (N, C, H, W), to logits (N, K). It is trained in place, from the weights that it has; in
+            the end it has the best ones and is in inference mode, on the device that computed.
 
     Example:
         >>> result = maam.train(data="digits", model="maam", epochs=5)
         >>> result.scores["accuracy"]
 
     Raises:
-        MaamError: bad options or data, numbers that are not finite, or a run folder that another
-            process trains in; all finished epochs are kept.
+        MaamError: bad options, network or data, numbers that are not finite, or a run folder that
+            another process trains in; all finished epochs are kept.
     """
     folder = Path(resume) if resume is not None else None
+    options, net = name_network(options)
     config = resolve(options, recipe, folder)
-    backend = frameworks.use(config.framework)
+    if net is None:
+        refuse_own(config.model, "`model`", "give it in Python, as in maam.train(model=net)")
+    backend = with_network(frameworks.use(config.framework), net)
     check_packages(config.framework)
     with ExitStack() as held:
         dataset = deadline = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from maam.data.files.tree import scan
 from maam.data.look import typical_side
 from maam.data.splits import limit
 from maam.models.weights import sources
+from maam.training.commands import planned_command
 from maam.training.events import Choice, Choices, Watch
 from maam.training.setup import load_data
 
@@ -108,7 +108,7 @@ def plan(config: TrainConfig, backend: Backend, watch: Watch) -> Planned:
     if "limit" in {choice.option for choice in choices}:
         dataset = limit(dataset, choices[-1].value, config.seed)
     config = _with(config, choices).model_copy(update={"minutes": None})
-    watch(Choices(budget.minutes, tuple(choices), command(config), closing))
+    watch(Choices(budget.minutes, tuple(choices), planned_command(config), closing))
     return Planned(config, dataset, budget.deadline - closing)
 
 
@@ -156,13 +156,18 @@ def choose_options(
         config.weights in sources(model) if "pretrained" not in given else config.pretrained
     )
     recipe = FINE_TUNING if pretrained else SCRATCH
-    trial = config.model_copy(update={"model": model, "batch_size": TIMED_BATCH, **recipe})
-    seconds = backend.time_step(trial, classes, (channels, height, width)) / trial.batch_size
+    trial = config.model_copy(update={"batch_size": TIMED_BATCH, **recipe})
+
+    def seconds_of(model: str) -> float:
+        """Of a training step, for an image."""
+        net = backend.create_model(model, classes, channels, (height, width))
+        return backend.time_step(net, trial, classes, (channels, height, width)) / TIMED_BATCH
+
+    seconds = seconds_of(model)
     why = f"{1 / seconds:,.0f} images/s here"
     if named is None and _epochs(seconds, dataset, budget) < EPOCHS[0]:
         model = MODELS[1]
-        trial = trial.model_copy(update={"model": model})
-        seconds = backend.time_step(trial, classes, (channels, height, width)) / trial.batch_size
+        seconds = seconds_of(model)
         why = f"{MODELS[0]} would see each image less than {EPOCHS[0]} times"
     if named is None:
         choices.append(Choice("model", model, why))
@@ -209,16 +214,3 @@ def _epochs(seconds: float, dataset: Dataset, budget: Budget) -> int:
 def _closing(seconds: float, dataset: Dataset) -> float:
     """Seconds for scores, export, pictures and report, after the last epoch."""
     return CLOSING_SECONDS + SCORING * seconds * len(dataset.test)
-
-
-def command(config: TrainConfig) -> str:
-    """The command line that repeats a training without planning it again."""
-    defaults = TrainConfig()
-    words = ["maam", "train", config.data]
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        if name in ("data", "minutes", "out") or value == getattr(defaults, name):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        words += [flag] if value is True else [flag, str(value)]
-    return shlex.join(words)

@@ -65,7 +65,7 @@ def write_report(
         exact=maps.exact,
         agents=AgentView(shown, maps.agents.names, maps.agents.maps[-1]) if maps.agents else None,
         folder=run.folder.path,
-        model_bytes=run.folder.model.stat().st_size,
+        model_bytes=None if meta.export_error is None else run.folder.model.stat().st_size,
     )
     write_atomic(run.folder.report, report_page(report))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -91,10 +91,6 @@ class TrainingRun:
         """How training images vary in an epoch."""
         mixed = epoch < self.config.mix_until * self.config.epochs
         return self.augmentation if mixed else replace(self.augmentation, mixup=0.0, cutmix=0.0)
-
-    def new_net(self, create_model: Callable[..., Any]) -> Any:
-        """Another network of the same shape."""
-        return create_model(*self.meta.model_shape)
 
     def tell_step(self, step: Step) -> None:
         """Tell the watcher of a step, and act on Ctrl-C and termination.

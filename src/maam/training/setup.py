@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,9 @@ from maam.core.files import write_atomic
 from maam.core.frameworks import Backend
 from maam.core.recipes import to_toml
 from maam.core.run_folder import RunFolder, new_run_folder
-from maam.core.run_meta import RunMeta
+from maam.core.run_meta import OWN, RunMeta
 from maam.core.signals import check_signals
+from maam.core.tensors import check_tensors, load_tensors
 from maam.data import Dataset, load_dataset
 from maam.data.augment import Augmentation
 from maam.data.fingerprints import fingerprints
@@ -99,9 +101,10 @@ def set_up(
     if resume is not None:
         folder = RunFolder(resume)
         meta = resumed(folder, meta)
+        check_fits(folder, backend.get_weights(network.net))
         watch(Note(f"goes on after epoch {finished_epochs(folder)} of {config.epochs}"))
     else:
-        folder = new_run_folder(config.out, config.data, config.model)
+        folder = new_run_folder(config.out, config.data, config.model.removesuffix(OWN))
         held.enter_context(folder.lock())
         folder.check_free()
     batch_size = min(config.batch_size, len(dataset.train))
@@ -164,7 +167,7 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
         )
     parameters = backend.count_parameters(net)
     macs = backend.count_macs(net, (channels, height, width))
-    backend.freeze(net, config.freeze)  # only now: a frozen parameter counts for the size too
+    backend.freeze(net, config.freeze)
     return Network(net, preprocessing, parameters, macs)
 
 
@@ -208,6 +211,21 @@ def resumed(folder: RunFolder, meta: RunMeta) -> RunMeta:
         data=meta.data,
         data_source=meta.data_source,
     )
+
+
+def check_fits(folder: RunFolder, weights: Mapping[str, np.ndarray]) -> None:
+    """Check that a network is the one that a run began with, before any file of it is changed.
+
+    Args:
+        folder: the run's.
+        weights: of the network.
+
+    Raises:
+        MaamError: other weights are kept there, by their names or shapes.
+    """
+    if folder.best.exists():
+        shapes = {name: array.shape for name, array in weights.items()}
+        check_tensors(shapes, load_tensors(folder.best)[0], str(folder.best))
 
 
 def write_start(run: TrainingRun) -> None:

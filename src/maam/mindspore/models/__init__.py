@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from mindspore import nn
 
+from maam.mindspore.models.own import check_model
 from maam.models.registry import build_model
+
+__all__ = ["check_model", "create_model"]
 
 
 def create_model(

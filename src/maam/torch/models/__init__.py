@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from maam.models.registry import build_model
+from maam.torch.models.own import check_model
+
+__all__ = ["check_model", "create_model"]
 
 
 def create_model(
