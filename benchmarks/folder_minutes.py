@@ -1,11 +1,12 @@
-"""A folder of photos, and some minutes: `maam train` beside yolo11n-cls from scratch.
+"""Folders of photos, and some minutes: `maam train` beside yolo11n-cls from scratch.
 
     python benchmarks/folder_minutes.py signs.tar.gz --yolo ~/yolo/bin/yolo --minutes 1 2 5
+    python benchmarks/folder_minutes.py waste scans --yolo ~/yolo/bin/yolo --minutes 2
 
 Both get the same training, validation and test images and the same minutes, and take turns. Other
 tools are run by their own command lines, in an environment of their own (`pip install
-ultralytics`). Writes results/folder_minutes.json and docs/folder_minutes.png; docs/training.md
-shows them.
+ultralytics`). Rows are added to results/folder_minutes.json, those of the same folder and minutes replaced;
+docs/folder-minutes.md and its picture are made from all of them.
 """
 
 from __future__ import annotations
@@ -22,47 +23,62 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from maam.core import frameworks
 from maam.core.environment import environment
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 from maam.data.files.tree import scan
 from maam.data.sources import folder as images
+from maam.report.markdown import markdown_table
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results/folder_minutes.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path, help="a folder or archive of class folders")
+    parser.add_argument("data", type=Path, nargs="*", help="folders or archives of class folders")
     parser.add_argument("--yolo", default="yolo", help="ultralytics' command (%(default)s)")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 2, 5])
     parser.add_argument("--frameworks", nargs="+", default=["mindspore", "torch"])
     given = parser.parse_args()
-    if shutil.which(given.yolo) is None:
+    if given.data and shutil.which(given.yolo) is None:
         sys.exit(f"folder_minutes: {given.yolo}: no such command: pip install ultralytics")
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            split = split_folder(given.data, Path(scratch) / given.data.name.split(".")[0])
-            rows = []
-            for minutes in given.minutes:
-                for framework in given.frameworks:
-                    rows.append(run_maam(split, minutes, framework, Path(scratch)))
-                    print(rows[-1], flush=True)
-                rows.append(run_yolo(split, minutes, given.yolo, Path(scratch)))
-                print(rows[-1], flush=True)
-            counts = {each.name: sum(1 for _ in each.rglob("*.*")) for each in split.iterdir()}
-    except MaamError as error:
-        sys.exit(f"folder_minutes: {error}")
+    for data in given.data:
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                name = data.name.split(".")[0]
+                split = split_folder(data, Path(scratch) / name)
+                counts = {each.name: len(list(each.rglob("*.*"))) for each in split.iterdir()}
+                for minutes in given.minutes:
+                    runs = [
+                        *(
+                            run_maam(split, minutes, each, Path(scratch))
+                            for each in given.frameworks
+                        ),
+                        run_yolo(split, minutes, given.yolo, Path(scratch)),
+                    ]
+                    for row in runs:
+                        keep({"data": name, "images": counts, "minutes": minutes, **row})
+        except MaamError as error:
+            sys.exit(f"folder_minutes: {error}")
+    report = json.loads(RESULTS.read_text())
+    write_atomic(ROOT / "docs/folder-minutes.md", page(report))
+    draw(report["rows"], ROOT / "docs/folder-minutes.png")
+
+
+def keep(row: dict[str, Any]) -> None:
+    """Add a row to the results."""
+    print(row, flush=True)
+    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    same = ("data", "minutes", "tool")
+    rows = [each for each in rows if any(each[key] != row[key] for key in same)]
     report = {
         "what": "accuracy on the same test images after training for so many minutes",
-        "command": f"python benchmarks/folder_minutes.py {given.data.name}",
-        "data": given.data.name,
-        "images": counts,
         "environment": environment(),
-        "rows": rows,
+        "rows": sorted([*rows, row], key=lambda each: tuple(each[key] for key in same)),
     }
-    write_atomic(ROOT / "results/folder_minutes.json", json.dumps(report, indent=1) + "\n")
-    draw(rows, ROOT / "docs/folder_minutes.png")
+    write_atomic(RESULTS, json.dumps(report, indent=1) + "\n")
 
 
 def split_folder(data: Path, target: Path) -> Path:
@@ -88,8 +104,7 @@ def run_maam(split: Path, minutes: float, framework: str, scratch: Path) -> dict
     seconds, _ = timed([*command, "--framework", framework, "--out", str(out)], scratch)
     meta = json.loads((out / "meta.json").read_text())
     return {
-        "tool": f"maam, {framework}",
-        "minutes": minutes,
+        "tool": f"maam, {frameworks.NAMES[framework]}",
         "seconds": seconds,
         "accuracy": round(100 * meta["metrics"]["accuracy"], 2),
         "model": meta["model"],
@@ -114,7 +129,6 @@ def run_yolo(split: Path, minutes: float, yolo: str, scratch: Path) -> dict[str,
     epochs = len((scratch / "yolo/results.csv").read_text().splitlines()) - 1
     return {
         "tool": "yolo11n-cls",
-        "minutes": minutes,
         "seconds": seconds,
         "accuracy": round(100 * float(found[1]), 2),
         "model": "yolo11n-cls",
@@ -135,19 +149,63 @@ def timed(command: Sequence[str], folder: Path) -> tuple[float, str]:
     return round(time.perf_counter() - start, 1), re.sub(r"\x1b\[[0-9;]*[mK]", "", done.stdout)
 
 
+def page(report: dict[str, Any]) -> str:
+    """docs/folder-minutes.md."""
+    rows = report["rows"]
+    lines = (
+        (
+            f"{row['data']}, {sum(row['images'].values()):,} files",
+            f"{row['minutes']:g}",
+            row["tool"],
+            row["model"],
+            str(row["epochs"]),
+            f"{row['seconds']:.0f}",
+            f"{row['accuracy']:.2f}",
+        )
+        for row in rows
+    )
+    header = ("Images", "Minutes", "Tool", "Model", "Epochs", "Seconds", "Accuracy %")
+    return (
+        "\n\n".join(
+            [
+                "# A folder of photos, and some minutes",
+                "Written by `python benchmarks/folder_minutes.py`, from results/folder_minutes.json: "
+                "`maam train FOLDER --minutes M` beside ultralytics' `yolo classify train "
+                "model=yolo11n-cls.yaml pretrained=False imgsz=64 time=M/60`, in turns, on the same "
+                f"split, on {report['environment']['cpu']}, "
+                f"{report['environment']['cores']} cores. One seed, test images. Seconds are all told: "
+                "maam's end with scores, report and ONNX, yolo's without its scoring.",
+                markdown_table(header, lines),
+                "![Accuracy against seconds](folder-minutes.png)",
+            ]
+        )
+        + "\n"
+    )
+
+
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Accuracy against seconds."""
+    """Accuracy against seconds, a panel a folder."""
     from matplotlib.figure import Figure
 
     from maam.report.plots import save_figure
 
-    figure = Figure(figsize=(6, 3.6))
-    axes = figure.add_subplot(xlabel="seconds, all told", ylabel="test accuracy (%)")
-    for tool in dict.fromkeys(row["tool"] for row in rows):
-        points = [(row["seconds"], row["accuracy"]) for row in rows if row["tool"] == tool]
-        axes.plot(*zip(*points, strict=True), marker="o", label=tool)
-    axes.legend()
-    axes.grid(alpha=0.3)
+    folders = list(dict.fromkeys(row["data"] for row in rows))
+    figure = Figure(figsize=(4 * len(folders), 3.4), layout="constrained")
+    for number, folder in enumerate(folders, 1):
+        axes = figure.add_subplot(1, len(folders), number, title=folder, xlabel="seconds")
+        for tool in sorted({row["tool"] for row in rows}):
+            points = [
+                (row["seconds"], row["accuracy"])
+                for row in rows
+                if (row["tool"], row["data"]) == (tool, folder)
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", label=tool)
+        axes.set_ylim(0, 102)
+        axes.grid(alpha=0.3)
+        if number == 1:
+            axes.set_ylabel("test accuracy (%)")
+            axes.legend()
     save_figure(figure, path)
 
 
