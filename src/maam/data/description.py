@@ -26,6 +26,8 @@ IMBALANCE = 3
 IMAGE_SIZES = ((48, 32), (96, 64))
 LARGEST_SIZE = 96
 
+EXAMPLES = 8  # images of a class that are named
+
 _SPLITS = ("train", "val", "test")
 
 
@@ -35,6 +37,7 @@ class Description:
 
     Attributes:
         counts: split -> class -> number of images.
+        examples: class -> names of up to ``EXAMPLES`` of its images, from all over it.
         image_shape: (H, W, C) that the network gets; images from a path have the suggested size
             unless another was asked for.
         suggested_size: the side in pixels that suits images from a path; None for other data.
@@ -55,6 +58,7 @@ class Description:
     source: str
     classes: tuple[str, ...]
     counts: dict[str, dict[str, int]]
+    examples: dict[str, tuple[str, ...]]
     image_shape: tuple[int, int, int]
     suggested_size: int | None
     sizes: Sizes
@@ -165,8 +169,10 @@ def _describe(
     about: _About, samples: Sequence[Sample], measures: Sequence[Measures]
 ) -> Description:
     counts = {split: dict.fromkeys(about.classes, 0) for split in _SPLITS}
+    names: dict[str, list[str]] = {label: [] for label in about.classes}
     for sample in samples:
         counts[sample.split][sample.label] += 1
+        names[sample.label].append(sample.name)
     sizes = measure_sizes([each.size for each in measures])
     digests = [each.digest for each in measures]
     return Description(
@@ -174,6 +180,7 @@ def _describe(
         source=about.source,
         classes=about.classes,
         counts=counts,
+        examples={label: _spread(each) for label, each in names.items()},
         image_shape=about.image_shape,
         suggested_size=suggest_size(sizes.short_side) if about.tree else None,
         sizes=sizes,
@@ -188,6 +195,12 @@ def _describe(
         outliers=find_outliers(samples, measures),
         refusals=about.refusals,
     )
+
+
+def _spread(names: Sequence[str]) -> tuple[str, ...]:
+    """Up to ``EXAMPLES`` of them, from the first to near the last."""
+    count = min(EXAMPLES, len(names))
+    return tuple(names[len(names) * place // count] for place in range(count))
 
 
 def suggest_size(short_side: int) -> int:
