@@ -16,7 +16,8 @@ from maam.data.files.tree import EXPECTED, ImageFile, Tree, list_images
 from maam.data.inspection import Measures, Progress, inspect_dataset, inspect_tree
 from maam.data.near_duplicates import NearCopies, find_near_copies
 from maam.data.quality import Outliers, Sizes, find_outliers, measure_sizes
-from maam.data.readiness import assign_splits, listed, refusals
+from maam.data.readiness import listed, refusals
+from maam.data.sources.folder import assign_splits
 
 # When to warn: training images in the smallest class, and largest class to smallest.
 FEW_IMAGES = 20
