@@ -41,7 +41,11 @@ def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> 
         MaamError: as ``tree.scan``; a folder for a class or a split has no images; or a class has
             too few readable images to split.
     """
-    tree = scan(path)
+    return read_tree(scan(path), image_size, val_fraction, seed)
+
+
+def read_tree(tree: Tree, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
+    """``load`` for a tree that is scanned already."""
     tree.check_no_empty()
     side = image_size or DEFAULT_SIZE
     decoded = decode_tree(tree, (side, side, 3))
@@ -54,11 +58,11 @@ def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> 
     if lost := set(range(len(tree.classes))) - set(train.labels.tolist()):
         raise MaamError(
             f"`val_fraction={val_fraction}`: no training image of class "
-            f"{tree.classes[min(lost)]!r} is left in {path}; hold out less"
+            f"{tree.classes[min(lost)]!r} is left in {tree.path}; hold out less"
         )
     return Dataset(
-        name=path.resolve().name,
-        source=f"images in {path}",
+        name=tree.path.resolve().name,
+        source=f"images in {tree.path}",
         classes=tree.classes,
         train=train,
         val=val,
