@@ -1,7 +1,9 @@
-"""The report of a network whose answers are made up."""
+"""The report of a network whose answers are made up, and how a test reads a page."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from maam.core.metrics import score
 from maam.core.run_meta import RunMeta
 from maam.report.content import AgentView, Example, Report
+from maam.report.data_content import DataReport, Shown
 from maam.report.pictures import heat
 
 HOSTILE = (
@@ -69,3 +72,57 @@ def make_report(classes: tuple[str, ...], matrix: np.ndarray, **changes) -> Repo
         model_bytes=336_332,
         **changes,
     )
+
+
+def shown(name: str) -> Shown:
+    return Shown(name, f"{name}, train", Image.new("RGB", (20, 30), "red"))
+
+
+def make_data_report(classes: tuple[str, ...], **changes) -> DataReport:
+    """Of a data set with ten training images a class and two test images."""
+    report = DataReport(
+        name=classes[0],
+        source=f"images in {classes[0]}",
+        counts={"train": dict.fromkeys(classes, 10), "val": {}, "test": dict.fromkeys(classes, 2)},
+        examples={name: [shown(name), replace(shown(name), picture=None)] for name in classes},
+        numbers=[("1,234", "images")],
+        properties=[("Formats", f"JPEG 9, {classes[0]} 3")],
+        findings=[],
+        unreadable=[],
+        refusals=[],
+        advice=[],
+        commands=[("Train", f"maam train {classes[0]}")],
+    )
+    return replace(report, **changes)
+
+
+class Reader(HTMLParser):
+    """The text of a page, its tags and their attributes; complains of tags that do not match."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).replace("\xa0", " ").split())

@@ -119,3 +119,15 @@ def test_an_empty_split_has_no_digest():
     dataset = Dataset("mine", "", ("a", "b"), make_split(4), make_split(0), make_split(0))
     assert dataset.digests().keys() == {"train"}
     assert len(dataset.all) == 4
+
+
+def test_consecutive_images_are_taken_without_a_copy():
+    split = make_split(9)
+    for indices, shared in (([3, 4, 5], True), ([0], True), ([5, 4], False), ([1, 3], False)):
+        taken = split.take(np.array(indices))
+        assert np.shares_memory(taken.images, split.images) is shared
+        assert taken.images[:, 0, 0, 0].tolist() == indices
+        assert list(taken.names) == [f"image/{number}" for number in indices]
+    assert len(split.take(np.array([], np.int64))) == 0
+    last = split.take(np.array([-2, -1]))
+    assert last.images[:, 0, 0, 0].tolist() == [7, 8]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from maam.data import near_duplicates
 from maam.data.description import describe
-from maam.data.near_duplicates import Fingerprint, find_near_pairs, fingerprint
+from maam.data.near_duplicates import Fingerprint, find_near_pairs, fingerprints, shrink
 
 
 def scene(seed: int, side: int = 96) -> Image.Image:
@@ -22,6 +22,10 @@ def scene(seed: int, side: int = 96) -> Image.Image:
         y, x, radius = rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0.08, 0.25)
         pixels[(rows - y) ** 2 + (columns - x) ** 2 < radius**2] = rng.integers(0, 256, 3)
     return Image.fromarray(pixels)
+
+
+def look(images: list[Image.Image]) -> list[Fingerprint]:
+    return fingerprints(np.stack([shrink(image) for image in images]))
 
 
 def saved_again(image: Image.Image) -> Image.Image:
@@ -47,7 +51,7 @@ COPIES = {
 def test_copies_are_found_and_others_are_not(kind: str) -> None:
     originals = [scene(seed) for seed in range(60)]
     copies = [COPIES[kind](image) for image in originals]
-    found = find_near_pairs([fingerprint(image) for image in originals + copies])
+    found = find_near_pairs(look(originals + copies))
     right = {(i, i + 60) for i in range(60)}
     pairs = {(one, other) for one, other in found.pairs.tolist()}
     assert found.complete
@@ -56,8 +60,8 @@ def test_copies_are_found_and_others_are_not(kind: str) -> None:
 
 
 def test_flat_images_look_like_nothing() -> None:
-    prints = [fingerprint(Image.new("RGB", (30, 30), (level, 0, 9))) for level in (0, 1, 2)]
-    assert not len(find_near_pairs(prints).pairs)
+    images = [Image.new("RGB", (30, 30), (level, 0, 9)) for level in (0, 1, 2)]
+    assert not len(find_near_pairs(look(images)).pairs)
 
 
 def test_all_pairs_within_the_distance_are_found_once() -> None:

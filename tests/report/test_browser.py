@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_report import HOSTILE, make_report
+from tiny_report import HOSTILE, make_data_report, make_report
 
+from maam.report.data_page import data_page
 from maam.report.page import report_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -71,6 +72,13 @@ def test_the_report_asks_for_nothing(tmp_path):
     assert seen.console == []
     assert "of 72 test images" in seen.document
     assert "&lt;script&gt;alert(1)" in seen.document
+
+
+def test_the_page_on_a_data_set_asks_for_nothing(tmp_path):
+    seen = visit(data_page(make_data_report(HOSTILE)), tmp_path)
+    assert seen.requests == set()
+    assert seen.console == []
+    assert "Ready to train" in seen.document
 
 
 def test_a_page_that_asks_would_be_noticed(tmp_path):

@@ -4,50 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_report import HOSTILE, make_report
+from tiny_report import HOSTILE, Reader, make_report
 
 from maam.report.page import report_page
 from maam.report.pictures import colours, heat, maps_as_pictures
 from maam.report.verdict import confusions, in_words
-
-
-class Reader(HTMLParser):
-    """The text of a page, its tags and their attributes; complains of tags that do not match."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br", "link"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).replace("\xa0", " ").split())
-
 
 MATRIX = np.array([[8, 2, 0], [0, 9, 1], [0, 0, 10]])
 

@@ -164,8 +164,29 @@ def test_a_few_images_of_a_few_classes(trained, tmp_path, capsys):
     assert (scores["images"], scores["split"]) == (1, "all")
     assert [row["images"] for row in scores["per_class"]] == [0, 1, 0]
     assert cli(["evaluate", str(trained), "--data", str(tmp_path / "new")]) == 0
-    counted = scores["macro_classes"]
-    assert f"macro averages are of the {counted} of 3 classes seen here" in capsys.readouterr().out
+    shown, counted = capsys.readouterr(), scores["macro_classes"]
+    assert f"macro averages are of the {counted} of 3 classes seen here" in shown.out
+    assert scores["notes"] == ["no images of 'ant', 'cat' to score: nothing is known of them"]
+    assert scores["notes"][0] in shown.err
+
+
+def test_what_is_not_used_reaches_the_person_as_in_a_training(trained, tmp_path, capsys):
+    data = plant(tmp_path / "new", 2, first=50, classes=("ant", "bee"))
+    (data / "cat").mkdir()
+    (data / "ant" / "drawing.psd").write_bytes(b"x")
+    (data / "ant" / "loop").symlink_to(data)
+    shutil.copy(data / "ant" / "050.png", data / "loose.png")
+    assert cli(["evaluate", str(trained), "--data", str(data), "--json", "scores.json"]) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    notes = json.loads(Path("scores.json").read_text())["notes"]
+    for words in (
+        "1 not an image (.psd)",
+        "1 link to a folder that it lies in (ant/loop)",
+        f"no images in {data / 'cat'} (no files)",
+        "no images of 'cat' to score",
+    ):
+        assert words in shown
+        assert any(words in note for note in notes), words
 
 
 def test_class_folders_that_the_run_does_not_know(trained, tmp_path):

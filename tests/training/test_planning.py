@@ -16,6 +16,7 @@ from maam.cli.app import run
 from maam.core import frameworks
 from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors
+from maam.data.files.tree import scan
 from maam.training.events import Choices, Plan
 from maam.training.options import resolve
 from maam.training.planning import Budget, choose_options, choose_size
@@ -36,7 +37,7 @@ def make_folder(path: Path, counts: dict[str, int], side: int) -> Path:
 def choose(folder, minutes=10.0, **options):
     """The options chosen for a folder, by name."""
     config = resolve({"data": str(folder), "framework": "torch", "minutes": minutes, **options})
-    size = choose_size(config)
+    size = choose_size(scan(folder)) if config.image_size is None else None
     if size:
         config = config.model_copy(update={"image_size": size.value})
     dataset = load_data(config, lambda event: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
@@ -31,6 +32,7 @@ def command(
     /,
     *,
     labels: bool = False,
+    html: Path | None = None,
     json_: Json = None,
     config: Annotated[DataConfig | None, Flags] = None,
 ) -> int:
@@ -41,7 +43,7 @@ def command(
     **Examples**
 
         maam data photos/
-        maam data photos/ --labels
+        maam data photos/ --labels --html photos.html
         maam data cifar10 --json cifar10.json
 
     Parameters
@@ -50,6 +52,8 @@ def command(
         cifar10, fashion-mnist, digits, or a folder, .tar or .zip of class folders, or a .csv.
     labels
         Name the images whose label is probably wrong too: needs MindSpore or PyTorch.
+    html
+        Write a page of all this with pictures to this file too: it needs no other file.
     json_
         Write the description to this file too: all classes, files and pairs.
     """
@@ -57,16 +61,21 @@ def command(
         description = maam.describe(
             source, **given(config), progress=display.download, inspected=display.inspected
         )
-    doubtful: list[LabelError] = []
+    doubtful: list[LabelError] | None = None
     if labels and not description.refusals:
         with deferred(), Display() as display:
             doubtful = maam.find_label_errors(source, **given(config), progress=display.inspected)
     elif labels:
         note("labels are looked at when training would take the images")
     if json_ is not None:
-        more = {"label_errors": list(map(asdict, doubtful))} if labels else {}
+        more = {"label_errors": list(map(asdict, doubtful or ()))} if labels else {}
         write_json(json_, description.to_dict() | more)
-    show(description, doubtful)
+    if html is not None:
+        from maam.training.data_report import write_data_report
+
+        data_dir = config.data_dir if config else None
+        write_data_report(html, source, description, doubtful, data_dir)
+    show(description, doubtful or ())
     return REFUSED if description.refusals else 0
 
 

@@ -71,10 +71,12 @@ class ArraySplit:
         return height, width, channels
 
     def take(self, indices: np.ndarray) -> ArraySplit:
-        """The images at ``indices``, in that order."""
-        return ArraySplit(
-            self.images[indices], self.labels[indices], tuple(self.names[i] for i in indices)
-        )
+        """The images at ``indices``, in that order. Consecutive ones are a view, not a copy."""
+        start, count = int(indices[0]) if len(indices) else 0, len(indices)
+        consecutive = start >= 0 and np.array_equal(indices, np.arange(start, start + count))
+        part = slice(start, start + count) if consecutive else indices
+        names = tuple(self.names[i] for i in indices)
+        return ArraySplit(self.images[part], self.labels[part], names)
 
     def batches(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """All images in order: uint8 (n, H, W, C) and labels (n,); the last batch may be short."""

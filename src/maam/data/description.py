@@ -16,7 +16,8 @@ from maam.data.files.tree import EXPECTED, ImageFile, Tree, list_images
 from maam.data.inspection import Measures, Progress, inspect_dataset, inspect_tree
 from maam.data.near_duplicates import NearCopies, find_near_copies
 from maam.data.quality import Outliers, Sizes, find_outliers, measure_sizes
-from maam.data.readiness import assign_splits, listed, refusals
+from maam.data.readiness import listed, refusals
+from maam.data.sources.folder import assign_splits
 
 # When to warn: training images in the smallest class, and largest class to smallest.
 FEW_IMAGES = 20
@@ -25,6 +26,8 @@ IMBALANCE = 3
 # Sizes to train at: the median of the shorter sides below the first -> the second.
 IMAGE_SIZES = ((48, 32), (96, 64))
 LARGEST_SIZE = 96
+
+EXAMPLES = 8  # images of a class that are named
 
 _SPLITS = ("train", "val", "test")
 
@@ -35,6 +38,7 @@ class Description:
 
     Attributes:
         counts: split -> class -> number of images.
+        examples: class -> names of up to ``EXAMPLES`` of its images, from all over it.
         image_shape: (H, W, C) that the network gets; images from a path have the suggested size
             unless another was asked for.
         suggested_size: the side in pixels that suits images from a path; None for other data.
@@ -55,6 +59,7 @@ class Description:
     source: str
     classes: tuple[str, ...]
     counts: dict[str, dict[str, int]]
+    examples: dict[str, tuple[str, ...]]
     image_shape: tuple[int, int, int]
     suggested_size: int | None
     sizes: Sizes
@@ -165,8 +170,10 @@ def _describe(
     about: _About, samples: Sequence[Sample], measures: Sequence[Measures]
 ) -> Description:
     counts = {split: dict.fromkeys(about.classes, 0) for split in _SPLITS}
+    names: dict[str, list[str]] = {label: [] for label in about.classes}
     for sample in samples:
         counts[sample.split][sample.label] += 1
+        names[sample.label].append(sample.name)
     sizes = measure_sizes([each.size for each in measures])
     digests = [each.digest for each in measures]
     return Description(
@@ -174,6 +181,7 @@ def _describe(
         source=about.source,
         classes=about.classes,
         counts=counts,
+        examples={label: _spread(each) for label, each in names.items()},
         image_shape=about.image_shape,
         suggested_size=suggest_size(sizes.short_side) if about.tree else None,
         sizes=sizes,
@@ -188,6 +196,12 @@ def _describe(
         outliers=find_outliers(samples, measures),
         refusals=about.refusals,
     )
+
+
+def _spread(names: Sequence[str]) -> tuple[str, ...]:
+    """Up to ``EXAMPLES`` of them, from the first to near the last."""
+    count = min(EXAMPLES, len(names))
+    return tuple(names[len(names) * place // count] for place in range(count))
 
 
 def suggest_size(short_side: int) -> int:

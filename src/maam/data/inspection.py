@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,9 +18,10 @@ from maam.data.base import Dataset
 from maam.data.duplicates import Sample
 from maam.data.files import decoding
 from maam.data.files.tree import ImageFile, Tree
-from maam.data.near_duplicates import Fingerprint, fingerprint
+from maam.data.near_duplicates import Fingerprint, fingerprints, shrink
 
 Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
 
 _BATCH = 256  # how many files of an archive are in memory at once
 _TASK = 16  # of them that a thread takes at a time
@@ -72,8 +73,7 @@ def inspect_tree(
     with decoding.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(islice(contents, _BATCH)):
             check_signals()
-            parts = (batch[start : start + _TASK] for start in range(0, len(batch), _TASK))
-            for part in pool.map(_look, parts):
+            for part in pool.map(_look, _tasks(batch)):
                 results.update(part)
             if progress:
                 progress(len(results), len(tree.files))
@@ -84,18 +84,22 @@ def inspect_tree(
     )
 
 
-def _look(files: list[tuple[ImageFile, Path | bytes]]) -> dict[ImageFile, Measures | str]:
+def _tasks(batch: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (batch[start : start + _TASK] for start in range(0, len(batch), _TASK))
+
+
+def _look(files: Sequence[tuple[ImageFile, Path | bytes]]) -> dict[ImageFile, Measures | str]:
     """The measures of each file, or why it cannot be read."""
     results: dict[ImageFile, Measures | str] = {}
+    views: dict[ImageFile, _View] = {}
     for file, content in files:
         try:
             picture = decoding.read(content, file.name)
         except decoding.UnreadableImage as error:
             results[file] = error.reason
         else:
-            measures = measure(picture.image, picture.form, picture.mode)
-            results[file] = measures._replace(several=picture.several)
-    return results
+            views[file] = _view(*picture)
+    return results | dict(zip(views, _measure(list(views.values())), strict=True))
 
 
 def inspect_dataset(
@@ -114,43 +118,80 @@ def inspect_dataset(
         for split in splits.values():
             for pixels, _ in split.batches(_BATCH):
                 check_signals()
-                images = map(_to_rgb, pixels)
-                measures += pool.map(lambda image: measure(image, "", mode), images)
+                for part in pool.map(lambda some: _look_at(some, mode), _tasks(list(pixels))):
+                    measures += part
                 if progress:
                     progress(len(measures), len(samples))
     return samples, measures
 
 
-def measure(image: Image.Image, form: str, mode: str) -> Measures:
-    """Measure one decoded image in mode RGB."""
+def _look_at(pixels: Sequence[np.ndarray], mode: str) -> list[Measures]:
+    """The measures of images, uint8 (H, W, C), that are decoded already."""
+    return _measure([_view(_to_rgb(each), "", mode) for each in pixels])
+
+
+class _View(NamedTuple):
+    """What the measures of an image are made of; it takes much less memory than the image.
+
+    Attributes:
+        small: uint8 (32, 32, 3).
+        grey: levels, uint8 (H, W), at most 256 pixels a side.
+    """
+
+    size: tuple[int, int]
+    form: str
+    mode: str
+    digest: bytes
+    small: np.ndarray
+    grey: np.ndarray
+    several: bool
+
+
+def _view(image: Image.Image, form: str, mode: str, several: bool = False) -> _View:
+    """Of an image in mode RGB."""
     grey = image.convert("L")
     grey.thumbnail((_SHARP_SIDE, _SHARP_SIDE), Image.Resampling.BOX)
-    levels = np.asarray(grey, np.float32)
-    return Measures(
-        image.size,
-        form,
-        mode,
-        _digest(image),
-        fingerprint(image),
-        float(levels.mean()),
-        _sharpness(levels),
-    )
+    levels = np.asarray(grey, np.uint8)
+    return _View(image.size, form, mode, _digest(image), shrink(image), levels, several)
 
 
-def _sharpness(levels: np.ndarray) -> float:
+def _measure(views: Sequence[_View]) -> list[Measures]:
+    """The measures of some images at once: NumPy is called less often, and that is faster."""
+    if not views:
+        return []
+    prints = fingerprints(np.stack([view.small for view in views]))
+    brightness, sharpness = np.empty(len(views)), np.empty(len(views))
+    for shape in {view.grey.shape for view in views}:
+        alike = [number for number, view in enumerate(views) if view.grey.shape == shape]
+        levels = np.stack([views[number].grey for number in alike]).astype(np.float32)
+        brightness[alike] = levels.mean((1, 2))
+        sharpness[alike] = _sharpness(levels)
+    return [
+        Measures(view.size, view.form, view.mode, view.digest, look, bright, sharp, view.several)
+        for view, look, bright, sharp in zip(
+            views, prints, brightness.tolist(), sharpness.tolist(), strict=True
+        )
+    ]
+
+
+def _sharpness(levels: np.ndarray) -> np.ndarray:
     """The variance of the Laplacian, which is small for a blurred image.
 
     Source: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000.
 
     Args:
-        levels: float32 array (H, W); of less than 3 pixels a side, there is none: 0.
+        levels: float32 (N, H, W); of less than 3 pixels a side, there is none: 0.
+
+    Returns:
+        float32 (N,).
     """
-    if min(levels.shape) < 3:
-        return 0.0
-    centre = levels[1:-1, 1:-1]
-    around = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:]
-    edges = (around - 4 * centre).ravel()
-    return float(edges @ edges / edges.size - edges.mean() ** 2)
+    if min(levels.shape[1:]) < 3:
+        return np.zeros(len(levels), np.float32)
+    edges = levels[:, :-2, 1:-1] + levels[:, 2:, 1:-1]
+    edges += levels[:, 1:-1, :-2]
+    edges += levels[:, 1:-1, 2:]
+    edges -= 4 * levels[:, 1:-1, 1:-1]
+    return edges.var((1, 2))
 
 
 def _digest(image: Image.Image) -> bytes:

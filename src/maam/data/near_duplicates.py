@@ -37,6 +37,7 @@ _ROWS = 1024  # of a bucket that are compared at a time
 
 _frequencies = np.arange(_LOW)[:, np.newaxis]
 _DCT = np.cos(np.pi * (2 * np.arange(_SIDE) + 1) * _frequencies / (2 * _SIDE)).astype(np.float32)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, ITU-R BT.601
 _POWERS = 1 << np.arange(63, dtype=np.uint64)
 _POPCOUNT = np.array([number.bit_count() for number in range(2**16)], np.uint8)
 
@@ -48,15 +49,31 @@ class Fingerprint(NamedTuple):
     thumbnail: bytes
 
 
-def fingerprint(image: Image.Image) -> Fingerprint:
-    """The fingerprint of an image in mode RGB."""
-    small = image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    thumbnail = small.resize((8, 8), Image.Resampling.BOX).tobytes()
-    grey = np.asarray(small.convert("L"), np.float32)
-    if np.ptp(grey) < _FLAT:
-        return Fingerprint(None, thumbnail)
-    spectrum = (_DCT @ grey @ _DCT.T).ravel()[1:]
-    return Fingerprint(int(_POWERS[spectrum > np.sort(spectrum)[31]].sum()), thumbnail)
+def shrink(image: Image.Image) -> np.ndarray:
+    """What the fingerprint of an image in mode RGB is made of: uint8 (32, 32, 3)."""
+    return np.asarray(
+        image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0), np.uint8
+    )
+
+
+def fingerprints(small: np.ndarray) -> list[Fingerprint]:
+    """The fingerprints of many images at once, which is faster.
+
+    Args:
+        small: uint8 (N, 32, 32, 3), from ``shrink``.
+    """
+    count = len(small)
+    thumbnails = small.reshape(count, 8, 4, 8, 4, 3).mean((2, 4), np.float32)
+    rounded = (thumbnails + 0.5).astype(np.uint8)
+    grey = small @ _LUMA
+    flat = np.ptp(grey.reshape(count, -1), axis=1) < _FLAT
+    spectrum = (_DCT @ grey @ _DCT.T).reshape(count, -1)[:, 1:]
+    above = spectrum > np.partition(spectrum, 31, axis=1)[:, 31:32]
+    hashes = (above * _POWERS).sum(1).tolist()
+    return [
+        Fingerprint(None if without else value, thumbnail.tobytes())
+        for without, value, thumbnail in zip(flat.tolist(), hashes, rounded, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -1,45 +1,11 @@
-"""A folder of images as training would take it: its splits, and what training would refuse."""
+"""What training would refuse in a folder of images."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from maam.data.base import ArraySplit
 from maam.data.files.tree import ImageFile, Tree
-from maam.data.sources.folder import TEST_FRACTION, TEST_SEED
-from maam.data.splits import hold_out
-
-
-def assign_splits(
-    tree: Tree, files: Sequence[ImageFile], val_fraction: float, seed: int
-) -> list[str]:
-    """The split that training puts each image in, whether or not it would accept them.
-
-    Args:
-        tree: what the folder or archive holds.
-        files: those of its images that can be read.
-        val_fraction: part of the training images held out where there is no validation split.
-        seed: seed of that choice.
-
-    Raises:
-        MaamError: ``val_fraction`` is not in [0, 1).
-    """
-    splits = np.array([file.split for file in files], "<U5")
-    labels = np.unique([file.label for file in files], return_inverse=True)[1]
-    given = {file.split for file in tree.files}
-    for split, fraction, its_seed in (
-        ("test", TEST_FRACTION, TEST_SEED),
-        ("val", val_fraction, seed),
-    ):
-        if split not in given:
-            rest = np.flatnonzero(splits == "train")
-            positions = ArraySplit(rest, labels[rest], tuple(files[i].name for i in rest))
-            _, held_out = hold_out(positions, fraction, its_seed)
-            splits[held_out.pixels()] = split
-    return splits.tolist()
 
 
 def refusals(
@@ -50,7 +16,7 @@ def refusals(
     Args:
         tree: what the folder or archive holds.
         files: those of its images that can be read.
-        splits: from ``assign_splits``.
+        splits: of ``files``, from ``folder.assign_splits``.
         val_fraction: as for it.
     """
     classes = tree.classes

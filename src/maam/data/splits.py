@@ -41,6 +41,28 @@ def stratified_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(order[np.argsort(due, kind="stable")[:count]])
 
 
+def held_out(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which images ``hold_out`` keeps, and which it holds out.
+
+    Args:
+        labels: integer array (N,).
+        fraction, seed: as for ``hold_out``.
+
+    Returns:
+        Sorted positions, int64: kept, held out.
+
+    Raises:
+        MaamError: ``fraction`` is not in [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise MaamError(
+            f"cannot hold out a fraction of {fraction}: give a number from 0 to below 1"
+        )
+    count = len(labels)
+    kept = stratified_choice(labels, count - round(count * fraction), seed)
+    return kept, np.setdiff1d(np.arange(count), kept, assume_unique=True)
+
+
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """Split into what is trained on and a stratified, seeded ``fraction`` that is held out.
 
@@ -53,13 +75,7 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     Raises:
         MaamError: ``fraction`` is not in [0, 1).
     """
-    if not 0 <= fraction < 1:
-        raise MaamError(
-            f"cannot hold out a fraction of {fraction}: give a number from 0 to below 1"
-        )
-    kept = len(split) - round(len(split) * fraction)
-    train = stratified_choice(split.labels, kept, seed)
-    val = np.setdiff1d(np.arange(len(split)), train, assume_unique=True)
+    train, val = held_out(split.labels, fraction, seed)
     return split.take(train), split.take(val)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,6 +30,11 @@ def thumbnails(names: Sequence[str], side: int) -> dict[str, Image.Image]:
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         pictures[name] = picture
     return pictures
+
+
+def name_below(name: str, data: str) -> str:
+    """An image's name as it lies in the folder or archive ``data``; any other as it is."""
+    return os.path.relpath(name, data) if name.startswith(data.rstrip(os.sep) + os.sep) else name
 
 
 def seen_part(

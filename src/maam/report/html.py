@@ -7,8 +7,34 @@ import html
 import io
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from PIL import Image
+
+ROWS = 25  # of a table, before the rest is folded away
+
+# Nothing may be loaded: neither from the net nor from beside the page.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def document(title: str, subtitle: str, parts: Iterable[str]) -> str:
+    """A whole page that needs no network, no script and no other file.
+
+    Args:
+        title: plain text.
+        subtitle, parts: HTML; empty parts are left out.
+    """
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{text(title)}</title>\n<style>\n{style}</style></head>\n<body>\n"
+        f"<header><h1>{text(title)}</h1>{subtitle}</header>\n<main>"
+        + "\n".join(filter(None, parts))
+        + "</main>\n<footer>Made by maam. This page needs no network and no other file."
+        "</footer>\n</body></html>\n"
+    )
 
 
 def text(value: object) -> str:
@@ -35,6 +61,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") 
     )
 
 
+def long_table(header: Sequence[str], rows: Sequence[Sequence[str]], kind: str, what: str) -> str:
+    """A table whose rows after the first ``ROWS`` are folded away; ``what`` says what they are."""
+    shown = table(header, rows[:ROWS], kind)
+    if not (rest := rows[ROWS:]):
+        return shown
+    hidden = table(header, rest, kind)
+    return f"{shown}<details><summary>{len(rest):,} more {text(what)}</summary>{hidden}</details>"
+
+
 def properties(rows: Iterable[tuple[str, str]]) -> str:
     """A table of names and values. The values are HTML already, the names are not."""
     lines = [f'<tr><th scope="row">{text(name)}</th><td>{value}</td></tr>' for name, value in rows]
@@ -44,6 +79,12 @@ def properties(rows: Iterable[tuple[str, str]]) -> str:
 def section(title: str, anchor: str, *parts: str) -> str:
     """A part of the page under a heading. The parts are HTML already."""
     return f'<section id="{anchor}"><h2>{text(title)}</h2>{"".join(parts)}</section>'
+
+
+def tiles(numbers: Iterable[tuple[str, str]]) -> str:
+    """The main numbers, large, each over its name. The values are HTML already."""
+    cells = (f"<div><b>{value}</b><span>{text(name)}</span></div>" for value, name in numbers)
+    return f'<div class="numbers">{"".join(cells)}</div>'
 
 
 def paragraph(content: str, kind: str = "") -> str:

@@ -79,3 +79,11 @@ def maps_as_pictures(maps: np.ndarray, side: int) -> list[Image.Image]:
         )
         for each in maps
     ]
+
+
+def crisp(pixels: np.ndarray, side: int) -> Image.Image:
+    """What a network sees, uint8 (H, W, C), enlarged in crisp pixels to about ``side`` pixels."""
+    image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+    factor = max(1, side // max(image.size))
+    size = (image.width * factor, image.height * factor)
+    return image.convert("RGB").resize(size, Image.Resampling.NEAREST)

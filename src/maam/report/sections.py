@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,12 +11,21 @@ from maam.core.metrics import wilson_interval
 from maam.report.chart import training_chart
 from maam.report.confusion import confused_pairs, confusion_view
 from maam.report.content import Report
-from maam.report.html import bar, paragraph, percent, properties, section, table, text
+from maam.report.html import (
+    ROWS,
+    bar,
+    long_table,
+    paragraph,
+    percent,
+    properties,
+    section,
+    text,
+    tiles,
+)
 from maam.report.usage import can_predict, own_rows, python_program
 from maam.report.verdict import Confusion, in_words, right_answers
 
 _FEW = 100  # images: fewer say little
-_ROWS = 25  # of classes, before the table is cut
 
 
 def subtitle(report: Report) -> str:
@@ -83,7 +91,7 @@ def confusion(report: Report, confused: Sequence[Confusion]) -> str:
         return section("Confusions", "confusion", paragraph("No image was given a wrong class."))
     view = confusion_view(np.asarray(report.scores["confusion"]), classes, confused)
     pairs = confused_pairs(confused, classes)
-    first, second = (view, pairs) if len(classes) <= _ROWS else (pairs, view)
+    first, second = (view, pairs) if len(classes) <= ROWS else (pairs, view)
     return section(
         "Confusions",
         "confusion",
@@ -116,7 +124,7 @@ def classes(report: Report) -> str:
             "Recall: of the images of a class, so many were given it. Precision: of the images "
             "that were given a class, so many are of it. F1 is the harmonic mean of both."
         ),
-        *_cut(header, rows, "measures", "classes"),
+        long_table(header, rows, "measures", "classes"),
     )
 
 
@@ -126,7 +134,7 @@ def data(report: Report) -> str:
     splits = [split for split, each in counts.items() if sum(each)]
     titles = {"train": "Training", "val": "Validation", "test": "Test"}
     order = list(range(len(names)))
-    if len(names) > _ROWS:  # the smallest, which may be too small, are seen at once
+    if len(names) > ROWS:  # the smallest, which may be too small, are seen at once
         order.sort(key=lambda number: counts["train"][number])
     rows = [
         (text(names[number]), *(f"{counts[split][number]:,}" for split in splits))
@@ -143,7 +151,7 @@ def data(report: Report) -> str:
             )
         )
     header = ("Class", *(titles[split] for split in splits))
-    return section("Data", "data", *notes, *_cut(header, [total, *rows], "counts", "classes"))
+    return section("Data", "data", *notes, long_table(header, [total, *rows], "counts", "classes"))
 
 
 def training(report: Report) -> str:
@@ -206,29 +214,19 @@ def usage(report: Report) -> str:
 
 def _numbers(report: Report) -> str:
     scores, meta = report.scores, report.meta
-    tiles = (
+    numbers = (
         (percent(scores["accuracy"]), f"accuracy on {scores['images']:,} images"),
         (percent(scores["f1_macro"]), "F1, mean of the classes"),
         (_short(meta.parameters), "parameters"),
         (_short(meta.macs), "multiply-accumulates"),
         (_megabytes(report) or "none", "model.onnx"),
     )
-    cells = "".join(f"<div><b>{value}</b><span>{text(name)}</span></div>" for value, name in tiles)
-    return f'<div class="numbers">{cells}</div>'
+    return tiles(numbers)
 
 
 def _megabytes(report: Report) -> str:
     """The size of model.onnx; empty without it."""
     return "" if report.model_bytes is None else f"{report.model_bytes / 1e6:.2f} MB"
-
-
-def _cut(header: Sequence[str], rows: list[Any], kind: str, what: str) -> list[str]:
-    """A table; the rows after the first ``_ROWS`` are folded away."""
-    parts = [table(header, rows[:_ROWS], kind)]
-    if rest := rows[_ROWS:]:
-        hidden = table(header, rest, kind)
-        parts.append(f"<details><summary>{len(rest):,} more {what}</summary>{hidden}</details>")
-    return parts
 
 
 def _count(value: int | None) -> str:

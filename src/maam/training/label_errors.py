@@ -80,25 +80,25 @@ def find_label_errors(
     frameworks.require("looking for wrong labels", EXTRAS[framework], "scikit-learn")
     backend.set_device("auto")
     dataset = load_dataset(data, data_dir, image_size, val_fraction, seed)
-    images = dataset.all
-    enough = np.bincount(images.labels, minlength=len(dataset.classes)) >= FOLDS
+    splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+    all_labels = np.concatenate([split.labels for split in splits.values()])
+    enough = np.bincount(all_labels, minlength=len(dataset.classes)) >= FOLDS
     if enough.sum() < 2:
         raise MaamError(
             f"{dataset.source}: wrong labels can be told in classes of {FOLDS} images or more, and "
             f"{enough.sum()} have so many: add images"
         )
-    positions = np.flatnonzero(enough[images.labels])
-    features = shipped_features(backend, images.take(positions), progress)
+    positions = np.flatnonzero(enough[all_labels])
+    features = shipped_features(backend, list(splits.values()), progress)[positions]
     present = np.flatnonzero(enough)
-    labels = np.searchsorted(present, images.labels[positions])
+    labels = np.searchsorted(present, all_labels[positions])
     probabilities = held_out_probabilities(features, labels)
     doubtful, suggested = doubt(probabilities, labels)
-    sizes = (len(dataset.train), len(dataset.val), len(dataset.test))
-    splits = np.repeat(["train", "val", "test"], sizes)
+    places = [(name, split) for split, part in splits.items() for name in part.names]
     return [
         LabelError(
-            str(images.names[positions[i]]),
-            str(splits[positions[i]]),
+            places[positions[i]][0],
+            places[positions[i]][1],
             dataset.classes[present[labels[i]]],
             float(probabilities[i, labels[i]]),
             dataset.classes[present[suggested[i]]],
@@ -109,10 +109,12 @@ def find_label_errors(
 
 
 def shipped_features(
-    backend: Backend, images: Split, progress: Callable[[int, int], None] | None = None
+    backend: Backend,
+    splits: Sequence[Split],
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """What the last layer of the shipped network sees of each image: float32 (N, D)."""
-    height, width, channels = images.image_shape
+    height, width, channels = splits[0].image_shape
     source = shipped_run(MODEL)
     trained, _ = load_tensors(source.best)
     shape = (channels, (height, width))
@@ -127,13 +129,15 @@ def shipped_features(
     backend.set_weights(net, weights, str(source))
     given = Preprocessing.from_dict(source.read_meta().preprocessing)
     preprocessing = adapt_preprocessing(given, (height, width), channels)
-    parts = []
-    for start in range(0, len(images), _PART):
-        check_signals()
-        part = images.take(np.arange(start, min(start + _PART, len(images))))
-        parts.append(backend.compute_logits(net, part, preprocessing))
-        if progress:
-            progress(start + len(part), len(images))
+    parts, done, total = [], 0, sum(map(len, splits))
+    for split in splits:
+        for start in range(0, len(split), _PART):
+            check_signals()
+            part = split.take(np.arange(start, min(start + _PART, len(split))))
+            parts.append(backend.compute_logits(net, part, preprocessing))
+            done += len(part)
+            if progress:
+                progress(done, total)
     return np.concatenate(parts)
 
 

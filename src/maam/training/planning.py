@@ -18,7 +18,7 @@ import numpy as np
 from maam.core.config import TrainConfig
 from maam.core.frameworks import Backend
 from maam.data import SOURCES, Dataset
-from maam.data.files.tree import scan
+from maam.data.files.tree import Tree, scan
 from maam.data.look import typical_side
 from maam.data.splits import limit
 from maam.models.weights import sources
@@ -99,10 +99,12 @@ def plan(config: TrainConfig, backend: Backend, watch: Watch) -> Planned:
     """
     budget = Budget(config.minutes or MINUTES)
     backend.set_device(config.device, config.mode)
-    size = choose_size(config)
+    path = Path(os.path.expanduser(config.data))
+    tree = scan(path) if config.data not in SOURCES and path.exists() else None
+    size = choose_size(tree) if tree and config.image_size is None else None
     choices = [size] if size else []
     config = _with(config, choices)
-    dataset = load_data(config, watch)
+    dataset = load_data(config, watch, tree)
     more, closing = choose_options(config, dataset, backend, budget)
     choices += more
     if "limit" in {choice.option for choice in choices}:
@@ -116,13 +118,9 @@ def _with(config: TrainConfig, choices: Iterable[Choice]) -> TrainConfig:
     return config.model_copy(update={choice.option: choice.value for choice in choices})
 
 
-def choose_size(config: TrainConfig) -> Choice | None:
-    """The image size for a folder, from the sizes of its images; None for a named data set, which
-    has a size of its own, or if it is given."""
-    if config.data in SOURCES or config.image_size is not None:
-        return None
-    path = Path(os.path.expanduser(config.data))
-    side = typical_side(scan(path)) if path.exists() else None
+def choose_size(tree: Tree) -> Choice | None:
+    """The image size for a folder, from the sizes of its images; None if none of them opens."""
+    side = typical_side(tree)
     if side is None:  # the loader says what is wrong
         return None
     size = 32 if side < 48 else 64

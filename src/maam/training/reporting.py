@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from maam.core.files import write_atomic
 from maam.core.frameworks import Backend, ClassMaps
 from maam.core.metrics import softmax
 from maam.core.run_meta import RunMeta
 from maam.data.base import Split
-from maam.data.thumbnails import seen_part, thumbnails
+from maam.data.thumbnails import name_below, seen_part, thumbnails
 from maam.report.content import AgentView, Example, Report
 from maam.report.page import report_page
-from maam.report.pictures import WHOLE, heat
+from maam.report.pictures import WHOLE, crisp, heat
 from maam.training.run import TrainingRun
 
 MISTAKES = 18
@@ -88,13 +86,13 @@ def _examples(
     examples = []
     for number, (name, pixels) in enumerate(zip(split.names, split.pixels(), strict=True)):
         original, answer = originals.get(name), int(maps.classes[number])
-        picture, part = _enlarged(pixels), WHOLE
+        picture, part = crisp(pixels, SIDE), WHOLE
         if original is not None:
             picture, part = original, seen_part(original.size, size)
         evidence = None if maps.maps is None else maps.maps[number]
         examples.append(
             Example(
-                name=os.path.relpath(name, data) if name.startswith(data + os.sep) else name,
+                name=name_below(name, data),
                 true=classes[int(split.labels[number])],
                 answer=classes[answer],
                 probability=float(probabilities[number, answer]),
@@ -104,11 +102,3 @@ def _examples(
             )
         )
     return examples
-
-
-def _enlarged(pixels: np.ndarray) -> Image.Image:
-    """What the network saw, uint8 (H, W, C), in crisp pixels."""
-    image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
-    factor = max(1, SIDE // max(image.size))
-    size = (image.width * factor, image.height * factor)
-    return image.convert("RGB").resize(size, Image.Resampling.NEAREST)

@@ -23,8 +23,10 @@ from maam.core.signals import check_signals
 from maam.core.tensors import check_tensors, load_tensors
 from maam.data import Dataset, load_dataset
 from maam.data.augment import Augmentation
+from maam.data.files.tree import Tree
 from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
+from maam.data.sources.folder import read_tree
 from maam.data.splits import limit
 from maam.models.weights import find_run, source_run
 from maam.training.distillation import describe_teacher
@@ -129,20 +131,28 @@ def set_up(
     return run
 
 
-def load_data(config: TrainConfig, watch: Watch) -> Dataset:
+def load_data(config: TrainConfig, watch: Watch, tree: Tree | None = None) -> Dataset:
     """The images of a training; the watcher is told what there is to know of them.
+
+    Args:
+        config: the options.
+        watch: told.
+        tree: what ``config.data`` holds, if it has been scanned already.
 
     Raises:
         MaamError: as ``load_dataset``; or none are left to validate or to score on.
     """
-    dataset = load_dataset(
-        config.data,
-        config.data_dir,
-        config.image_size,
-        config.val_fraction,
-        config.seed,
-        lambda done, total: watch(Download(done, total)),
-    )
+    if tree is not None:
+        dataset = read_tree(tree, config.image_size, config.val_fraction, config.seed)
+    else:
+        dataset = load_dataset(
+            config.data,
+            config.data_dir,
+            config.image_size,
+            config.val_fraction,
+            config.seed,
+            lambda done, total: watch(Download(done, total)),
+        )
     for note in dataset.notes:
         watch(Note(note))
     if config.early_stopping and not len(dataset.val):

@@ -15,6 +15,7 @@ from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.data import Dataset, Split, load_dataset
 from maam.data.fingerprints import fingerprints
+from maam.data.readiness import listed
 from maam.data.sources import SOURCES
 from maam.data.sources.folder import load_all
 from maam.data.splits import limit
@@ -68,7 +69,12 @@ def choose_images(run: RunFolder, meta: RunMeta, config: EvaluateConfig) -> Imag
     chosen = choose(data, trained, meta, config)
     if not len(chosen.split):
         raise MaamError(f"`split={config.split}`: {chosen.source} has no images in this split")
-    return _without_seen(chosen, run, data)
+    unseen = _without_seen(chosen, run, data)
+    counts = np.bincount(unseen.split.labels, minlength=len(meta.classes))
+    if not (absent := [meta.classes[label] for label in np.flatnonzero(counts == 0)]):
+        return unseen
+    note = f"no images of {listed(absent)} to score: nothing is known of them"
+    return replace(unseen, notes=(*unseen.notes, note))
 
 
 def _split_as_trained(

@@ -151,7 +151,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     elif image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def fit(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:

@@ -6,32 +6,23 @@ A missing test split is made of 20 % of the training images, a missing validatio
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL.Image import Image
 
 from maam.core.errors import MaamError
-from maam.core.signals import check_signals
 from maam.data.base import ArraySplit, Dataset
-from maam.data.files import decoding as images
+from maam.data.files.pixels import decode_tree
 from maam.data.files.tree import EXPECTED, ImageFile, Tree, list_images, scan
-from maam.data.splits import hold_out
+from maam.data.splits import held_out
 
 DEFAULT_SIZE = 32
 TEST_FRACTION = 0.2
 TEST_SEED = 0  # runs with different seeds are scored on the same images
-
-_BATCH = 512  # how many files of an archive are in memory at once
-_PART = 16  # how many of them a thread takes at once
-
-Inspect = Callable[[str, Image, str, str], None]
 
 
 def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
@@ -50,95 +41,20 @@ def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> 
         MaamError: as ``tree.scan``; a folder for a class or a split has no images; or a class has
             too few readable images to split.
     """
-    tree = scan(path)
+    return read_tree(scan(path), image_size, val_fraction, seed)
+
+
+def read_tree(tree: Tree, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
+    """``load`` for a tree that is scanned already."""
     tree.check_no_empty()
-    return read_tree(tree, image_size, val_fraction, seed)
-
-
-def read_tree(
-    tree: Tree,
-    image_size: int | None,
-    val_fraction: float,
-    seed: int,
-    inspect: Inspect | None = None,
-) -> Dataset:
-    """``load`` for a tree that is scanned already.
-
-    Args:
-        inspect: called for every image with its name, the decoded image before it is fitted, and
-            the format and mode it is stored in; from several threads.
-    """
     side = image_size or DEFAULT_SIZE
-    pixels, reasons, notes = _decode(tree, (side, side, 3), inspect)
-    return replace(_split(tree, pixels, reasons, val_fraction, seed), notes=notes)
-
-
-def _decode(
-    tree: Tree, shape: tuple[int, int, int], inspect: Inspect | None = None
-) -> tuple[np.ndarray, dict[ImageFile, str], tuple[str, ...]]:
-    """All images (N, H, W, C) in the order of the tree, why some could not be read, and notes."""
-    number = {file: index for index, file in enumerate(tree.files)}
-    pixels = np.empty((len(number), *shape), np.uint8)
-    reasons: dict[ImageFile, str] = {}
-    several: list[str] = []
-
-    def decode(part: list[tuple[ImageFile, Path | bytes]]) -> None:
-        """Fill in the pixels of some files, or the reasons why there are none."""
-        for file, content in part:
-            try:
-                # Who inspects an image sees it whole.
-                picture = images.read(content, file.name, None if inspect else shape[:2])
-            except images.UnreadableImage as error:
-                reasons[file] = error.reason
-                continue
-            if inspect:
-                inspect(file.name, picture.image, picture.form, picture.mode)
-            if picture.several:
-                several.append(file.name)
-            pixels[number[file]] = images.fit(picture.image, shape[:2], shape[2])
-
-    contents = tree.contents()
-    with images.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        while batch := list(islice(contents, _BATCH)):
-            check_signals()
-            parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
-            for _ in pool.map(decode, parts):
-                pass
-
-    reasons = {file: reasons[file] for file in tree.files if file in reasons}  # in their order
-    notes = list(tree.notes)
-    if several:
-        notes.append(
-            f"files of several pages or frames: {len(several)}, such as {min(several)}: the first "
-            "one is used"
-        )
-    return pixels, reasons, tuple(notes)
-
-
-def _split(
-    tree: Tree,
-    pixels: np.ndarray,
-    reasons: dict[ImageFile, str],
-    val_fraction: float,
-    seed: int,
-) -> Dataset:
-    """The data set of the decoded images, with the splits that the tree lacks made."""
-    given = {file.split for file in tree.files}
-    make_val, make_test = "val" not in given and val_fraction > 0, "test" not in given
-    _check_counts(tree, reasons, 1 + make_val + make_test)
-
-    label = {name: index for index, name in enumerate(tree.classes)}
-    whole = ArraySplit(
-        pixels,
-        np.array([label[file.label] for file in tree.files], np.int32),
-        tuple(file.name for file in tree.files),
-    )
-    splits = np.array(["" if file in reasons else file.split for file in tree.files])
-    train, val, test = (whole.take(np.flatnonzero(splits == s)) for s in ("train", "val", "test"))
-    if make_test:
-        train, test = hold_out(train, TEST_FRACTION, TEST_SEED)
-    if make_val:
-        train, val = hold_out(train, val_fraction, seed)
+    decoded = decode_tree(tree, (side, side, 3))
+    _check_counts(tree, decoded.reasons, val_fraction)
+    splits = np.array(assign_splits(tree, decoded.files, val_fraction, seed))
+    order = [np.flatnonzero(splits == name) for name in ("train", "val", "test")]
+    images = decoded.sorted(np.concatenate(order), tree.classes)
+    ends = np.cumsum([0, *map(len, order)])
+    train, val, test = (images.take(np.arange(*each)) for each in pairwise(ends))
     if lost := set(range(len(tree.classes))) - set(train.labels.tolist()):
         raise MaamError(
             f"`val_fraction={val_fraction}`: no training image of class "
@@ -152,16 +68,42 @@ def _split(
         val=val,
         test=test,
         augment="crop-flip",
-        skipped=tuple((file.name, reason) for file, reason in reasons.items()),
+        skipped=decoded.skipped,
+        notes=decoded.notes,
     )
 
 
-def _check_counts(
-    tree: Tree,
-    reasons: dict[ImageFile, str],
-    needed: int,
-) -> None:
-    """Refuse a tree in which a class has fewer readable training images than ``needed``."""
+def assign_splits(
+    tree: Tree, files: Sequence[ImageFile], val_fraction: float, seed: int
+) -> list[str]:
+    """The split that training puts each image in, whether or not it would accept them.
+
+    Args:
+        tree: what the folder or archive holds.
+        files: those of its images that can be read.
+        val_fraction: part of the training images held out where there is no validation split.
+        seed: seed of that choice.
+
+    Raises:
+        MaamError: ``val_fraction`` is not in [0, 1).
+    """
+    splits = np.array([file.split for file in files], "<U5")
+    labels = np.unique([file.label for file in files], return_inverse=True)[1]
+    given = {file.split for file in tree.files}
+    for split, fraction, its_seed in (
+        ("test", TEST_FRACTION, TEST_SEED),
+        ("val", val_fraction, seed),
+    ):
+        if split not in given:
+            rest = np.flatnonzero(splits == "train")
+            splits[rest[held_out(labels[rest], fraction, its_seed)[1]]] = split
+    return splits.tolist()
+
+
+def _check_counts(tree: Tree, reasons: dict[ImageFile, str], val_fraction: float) -> None:
+    """Refuse a tree in which a class has too few readable training images to split."""
+    given = {file.split for file in tree.files}
+    needed = 1 + ("val" not in given and val_fraction > 0) + ("test" not in given)
     counts = Counter(
         file.label for file in tree.files if file.split == "train" and file not in reasons
     )
@@ -215,22 +157,16 @@ def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) ->
             f"{path} has class folders that the run does not know: {_few(unknown)}; the run has "
             f"the classes {_few(classes)}: rename the folders, or take them out"
         )
-    pixels, reasons, notes = _decode(tree, shape)
-    read = [index for index, file in enumerate(tree.files) if file not in reasons]
-    if not read:
+    decoded = decode_tree(tree, shape)
+    if not decoded.files:
         file = tree.files[0]
-        raise MaamError(f"no image in {path} can be read, such as {file.name}: {reasons[file]}")
-    number = {name: label for label, name in enumerate(classes)}
-    files = [tree.files[index] for index in read]
+        reason = decoded.reasons[file]
+        raise MaamError(f"no image in {path} can be read, such as {file.name}: {reason}")
     return Labelled(
-        ArraySplit(
-            pixels[read],
-            np.array([number[file.label] for file in files], np.int32),
-            tuple(file.name for file in files),
-        ),
-        np.array([file.split for file in files]),
-        tuple((file.name, reason) for file, reason in reasons.items()),
-        notes,
+        decoded.sorted(np.arange(len(decoded.files)), classes),
+        np.array([file.split for file in decoded.files]),
+        decoded.skipped,
+        decoded.notes,
     )
 
 
