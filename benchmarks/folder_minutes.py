@@ -5,8 +5,8 @@
 
 Both get the same training, validation and test images and the same minutes, and take turns. Other
 tools are run by their own command lines, in an environment of their own (`pip install
-ultralytics`). Rows are added to results/folder_minutes.json, those of the same folder and minutes replaced;
-docs/folder-minutes.md and its picture are made from all of them.
+ultralytics`). Rows are added to results/folder_minutes.json, those of the same folder and
+minutes replaced; docs/folder-minutes.md and its picture are made from all of them.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def split_folder(data: Path, target: Path) -> Path:
         split = getattr(dataset, name)
         for label, file in zip(split.labels, split.names, strict=True):
             content = contents[file]
-            path = target / name / dataset.classes[label] / Path(file).name
+            path = target / name / dataset.classes[label] / file.lstrip("/").replace("/", "-")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
     return target
@@ -169,12 +169,13 @@ def page(report: dict[str, Any]) -> str:
         "\n\n".join(
             [
                 "# A folder of photos, and some minutes",
-                "Written by `python benchmarks/folder_minutes.py`, from results/folder_minutes.json: "
-                "`maam train FOLDER --minutes M` beside ultralytics' `yolo classify train "
-                "model=yolo11n-cls.yaml pretrained=False imgsz=64 time=M/60`, in turns, on the same "
-                f"split, on {report['environment']['cpu']}, "
-                f"{report['environment']['cores']} cores. One seed, test images. Seconds are all told: "
-                "maam's end with scores, report and ONNX, yolo's without its scoring.",
+                "Written by `python benchmarks/folder_minutes.py`, from "
+                "results/folder_minutes.json: `maam train FOLDER --minutes M` beside ultralytics' "
+                "`yolo classify train model=yolo11n-cls.yaml pretrained=False imgsz=64 "
+                "time=M/60`, in turns, on the same split, on "
+                f"{report['environment']['cpu']}, {report['environment']['cores']} cores. One "
+                "seed, test images. Seconds are all told: maam's end with scores, report and "
+                "ONNX, yolo's without its scoring.",
                 markdown_table(header, lines),
                 "![Accuracy against seconds](folder-minutes.png)",
             ]

@@ -139,10 +139,10 @@ def test_advice_names_what_is_wrong(tmp_path: Path) -> None:
     assert found.imbalance == pytest.approx(counts["many"] / counts["few"])
     assert few.startswith("fewer than 20 training images of 'few'")
     assert leaks.startswith("pairs of identical images in two splits: ")  # the corpus repeats some
-    assert found.image_shape == (96, 96, 3)
+    assert found.image_shape == (64, 64, 3)
     assert not any("shrinks" in line for line in found.advice)
     *_, large = describe(str(root), image_size=32).advice
-    assert "200x150 pixels shrinks to 32x32" in large and "`image_size=96`" in large
+    assert "200x150 pixels shrinks to 32x32" in large and "`image_size=64`" in large
 
 
 def test_it_is_json(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_train_val_and_test_folders_are_kept_as_they_are(tmp_path: Path) -> None
     assert dataset.name == "pets"
     assert dataset.source == f"images in {tmp_path / 'pets'}"
     assert dataset.classes == ("cat", "dog")
-    assert dataset.augment == "crop-flip"
+    assert dataset.augment == "crop"
     assert members(dataset.train, tmp_path / "pets") == sorted(names[:6])
     assert members(dataset.val, tmp_path / "pets") == names[6:8]
     assert members(dataset.test, tmp_path / "pets") == names[8:]
@@ -247,6 +247,13 @@ def test_train_can_be_a_class(tmp_path: Path) -> None:
     assert load(flat(tmp_path, train=5, car=5), 4, 0.1, 0).classes == ("car", "train")
 
 
+def test_two_images_a_class_are_trained_on_and_scored_without_validation(tmp_path: Path) -> None:
+    dataset = load(plant(tmp_path, [*numbered("a", 2), *numbered("b", 2)]), 4, 0.1, 0)
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (3, 0, 1)
+    assert set(dataset.train.labels) == {0, 1}
+    assert any("none are held out for validation" in note for note in dataset.notes)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -262,8 +269,8 @@ def test_train_can_be_a_class(tmp_path: Path) -> None:
             "class 'Zebra' has test images but no training images in .*test/Zebra/7.png",
         ),
         (
-            [*numbered("a", 5), *numbered("b", 2)],
-            r"class 'b' \(2\): 3 or more are needed for the train, val and test splits$",
+            [*numbered("a", 5), *numbered("b", 1)],
+            r"class 'b' \(1\): 2 or more are needed for the train and test splits$",
         ),
     ],
 )
@@ -280,7 +287,7 @@ def test_a_class_without_a_readable_image_says_why(tmp_path: Path) -> None:
     root = flat(tmp_path, a=5, b=0)
     (root / "b").mkdir()
     (root / "b" / "1.png").write_bytes(b"")
-    with pytest.raises(MaamError, match=r"class 'b' \(0\): 3 .*b/1\.png: the file is empty"):
+    with pytest.raises(MaamError, match=r"class 'b' \(0\): 2 .*b/1\.png: the file is empty"):
         load(root, 4, 0.1, 0)
 
 
@@ -292,7 +299,7 @@ def test_one_training_image_a_class_is_enough_when_nothing_is_held_out(tmp_path:
 
 def test_holding_out_a_whole_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MaamError, match=r"`val_fraction=0\.9`: no training image of class"):
-        load(flat(tmp_path, a=4, b=4, c=4), 4, 0.9, 0)
+        load(flat(tmp_path, a=7, b=7, c=7), 4, 0.9, 0)
 
 
 def test_a_path_that_is_no_folder_is_named(tmp_path: Path) -> None:

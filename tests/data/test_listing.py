@@ -93,7 +93,7 @@ def test_hidden_images_are_named(tmp_path: Path) -> None:
         "in the hidden folder .ipynb_checkpoints": 4,
         "hidden file": 1,
     }
-    (note,) = load_dataset(str(root), image_size=4).notes
+    note, _ = load_dataset(str(root), image_size=4).notes
     assert note.startswith("files that are not used: 4 in the hidden folder .")
     assert note in describe(str(root), image_size=4).advice
 

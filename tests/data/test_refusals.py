@@ -39,8 +39,8 @@ def test_a_class_of_one_image_is_described_and_then_refused(tmp_path: Path) -> N
     assert found.classes == ("cat", "dog", "owl")
     assert sum(counts["dog"] for counts in found.counts.values()) == 1
     assert found.refusals == (
-        "too few readable training images of 'dog' (1), 'owl' (2): 3 or more are needed for the "
-        "train, val and test splits; add images, or take these classes out",
+        "too few readable training images of 'dog' (1): 2 or more are needed for the train and "
+        "test splits; add images, or take these classes out",
     )
 
 
@@ -59,7 +59,7 @@ def test_fewer_are_needed_where_splits_are_given(tmp_path: Path) -> None:
         ({"a": -2, "b": -2}, "'a' (0), 'b' (0)"),
         ({"train/a": 5, "train/b": 5, "test/c": 2}, "no training images of 'c'"),
         ({"test/a": 5, "test/b": 5}, "no training images of 'a', 'b'"),
-        ({"train/a": 2, "train/b": 5}, "'a' (2): 3 or more"),
+        ({"train/a": 1, "train/b": 5}, "'a' (1): 2 or more"),
     ],
 )
 def test_what_else_is_refused(tmp_path: Path, counts: dict[str, int], words: str) -> None:
@@ -67,12 +67,12 @@ def test_what_else_is_refused(tmp_path: Path, counts: dict[str, int], words: str
 
 
 def test_all_is_refused_at_once(tmp_path: Path) -> None:
-    found = refused(plant(tmp_path, {"train/a": 1, "test/b": 1}))
+    found = refused(plant(tmp_path, {"train/a": 1, "val/b": 1}))
     assert len(found.refusals) == 3
 
 
 def test_holding_out_too_much_is_refused(tmp_path: Path) -> None:
-    root = plant(tmp_path, dict.fromkeys("abcdef", 4))
+    root = plant(tmp_path, dict.fromkeys("abcdef", 7))
     assert "`val_fraction=0.9` leaves no training images of" in refused(root, 0.9).refusals[0]
     assert not describe(str(root), val_fraction=0.5).refusals
 

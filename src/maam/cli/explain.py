@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from maam.cli import console
+from maam.cli.options import check_files
 from maam.core.signals import interruptible
 
 
@@ -39,5 +40,6 @@ def command(
     framework
         auto: what the run was trained with.
     """
+    check_files(files, "explain")
     with interruptible():
         return console.explanations(files, out, top_k, framework)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel
 
 from maam.core import config
+from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 
 Flags = Parameter(name="*")
@@ -26,6 +28,17 @@ def given(config: BaseModel | None) -> dict[str, Any]:
     if config is None:
         return {}
     return {name: getattr(config, name) for name in config.model_fields_set}
+
+
+def check_files(names: Sequence[str], verb: str) -> None:
+    """Check that no name of a file is a misspelled option; a lone - is standard input.
+
+    Raises:
+        MaamError: one is.
+    """
+    for name in names:
+        if name.startswith("-") and name != "-" and not Path(name).exists():
+            raise MaamError(f"unknown option {name}: see `maam {verb} --help`")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from maam.cli import console
-from maam.cli.options import Flags
+from maam.cli.options import Flags, check_files
 from maam.core.config import PredictConfig
-from maam.core.errors import MaamError
 from maam.core.signals import interruptible
 
 
@@ -35,8 +33,6 @@ def command(
     files
         Image files, folders, patterns, or - for standard input: an image, or paths line by line.
     """
-    for name in files:  # a lone - is standard input, and so a hyphen may lead
-        if name.startswith("-") and name != "-" and not Path(name).exists():
-            raise MaamError(f"unknown option {name}: see `maam predict --help`")
+    check_files(files, "predict")
     with interruptible():
         return console.predictions(files, config or PredictConfig())

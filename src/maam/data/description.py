@@ -14,6 +14,7 @@ from maam.data import SOURCES, load_dataset
 from maam.data.duplicates import Copies, Sample, find_copies
 from maam.data.files.tree import EXPECTED, ImageFile, Tree, list_images
 from maam.data.inspection import Measures, Progress, inspect_dataset, inspect_tree
+from maam.data.look import suited_size
 from maam.data.near_duplicates import NearCopies, find_near_copies
 from maam.data.quality import Outliers, Sizes, find_outliers, measure_sizes
 from maam.data.readiness import listed, refusals
@@ -22,10 +23,6 @@ from maam.data.sources.folder import assign_splits
 # When to warn: training images in the smallest class, and largest class to smallest.
 FEW_IMAGES = 20
 IMBALANCE = 3
-
-# Sizes to train at: the median of the shorter sides below the first -> the second.
-IMAGE_SIZES = ((48, 32), (96, 64))
-LARGEST_SIZE = 96
 
 EXAMPLES = 8  # images of a class that are named
 
@@ -125,7 +122,7 @@ def describe(
     measured, unreadable = inspect_tree(tree, inspected)
     files = list(measured)
     splits = assign_splits(tree, files, val_fraction, seed)
-    side = image_size or suggest_size(measure_sizes([m.size for m in measured.values()]).short_side)
+    side = image_size or suited_size(measure_sizes([m.size for m in measured.values()]).short_side)
     about = _About(
         path.resolve().name,
         f"images in {path}",
@@ -183,7 +180,7 @@ def _describe(
         counts=counts,
         examples={label: _spread(each) for label, each in names.items()},
         image_shape=about.image_shape,
-        suggested_size=suggest_size(sizes.short_side) if about.tree else None,
+        suggested_size=suited_size(sizes.short_side) if about.tree else None,
         sizes=sizes,
         formats=dict(Counter(each.form for each in measures if each.form).most_common()),
         modes=dict(Counter(each.mode for each in measures).most_common()),
@@ -202,11 +199,6 @@ def _spread(names: Sequence[str]) -> tuple[str, ...]:
     """Up to ``EXAMPLES`` of them, from the first to near the last."""
     count = min(EXAMPLES, len(names))
     return tuple(names[len(names) * place // count] for place in range(count))
-
-
-def suggest_size(short_side: int) -> int:
-    """The side in pixels to train at, for images with this median of their shorter sides."""
-    return next((size for limit, size in IMAGE_SIZES if short_side < limit), LARGEST_SIZE)
 
 
 def _advice_on_files(data: Description) -> Iterator[str]:

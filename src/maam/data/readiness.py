@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from maam.data.files.tree import ImageFile, Tree
+from maam.data.sources.folder import needed
 
 
 def refusals(
@@ -20,7 +21,6 @@ def refusals(
         val_fraction: as for it.
     """
     classes = tree.classes
-    given = {file.split for file in tree.files}
     if len(classes) == 1:
         yield f"there is only class {listed(classes)}, and two are needed: add another folder"
     if strange := [label for label in classes if not _is_utf8(label)]:
@@ -30,17 +30,16 @@ def refusals(
             f"no training images of {listed(other)}, but val or test images: add training images, "
             "or take these classes out"
         )
-    needed = 1 + ("val" not in given and val_fraction > 0) + ("test" not in given)
     counts = Counter(file.label for file in files if file.split == "train")
-    few = [label for label in classes if counts[label] < needed]
+    few = [label for label in classes if counts[label] < needed(tree)]
     if tree.empty:
         places = [f"{name} ({held})" for name, held in tree.empty.items()]
         more = f" and {len(places) - 5} more folders" if len(places) > 5 else ""
         yield f"no images in {', '.join(places[:5])}{more}: put images in, or delete them"
     if few:
         yield (
-            f"too few readable training images of {listed(few, counts)}: {needed} or more are "
-            "needed for the train, val and test splits; add images, or take these classes out"
+            f"too few readable training images of {listed(few, counts)}: {needed(tree)} or more "
+            "are needed for the train and test splits; add images, or take these classes out"
         )
     left = {file.label for file, split in zip(files, splits, strict=True) if split == "train"}
     if lost := [label for label in classes if label not in left and label not in few]:

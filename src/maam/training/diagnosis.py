@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from maam.core.metrics import best_epoch
+
 LEARNT, GAP = 0.9, 0.25  # training accuracy from which on a gap to validation means overfitting
 WIDE = 0.1  # of an interval
 
@@ -19,19 +21,19 @@ def doubts(scores: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> I
     low, high = scores["accuracy_interval"]
     counts = [row["images"] for row in scores["per_class"]]
     guessed = max(counts) / sum(counts)
-    if low <= guessed:
+    if low <= guessed < 1:
         yield (
             f"the accuracy is about that of naming the most common class always ({guessed:.1%}): "
             "look at plots/batch.png, whether the classes can be told apart there; give more "
             "images, a larger `image_size` or more `epochs`"
         )
-    last = history[-1]
-    trained, validated = last["train_accuracy"], last["val_accuracy"]
+    kept = best_epoch(history) or history[-1]
+    trained, validated = kept["train_accuracy"], kept["val_accuracy"]
     if validated is not None and trained >= LEARNT and trained - validated >= GAP:
         yield (
             f"the training images are learnt ({trained:.0%}), the validation images are not "
-            f"({validated:.0%}): add images, begin with `pretrained` weights, or vary them more "
-            "with `augment=trivial`"
+            f"({validated:.0%}): add images, begin with `pretrained` weights, or train for "
+            "fewer `epochs`"
         )
     if high - low > WIDE:
         yield (

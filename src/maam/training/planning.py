@@ -19,7 +19,7 @@ from maam.core.config import TrainConfig
 from maam.core.frameworks import Backend
 from maam.data import SOURCES, Dataset
 from maam.data.files.tree import Tree, scan
-from maam.data.look import typical_side
+from maam.data.look import suited_size, typical_side
 from maam.data.splits import limit
 from maam.models.weights import sources
 from maam.training.commands import planned_command
@@ -123,8 +123,7 @@ def choose_size(tree: Tree) -> Choice | None:
     side = typical_side(tree)
     if side is None:  # the loader says what is wrong
         return None
-    size = 32 if side < 48 else 64
-    return Choice("image_size", size, f"the images have {side} pixels a side")
+    return Choice("image_size", suited_size(side), f"the images have {side} pixels a side")
 
 
 def choose_options(

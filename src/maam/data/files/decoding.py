@@ -115,6 +115,21 @@ def read(
         raise UnreadableImage(name, _reason(error)) from error
 
 
+def size_of(file: Path | bytes) -> tuple[int, int]:
+    """(W, H) of an image as it lies in its file, which is not decoded.
+
+    Raises:
+        UnreadableImage: the file is missing, empty, no image, or too large to be one.
+    """
+    try:
+        _check_file(file)
+        with pillow_quiet(), Image.open(_source(file), formats=_formats()) as image:
+            return image.size
+    except Exception as error:  # as in ``read``
+        name = "image" if isinstance(file, bytes) else str(file)
+        raise UnreadableImage(name, _reason(error)) from error
+
+
 def _has_several(image: Image.Image) -> bool:
     if image.format == "MPO":  # a photo with a preview of itself, as phones make them
         return False

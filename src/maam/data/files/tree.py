@@ -67,9 +67,14 @@ class Tree:
         empty = [f"no images in {name} ({held})" for name, held in self.empty.items()]
         return ([f"files that are not used: {listed}"] if listed else []) + empty
 
+    @property
+    def is_archive(self) -> bool:
+        """Whether the files are members of an archive."""
+        return _is_archive(self.path)
+
     def contents(self) -> Iterator[tuple[ImageFile, Path | bytes]]:
         """Every file with its path or, from an archive and in its order, its content."""
-        if not _is_archive(self.path):
+        if not self.is_archive:
             yield from ((file, Path(file.name)) for file in self.files)
             return
         wanted = {file.member: file for file in self.files}

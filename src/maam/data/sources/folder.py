@@ -1,7 +1,8 @@
 """The user's own images, from a folder, an archive or a CSV file (``tree`` says how they may lie).
 
 A missing test split is made of 20 % of the training images, a missing validation split of
-``val_fraction`` of the rest: stratified; the test split does not depend on the seed.
+``val_fraction`` of the rest: stratified; the test split does not depend on the seed. Of fewer than
+``FEW`` training images a class none are held out for validation: they would say nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from maam.data.splits import held_out
 DEFAULT_SIZE = 32
 TEST_FRACTION = 0.2
 TEST_SEED = 0  # runs with different seeds are scored on the same images
+FEW = 5
 
 
 def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
@@ -49,12 +51,19 @@ def read_tree(tree: Tree, image_size: int | None, val_fraction: float, seed: int
     tree.check_no_empty()
     side = image_size or DEFAULT_SIZE
     decoded = decode_tree(tree, (side, side, 3))
-    _check_counts(tree, decoded.reasons, val_fraction)
+    _check_counts(tree, decoded.reasons)
     splits = np.array(assign_splits(tree, decoded.files, val_fraction, seed))
     order = [np.flatnonzero(splits == name) for name in ("train", "val", "test")]
     images = decoded.sorted(np.concatenate(order), tree.classes)
     ends = np.cumsum([0, *map(len, order)])
     train, val, test = (images.take(np.arange(*each)) for each in pairwise(ends))
+    notes = decoded.notes
+    if val_fraction and not len(val):
+        notes = (
+            *notes,
+            f"{len(train)} training images of {len(tree.classes)} classes: none are held out for "
+            "validation, and the last epoch is kept",
+        )
     if lost := set(range(len(tree.classes))) - set(train.labels.tolist()):
         raise MaamError(
             f"`val_fraction={val_fraction}`: no training image of class "
@@ -67,10 +76,15 @@ def read_tree(tree: Tree, image_size: int | None, val_fraction: float, seed: int
         train=train,
         val=val,
         test=test,
-        augment="crop-flip",
+        augment="crop",  # mirrored, an arrow to the left is one to the right
         skipped=decoded.skipped,
-        notes=decoded.notes,
+        notes=notes,
     )
+
+
+def needed(tree: Tree) -> int:
+    """How many readable training images a class must have."""
+    return 2 - any(file.split == "test" for file in tree.files)
 
 
 def assign_splits(
@@ -90,9 +104,10 @@ def assign_splits(
     splits = np.array([file.split for file in files], "<U5")
     labels = np.unique([file.label for file in files], return_inverse=True)[1]
     given = {file.split for file in tree.files}
+    few = np.count_nonzero(splits == "train") < FEW * len(tree.classes)
     for split, fraction, its_seed in (
         ("test", TEST_FRACTION, TEST_SEED),
-        ("val", val_fraction, seed),
+        ("val", 0.0 if few else val_fraction, seed),
     ):
         if split not in given:
             rest = np.flatnonzero(splits == "train")
@@ -100,21 +115,19 @@ def assign_splits(
     return splits.tolist()
 
 
-def _check_counts(tree: Tree, reasons: dict[ImageFile, str], val_fraction: float) -> None:
+def _check_counts(tree: Tree, reasons: dict[ImageFile, str]) -> None:
     """Refuse a tree in which a class has too few readable training images to split."""
-    given = {file.split for file in tree.files}
-    needed = 1 + ("val" not in given and val_fraction > 0) + ("test" not in given)
     counts = Counter(
         file.label for file in tree.files if file.split == "train" and file not in reasons
     )
-    few = [label for label in tree.classes if counts[label] < needed]
+    few = [label for label in tree.classes if counts[label] < needed(tree)]
     if not few:
         return
     listed = ", ".join(f"{label!r} ({counts[label]})" for label in few)
     broken = next((f"; {f.name}: {why}" for f, why in reasons.items() if f.label in few), "")
     raise MaamError(
-        f"too few readable training images in {tree.path} of class {listed}: {needed} or more are "
-        f"needed for the train, val and test splits{broken}"
+        f"too few readable training images in {tree.path} of class {listed}: {needed(tree)} or "
+        f"more are needed for the train and test splits{broken}"
     )
 
 
