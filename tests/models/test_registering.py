@@ -107,6 +107,19 @@ def test_a_model_of_ones_own_is_built_by_name(rng):
 
 
 @both
+def test_the_head_of_a_model_is_its_last_layer_whatever_it_is_called(framework):
+    dense, sequential = FOLDS[framework][3:]
+    flatten, relu = (
+        (cells.Flatten, cells.ReLU) if framework == "mindspore" else (nn.Flatten, nn.ReLU)
+    )
+    layers = flatten(), dense(64, 8), relu(), dense(8, 5)
+    maam.register_model("plain", "no classifier", {framework: lambda *_: sequential(*layers)})
+    backend = FRAMEWORKS[framework]
+    net = backend.create_model("plain", 5, 1, (8, 8))
+    assert backend.head_names(net) == {"3.weight", "3.bias"}
+
+
+@both
 def test_a_place_is_imported_when_it_is_needed(framework, tmp_path, monkeypatch):
     (tmp_path / "own_models.py").write_text(f"from {__name__} import Cell, Module\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -58,6 +58,19 @@ def test_a_class_that_does_not_occur_comes_last_and_has_no_scores():
     assert "<td>bee</td><td>0</td><td>-</td><td>-</td><td>-</td>" in section
 
 
+def test_balanced_accuracy_doubts_and_what_is_called_unknown():
+    report = make_report(("ant", "bee"), np.array([[6, 2], [0, 2]]))
+    page = Reader(report_page(report)).text
+    assert "87.5 %balanced accuracy" in page  # the mean of 75 % and 100 %
+    assert 'Called "unknown"never: a class is always named' in page
+    meta = replace(report.meta, unknown={"threshold": 0.613, "share": 0.02})
+    few = "10 images are few to score with: <b>more</b>"
+    page = Reader(report_page(replace(report, meta=meta, unknown=3, doubts=("a gap", few)))).text
+    assert "below a probability of 61.3 %: 3 of the 10 scored images" in page
+    assert "A gap." in page and f"{few}." in page
+    assert "add test images to know more" not in page  # said once
+
+
 def test_mistakes_and_the_hint_for_sure_ones():
     page = Reader(report_page(make_report(("ant", "bee", "cat"), MATRIX))).text
     assert "ant taken for bee, 99.0 % perhaps mislabelled? 1.png" in page.replace("?1", "? 1")

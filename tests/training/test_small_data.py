@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import maam
 from maam.core.run_folder import RunFolder
 from maam.training.events import Note, Plan, Step
 from maam.training.resume import TrainingState
+from maam.training.run import repeated
 
 FRAMEWORKS = [pytest.param("mindspore", marks=pytest.mark.slow), "torch"]
 
@@ -44,6 +47,25 @@ def test_norms_follow_a_training_of_a_few_steps(framework, tmp_path):
     assert result.history[-1]["train_accuracy"] > 0.8
     assert result.history[-1]["val_accuracy"] > 0.8
     assert result.scores["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(("number", "begun"), [(0, 0), (2, 1), (3, 1), (4, 2), (8, 3)])
+def test_batches_for_the_norms_come_anew_and_none_is_kept(number, begun):
+    starts, living = [], weakref.WeakSet()
+
+    def batches():
+        starts.append(True)
+        for value in range(3):
+            inputs = torch.full((2,), value)
+            living.add(inputs)
+            yield inputs, None
+
+    values, most = [], 0
+    for inputs in repeated(batches, number):
+        values.append(int(inputs[0]))
+        most = max(most, len(living))
+    assert values == [each % 3 for each in range(number)]
+    assert len(starts) == begun and most <= 2
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -157,7 +157,7 @@ def predictions(names: Sequence[str], config: PredictConfig) -> int:
 
 def explanations(names: Sequence[str], folder: Path, top_k: int, framework: str) -> int:
     """Draw where the evidence lies in files, and name their classes; 1 if one was not read."""
-    from maam.deploy.explanation import draw, explain
+    from maam.deploy.explanation import answer, draw, explain
     from maam.deploy.prediction import choose_run
 
     run, files = choose_run(names)
@@ -170,9 +170,8 @@ def explanations(names: Sequence[str], folder: Path, top_k: int, framework: str)
             error(f"{each.file}: {each.error}")
             continue
         read += 1
-        answers = zip(each.classes, each.probabilities, strict=True)
-        named = ", ".join(f"{name} {probability:.1%}" for name, probability in answers)
-        out.print(f"{escape(each.file)}: {escape(named)}; {escape(str(draw(each, folder)))}")
+        named = escape(answer(each))
+        out.print(f"{escape(each.file)}: {named}; {escape(str(draw(each, folder)))}")
     return exit_code(read, failed)
 
 

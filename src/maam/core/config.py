@@ -142,8 +142,8 @@ class TrainConfig(DataConfig):
     """Stop after this many epochs without a better validation accuracy; 0: off."""
 
     unknown_share: float = Field(default=0.02, ge=0, lt=1)
-    """Share of the validation images, the least sure ones, that `maam predict` would call unknown,
-    which sets its threshold; 0: it always names a class."""
+    """Share of images of known classes, at most, that `maam predict` may call unknown: the
+    validation images set its threshold; 0: it always names a class."""
 
     framework: Literal["auto", "mindspore", "torch"] = "auto"
     """What computes; auto: MindSpore, or PyTorch where only that is installed. Weights, recipes and

@@ -125,7 +125,8 @@ class Backend(Protocol):
         ...
 
     def head_names(self, net: Any) -> set[str]:
-        """The names, in weight files, of the last layer's parameters: that of ``classifier``."""
+        """The names, in weight files, of the last layer's parameters: the last in ``classifier``,
+        or in a network without it."""
         ...
 
     def count_parameters(self, net: Any) -> int:

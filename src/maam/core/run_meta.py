@@ -43,9 +43,11 @@ class RunMeta:
         teacher: of a student: the teacher's model, weights and data.
         stages: earlier plans, where the number of epochs was changed.
         calibration: ``temperature`` that the last layer has been divided by, validation ``images``
-            that it was fitted on, their expected calibration error: ``ece_before`` and ``ece``.
+            that it was fitted on, their expected calibration error: ``ece_before`` and ``ece``;
+            None if it has not been divided.
         unknown: ``threshold`` of the best class's probability below which the answer is "unknown",
-            and the ``share`` of validation images that fall below it.
+            and the ``share`` of images of known classes, at most, that fall below it; None if a
+            class is always named.
         metrics: the scores and the ``split`` that they are of; None until the run is scored.
         epochs, seconds: of training.
         folded_layers: of a network of one's own: what of it model.onnx has folded, as path and
@@ -89,6 +91,10 @@ class RunMeta:
         """(C, H, W) of the network's input."""
         height, width = self.preprocessing["size"]
         return self.preprocessing["channels"], height, width
+
+    def is_unknown(self, confidence: float) -> bool:
+        """Whether the best class's probability means that an image is likely of no known class."""
+        return self.unknown is not None and confidence < self.unknown["threshold"]
 
     @property
     def model_shape(self) -> tuple[str, int, int, tuple[int, int]]:

@@ -22,6 +22,7 @@ from maam.core.signals import check_signals
 from maam.data.files.decoding import UnreadableImage, fit
 from maam.data.preprocessing import Preprocessing
 from maam.data.thumbnails import seen_part
+from maam.deploy.formats import PERHAPS
 from maam.deploy.inputs import Item, find_images
 from maam.deploy.prediction import Source, open_picture
 from maam.models.own import framework_for
@@ -41,6 +42,7 @@ class Explanation:
         file: the image's name.
         classes: the likeliest classes, best first.
         probabilities: of them, 0 to 1.
+        unknown: whether the image is likely of no known class, as ``maam.predict`` says it.
         evidence: float32 (h, w), for the first class, on the grid of the network's last maps, which
             covers what the network sees of the image; None for a network without maps.
         exact: whether it is a class-activation map (Zhou et al. 2016, arXiv 1512.04150), whose mean
@@ -55,6 +57,7 @@ class Explanation:
     file: str
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
+    unknown: bool = False
     evidence: np.ndarray | None = None
     exact: bool = False
     agent_names: tuple[str, ...] = ()
@@ -103,6 +106,15 @@ def explain(
     return network.explain(find_images(given, stdin), top_k)
 
 
+def answer(explanation: Explanation) -> str:
+    """The classes and their probabilities, in one line; "unknown, perhaps" before them if so."""
+    named = ", ".join(
+        f"{name} {probability:.1%}"
+        for name, probability in zip(explanation.classes, explanation.probabilities, strict=True)
+    )
+    return PERHAPS * explanation.unknown + named
+
+
 def draw(explanation: Explanation, folder: Path) -> Path:
     """Write an explanation as a PNG: the image, the evidence over it, the maps of the agents.
 
@@ -123,10 +135,7 @@ def draw(explanation: Explanation, folder: Path) -> Path:
     assert picture is not None, explanation.error
     make_folder(folder)
     path = _free_path(folder, explanation.file)
-    heading = ", ".join(
-        f"{name} {probability:.1%}"
-        for name, probability in zip(explanation.classes, explanation.probabilities, strict=True)
-    )
+    heading = answer(explanation)
     evidence, agents = explanation.evidence, explanation.agents
     draw_evidence(
         picture,
@@ -206,6 +215,7 @@ class _Network:
                 file=name,
                 classes=tuple(classes[each] for each in best),
                 probabilities=tuple(row[best].tolist()),
+                unknown=self.meta.is_unknown(float(row[best[0]])),
                 evidence=None if maps.maps is None else maps.maps[number],
                 exact=maps.exact,
                 agent_names=maps.agents.names if maps.agents else (),

@@ -16,6 +16,8 @@ from maam.core.files import atomic_path
 
 CSV_HEADER = "file,rank,class,probability,unknown,error\n"
 
+PERHAPS = "unknown, perhaps "  # before the best class of an image that is likely of no known one
+
 _TABLE_ROWS = 64  # the first rows, which decide how wide the table's columns are
 
 Format = Literal["table", "jsonl", "csv"]
@@ -117,7 +119,7 @@ def _table(predictions: Iterator[Prediction]) -> Iterator[str]:
             for name, probability in zip(p.classes, p.probabilities, strict=True)
         ]
         if p.unknown:
-            cells[0] = f"unknown, perhaps {cells[0]}"
+            cells[0] = PERHAPS + cells[0]
         if p.error is not None:
             cells = [f"unreadable: {printable(p.error)}"]
         yield "  ".join([f"{printable(p.file):<{file}}", *cells]) + "\n"

@@ -34,7 +34,7 @@ class Classifier:
         size: (H, W) to which every image is fitted.
         channels: 1 (grey) or 3 (RGB).
         preprocessing: turns fitted images into the network's input.
-        threshold: probability below which a best class means "unknown"; 0: never.
+        meta: of the run.
     """
 
     def __init__(self, meta: RunMeta, network: Network) -> None:
@@ -42,7 +42,7 @@ class Classifier:
         self.preprocessing = Preprocessing.from_dict(meta.preprocessing)
         self.size = self.preprocessing.size
         self.channels = self.preprocessing.channels
-        self.threshold = (meta.unknown or {}).get("threshold", 0.0)
+        self.meta = meta
         self._network = network
 
     @classmethod
@@ -245,7 +245,7 @@ def _best(name: str, row: np.ndarray, classifier: Classifier, top_k: int) -> Pre
         return Prediction(name, error="the network's output is not finite: its weights are damaged")
     best = np.argsort(-row, kind="stable")[:top_k].tolist()
     names = tuple(classifier.classes[i] for i in best)
-    unknown = bool(row[best[0]] < classifier.threshold)
+    unknown = classifier.meta.is_unknown(float(row[best[0]]))
     return Prediction(name, names, tuple(row[best].tolist()), unknown=unknown)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from itertools import cycle, islice
+from functools import partial
 from typing import Any
 
 from mindspore import Parameter, Tensor, float32, nn, ops
@@ -18,7 +18,7 @@ from maam.mindspore.weights import assign_tensors, read_tensors
 from maam.training.distillation import renormalisation
 from maam.training.events import EpochTotals, Step
 from maam.training.resume import TrainingState
-from maam.training.run import TrainingRun
+from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
 
 
@@ -47,9 +47,9 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         epoch = state.epoch
         net.set_train(True)
         what = dataset.train, run.preprocessing, run.batch_size, run.augmentation_in(epoch)
-        batches = train_batches(*what, (config.seed, epoch), config.workers)
+        batches = partial(train_batches, *what, (config.seed, epoch), config.workers)
         total, correct, seen, start = 0.0, 0, 0, time.perf_counter()
-        for number, (images, labels) in enumerate(batches):
+        for number, (images, labels) in enumerate(batches()):
             done = epoch * run.steps + number
             rate, decay = run.rates[done], average_decay(config.ema, done)
             loss, right = train_step(images, labels, Tensor(rate), Tensor(decay, float32))
@@ -60,8 +60,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             run.tell_step(Step(epoch, number, total / seen, correct / seen, speed))
         totals = EpochTotals(total, correct, seen, time.perf_counter() - start)
         if passes := run.settling_passes(epoch):
-            batches = train_batches(*what, (config.seed, epoch), config.workers)
-            settle_norms(scored, net, (some for some, _ in islice(cycle(batches), passes)))
+            settle_norms(scored, net, repeated(batches, passes))
         logits = compute_logits(scored, run.probe, run.preprocessing)
         weights = {
             name.removeprefix("ema."): array

@@ -47,7 +47,7 @@ def set_weights(net: nn.Cell, tensors: Mapping[str, np.ndarray], source: str) ->
 def head(net: nn.Cell) -> nn.Cell:
     """The last layer, which knows the classes: the attribute ``classifier`` of every model.
 
-    Of a network of one's own, the last cell in it that has parameters, or in its ``classifier``.
+    Of others, the last cell that has parameters, in ``classifier`` if there is one.
     """
     within = getattr(net, "classifier", net)
     layers = [cell for _, cell in within.cells_and_names() if cell.parameters_dict(recurse=False)]

@@ -49,7 +49,8 @@ def register_model(
 ) -> None:
     """Make a model known by name, for the option ``model`` and ``create_model``.
 
-    Its last layer is to be an attribute ``classifier``.
+    Its last layer is the attribute ``classifier``, or the last one in it that has parameters;
+    without such an attribute, the last one of the network.
 
     Args:
         name: as the option spells it.

@@ -65,6 +65,8 @@ class Report:
         agents: None for a network without agents.
         folder: the run folder, for commands.
         model_bytes: the size of model.onnx; None if it could not be written.
+        doubts: about the training, for people.
+        unknown: how many of the scored images are called "unknown".
     """
 
     meta: RunMeta
@@ -77,3 +79,5 @@ class Report:
     agents: AgentView | None
     folder: Path
     model_bytes: int | None
+    doubts: Sequence[str] = ()
+    unknown: int = 0

@@ -67,8 +67,9 @@ def verdict(report: Report, confused: Sequence[Confusion]) -> str:
             "There were no test images. The validation images also chose the best epoch, so this "
             "flatters the network."
         )
-    if images < _FEW:
+    if images < _FEW and not any("images are few" in doubt for doubt in report.doubts):
         cautions.append(f"{images} images are few: add test images to know more.")
+    cautions += [doubt[:1].upper() + doubt[1:] + "." for doubt in report.doubts]
     box = paragraph(" ".join(sentences)) + paragraph(under, "under")
     box += "".join(paragraph(text(caution), "under caution") for caution in cautions)
     links = (
@@ -175,6 +176,7 @@ def training(report: Report) -> str:
         ("Device", text(" ".join(filter(None, (meta.device, meta.device_name))))),
         ("Framework", text({"torch": "PyTorch"}.get(meta.framework, "MindSpore"))),
         ("Calibration error (ECE)", percent(report.scores["ece"])),
+        ('Called "unknown"', _unknown(report)),
     ]
     return section(
         "Training and cost",
@@ -216,12 +218,23 @@ def _numbers(report: Report) -> str:
     scores, meta = report.scores, report.meta
     numbers = (
         (percent(scores["accuracy"]), f"accuracy on {scores['images']:,} images"),
+        (percent(scores["balanced_accuracy"]), "balanced accuracy: mean recall"),
         (percent(scores["f1_macro"]), "F1, mean of the classes"),
         (_short(meta.parameters), "parameters"),
         (_short(meta.macs), "multiply-accumulates"),
         (_megabytes(report) or "none", "model.onnx"),
     )
     return tiles(numbers)
+
+
+def _unknown(report: Report) -> str:
+    """Below which probability, and how many of the scored images, which are of known classes."""
+    if report.meta.unknown is None:
+        return "never: a class is always named"
+    return (
+        f"below a probability of {percent(report.meta.unknown['threshold'])}: "
+        f"{report.unknown:,} of the {report.scores['images']:,} scored images"
+    )
 
 
 def _megabytes(report: Report) -> str:

@@ -1,6 +1,6 @@
 """Augmentation in PyTorch, whole batches at a time on any device.
 
-The same results, pixel by pixel, as ``maam.data.augment.crop``, ``.trivial`` (Pillow) and
+The same results, pixel by pixel, as ``maam.data.augment.crop``, ``.trivial`` and
 ``.mixing`` from the same draws. The draws are made on the CPU: a seed means the same on
 every device, and the device never has to be waited for to learn how many images drew what.
 """
@@ -76,7 +76,7 @@ def shift_mirror(images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
     columns = torch.arange(width, device=images.device)
     columns = torch.where(flip > 0, columns.flip(0), columns) + right  # (N, W)
     rows = torch.arange(height, device=images.device) + down  # (N, H)
-    return _sample(images, _reflect(rows, height)[:, :, None], _reflect(columns, width)[:, None, :])
+    return _sample(images, rows[:, :, None], columns[:, None, :])
 
 
 def trivial_augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -177,27 +177,26 @@ def _apply_group(op: str, images: Tensor, setting: Tensor) -> Tensor:
 
 
 def _reflect(positions: Tensor, length: int) -> Tensor:
-    """Positions outside 0..length-1 mirrored at the first and last one, as NumPy's ``reflect``."""
+    """Positions outside 0..length-1, however far, mirrored at the first and last one."""
     last = length - 1
-    return (last - (last - positions.abs()).abs()).clamp(min=0)  # of one pixel: that one
+    return last - (positions.remainder(max(2 * last, 1)) - last).abs()
 
 
 def _sample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Pixels of each image by row and column, black outside: -> (N, H, W, C).
+    """Pixels of each image by row and column, its reflection outside: -> (N, H, W, C).
 
     ``rows`` and ``columns`` are whole numbers that broadcast to (N, H, W).
     """
     number, height, width, channels = images.shape
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     first = torch.arange(0, number * height, height, device=images.device)[:, None, None]
-    index = (first + rows.clamp(0, height - 1)) * width + columns.clamp(0, width - 1)
-    pixels = images.reshape(-1, channels).index_select(0, index.flatten())
-    return pixels.view(images.shape) * inside[..., None]
+    index = (first + _reflect(rows, height)) * width + _reflect(columns, width)
+    return images.reshape(-1, channels).index_select(0, index.flatten()).view(images.shape)
 
 
 def _warp(images: Tensor, setting: Tensor) -> Tensor:
     """Nearest neighbour under an affine map, in the 16.16 fixed-point numbers of Pillow's
-    ``affine_fixed`` (libImaging/Geometry.c): the same pixel even where two are equally near."""
+    ``affine_fixed`` (libImaging/Geometry.c), as ``trivial._warp``: the same pixel even where two
+    are equally near."""
     a, b, c, d, e, f = setting.unbind(1)
     # From pixel numbers to pixel centres: half a step in both directions.
     c, f = c + a * 0.5 + b * 0.5, f + d * 0.5 + e * 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from itertools import cycle, islice
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from maam.torch.weights import assign_tensors, named_tensors, read_tensors
 from maam.training.distillation import renormalisation
 from maam.training.events import EpochTotals, Step
 from maam.training.resume import TrainingState
-from maam.training.run import TrainingRun
+from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
 
 REPORT = 20  # steps between looks at the loss: each look waits for the device
@@ -65,12 +65,11 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         set_training(net)
         key = (config.seed, epoch)
         augmentation = run.augmentation_in(epoch)
-        batches = train_batches(
-            images, labels, run.preprocessing, run.batch_size, augmentation, key
-        )
+        what = images, labels, run.preprocessing, run.batch_size, augmentation, key
+        batches = partial(train_batches, *what)
         total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         seen, start = 0, time.perf_counter()
-        for number, (inputs, answers) in enumerate(batches):
+        for number, (inputs, answers) in enumerate(batches()):
             done = epoch * run.steps + number
             loss, right = train_step(inputs, answers, float(run.rates[done]))
             if config.ema:
@@ -87,10 +86,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         seconds = time.perf_counter() - start
         totals = EpochTotals(total.item(), int(correct.item()), seen, seconds)
         if passes := run.settling_passes(epoch):
-            batches = train_batches(
-                images, labels, run.preprocessing, run.batch_size, augmentation, key
-            )
-            settle_norms(scored, net, (some for some, _ in islice(cycle(batches), passes)))
+            settle_norms(scored, net, repeated(batches, passes))
         logits = compute_logits(scored, run.probe, run.preprocessing)
         run.end_epoch(state, totals, logits, read_tensors(means), agent_weights(scored))
     return state.history

@@ -87,7 +87,7 @@ def set_weights(net: nn.Module, tensors: Mapping[str, np.ndarray], source: str) 
 def head(net: nn.Module) -> nn.Module:
     """The last layer, which knows the classes: the attribute ``classifier`` of every model.
 
-    Of a network of one's own, the last module in it that has parameters, or in its ``classifier``.
+    Of others, the last module that has parameters, in ``classifier`` if there is one.
     """
     within = getattr(net, "classifier", net)
     layers = [each for each in within.modules() if any(True for _ in each.parameters(False))]

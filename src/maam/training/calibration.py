@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,51 +16,65 @@ from maam.training.events import Note
 from maam.training.run import TrainingRun
 
 TEMPERATURES = (0.05, 20.0)
-CHECKED, TOLERANCE = 100, 1e-3  # images whose logits must be divided; relative to the largest
-FEWEST = 10  # validation images; fewer say nothing
+TOLERANCE = 1e-3  # of the divided logits, relative to the largest
+FEWEST = 10  # validation images for a temperature; fewer say nothing
+ROUNDING = 1e-9  # of a share: 0.29 * 100 is less than 29
 
 
 def calibrate(run: TrainingRun, backend: Backend) -> RunMeta:
     """Divide the best weights' logits by the temperature that suits the validation images.
 
     The temperature goes into the last layer's weights, if that divides the logits. Accuracy stays
-    as it is.
+    as it is. The file keeps the temperature beside the weights: a run that ends once more, with
+    the same best epoch, is not calibrated twice.
 
     Args:
-        run: a training that has ended; ``best.safetensors`` is written anew.
+        run: a training that has ended; ``best.safetensors`` is written anew, once.
         backend: the framework.
 
     Returns:
-        The run's metadata, with ``calibration`` and ``unknown``; without validation images, or
-        with too few, as they were; ``unknown`` alone, if the logits could not be divided.
+        The run's metadata, with ``calibration`` and ``unknown``; None where there are too few
+        validation images, or where the logits could not be divided. The watcher is told.
     """
-    folder, split = run.folder, run.dataset.val
-    if len(split) < FEWEST:
-        return run.meta
-    net, _ = backend.load_model(folder.path)
-    logits = backend.compute_logits(net, split, run.preprocessing)
-    temperature = fit_temperature(logits, split.labels)
-    probabilities, calibration = softmax(logits), None
-    if _divide(run, backend, net, logits, temperature):
-        before, probabilities = probabilities, softmax(logits / temperature)
-        calibration = {
-            "temperature": round(temperature, 4),
-            "images": len(split),
-            "ece_before": calibration_error(before, split.labels),
-            "ece": calibration_error(probabilities, split.labels),
-        }
-    else:
-        run.watch(Note("not calibrated: the network's last layer does not scale its logits"))
-    share = run.config.unknown_share
-    unknown = (
-        {"threshold": unknown_threshold(probabilities, share), "share": share} if share else None
-    )
+    calibration, share = None, run.config.unknown_share
+    labels, confidences = run.dataset.val.labels, np.empty(0)
+    if len(labels):
+        net, _ = backend.load_model(run.folder.path)
+        raw = logits = backend.compute_logits(net, run.dataset.val, run.preprocessing)
+        temperature = load_tensors(run.folder.best)[1].get("temperature")
+        if temperature is not None:
+            raw = logits * temperature
+        elif len(labels) >= FEWEST:
+            temperature = fit_temperature(raw, labels)
+            logits = _divide(run, backend, net, raw, temperature)
+            if logits is None:
+                logits, temperature = raw, None
+                what = "not calibrated: the network's last layer does not scale its logits"
+                run.watch(Note(what))
+        if temperature is not None:
+            calibration = {
+                "temperature": round(temperature, 4),
+                "images": len(labels),
+                "ece_before": calibration_error(softmax(raw), labels),
+                "ece": calibration_error(softmax(logits), labels),
+            }
+        confidences = softmax(logits).max(1)
+    threshold = unknown_threshold(confidences, share)
+    if share and threshold is None:
+        run.watch(
+            Note(
+                f'no image will be called "unknown": `unknown_share={share:g}` takes '
+                f"{images_needed(share):,} validation images, here are {len(labels):,}; add "
+                "images, or raise it"
+            )
+        )
+    unknown = None if threshold is None else {"threshold": threshold, "share": share}
     return replace(run.meta, calibration=calibration, unknown=unknown)
 
 
 def _divide(
     run: TrainingRun, backend: Backend, net: Any, logits: np.ndarray, temperature: float
-) -> bool:
+) -> np.ndarray | None:
     """Divide the last layer's weights in ``best.safetensors``, if that divides the logits.
 
     It does in every model of ours; a network of one's own may end in something else.
@@ -70,19 +85,19 @@ def _divide(
         temperature: what they are divided by.
 
     Returns:
-        Whether it was done.
+        The logits that the new weights give, (N, K); None if they are not the old ones divided.
+        Nothing is written then.
     """
     weights, metadata = load_tensors(run.folder.best)
     for name in backend.head_names(net):
         weights[name] = (weights[name] / temperature).astype(weights[name].dtype)
     backend.set_weights(net, weights, str(run.folder.best))
-    some = run.dataset.val.take(np.arange(min(CHECKED, len(logits))))
-    wanted = logits[: len(some)] / temperature
-    error = np.abs(backend.compute_logits(net, some, run.preprocessing) - wanted).max()
-    if not error <= TOLERANCE * np.abs(wanted).max():
-        return False
-    save_tensors(run.folder.best, weights, metadata)
-    return True
+    divided = backend.compute_logits(net, run.dataset.val, run.preprocessing)
+    wanted = logits / temperature
+    if not np.abs(divided - wanted).max() <= TOLERANCE * np.abs(wanted).max():
+        return None
+    save_tensors(run.folder.best, weights, {**metadata, "temperature": temperature})
+    return divided
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -112,14 +127,26 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(result["x"]))
 
 
-def unknown_threshold(probabilities: np.ndarray, share: float) -> float:
-    """The highest probability below which a ``share`` of the images has its best class.
+def unknown_threshold(confidences: np.ndarray, share: float) -> float | None:
+    """The probability below which the best class of at most a ``share`` of further images falls.
 
     (Hendrycks & Gimpel 2017, arXiv 1610.02136, take this probability for a sign of images that
-    are of no known class.)
+    are of no known class.) Of N images it is the k-th smallest, k = floor(share * (N + 1)): another
+    image of a known class is less sure than that with a chance of at most k / (N + 1), however few
+    they are (split conformal prediction: Angelopoulos & Bates 2021, arXiv 2107.07511).
 
     Args:
-        probabilities: of images of known classes, (N, K).
-        share: of them that may be called unknown.
+        confidences: the best probabilities of N images of known classes.
+        share: of such images that may be called unknown, from 0 to less than 1.
+
+    Returns:
+        The threshold: what is strictly below it is unknown. None for ``k = 0``, when N is less than
+        ``images_needed(share)`` or the share is 0.
     """
-    return float(np.quantile(probabilities.max(1), share, method="lower"))
+    rank = min(int(share * (len(confidences) + 1) + ROUNDING), len(confidences))
+    return float(np.sort(confidences)[rank - 1]) if rank else None
+
+
+def images_needed(share: float) -> int:
+    """The fewest images that a threshold for this ``share``, above 0, can be taken from."""
+    return max(math.ceil(1 / share - ROUNDING) - 1, 1)

@@ -82,8 +82,9 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     again = f"../{folder.path.resolve().name}-again"
     command = repetition(meta, folder.config.name, again)
     write_atomic(folder.card, model_card(meta, scores, history, command))
-    write_report(run, backend, net, logits, scores, history, meta)
-    for doubt in doubts(scores, history):
+    doubted = list(doubts(scores, history))
+    write_report(run, backend, net, logits, scores, history, meta, doubted)
+    for doubt in doubted:
         run.watch(Note(doubt))
     return scores
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ def write_report(
     scores: dict[str, Any],
     history: list[dict[str, Any]],
     meta: RunMeta,
+    doubts: Sequence[str] = (),
 ) -> None:
     """Write ``report.html`` into the run folder.
 
@@ -40,10 +42,12 @@ def write_report(
         scores: of them.
         history: one row per epoch.
         meta: of the run, scored.
+        doubts: about the training, for people.
     """
     dataset = run.dataset
     split = dataset.test if len(dataset.test) else dataset.val
-    wrong, example = _choose(softmax(logits), split.labels)
+    probabilities = softmax(logits)
+    wrong, example = _choose(probabilities, split.labels)
     chosen = split.take(np.append(wrong, example))
     maps = backend.class_maps(net, chosen.pixels(), run.preprocessing)
     size, data = run.preprocessing.size, meta.data
@@ -64,6 +68,8 @@ def write_report(
         agents=AgentView(shown, maps.agents.names, maps.agents.maps[-1]) if maps.agents else None,
         folder=run.folder.path,
         model_bytes=None if meta.export_error is None else run.folder.model.stat().st_size,
+        doubts=doubts,
+        unknown=sum(map(meta.is_unknown, probabilities.max(1).tolist())),
     )
     write_atomic(run.folder.report, report_page(report))
 

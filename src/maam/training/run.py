@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,19 @@ from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
 from maam.training.resume import TrainingState
 
 YOUNG_STEPS, SETTLING_PASSES = 100, 40
+
+
+def repeated(batches: Callable[[], Iterable[tuple[Any, Any]]], number: int) -> Iterator[Any]:
+    """The inputs of ``number`` batches, one at a time; none is kept.
+
+    Args:
+        batches: begins an epoch's (inputs, answers) anew, at least one; called as often as needed.
+        number: how many.
+    """
+    while number:
+        for inputs, _ in islice(batches(), number):
+            number -= 1
+            yield inputs
 
 
 @dataclass(frozen=True)

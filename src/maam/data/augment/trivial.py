@@ -3,7 +3,8 @@
 Müller & Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", ICCV 2021,
 arXiv 2103.10158, table 1 (wide). The ranges are those of ``torchvision.transforms``'
 ``TrivialAugmentWide``, but for one: an image is moved by at most 32 pixels *or its own side*, so
-that small images are not mostly black. At 32x32 and above the two agree.
+that it stays in sight; at 32x32 and above the two agree. And where an image ends, its reflection
+goes on, as in ``crop``, instead of black, which no photograph has.
 
 The random numbers (``draw_trivial``), the settings that they stand for (``settings``) and the work
 on the pixels (``apply_trivial``) are apart: ``maam.torch.augment`` does the work on a GPU from the
@@ -65,13 +66,17 @@ def apply_trivial(images: np.ndarray, draws: Draws) -> np.ndarray:
         draws: one per image.
 
     Returns:
-        uint8, the same shape. Pixels from outside the image are black.
+        uint8, the same shape. Outside, the image is mirrored at its border pixels.
     """
     result = images.copy()
     rows = settings(draws, *images.shape[1:3])
     for number in np.flatnonzero(draws.op):  # op 0 changes nothing
+        op, setting = OPS[draws.op[number]], rows[number]
+        if op in GEOMETRIC:
+            result[number] = _warp(images[number], setting)
+            continue
         image = images[number, ..., 0] if images.shape[3] == 1 else images[number]
-        changed = _apply_one(Image.fromarray(image), OPS[draws.op[number]], rows[number].tolist())
+        changed = _apply_one(Image.fromarray(image), op, setting.tolist())
         result[number] = np.asarray(changed).reshape(images.shape[1:])
     return result
 
@@ -132,10 +137,30 @@ def _rotation(degrees: float, height: int, width: int) -> tuple[float, ...]:
     return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
 
 
+def _warp(image: np.ndarray, setting: np.ndarray) -> np.ndarray:
+    """Nearest neighbour under an affine map, for one image (H, W, C).
+
+    In the 16.16 fixed-point numbers of Pillow's ``affine_fixed`` (libImaging/Geometry.c), so that
+    a pixel from inside the image is the one that ``Image.transform`` takes.
+    """
+    a, b, c, d, e, f = setting
+    # From pixel numbers to pixel centres: half a step in both directions.
+    numbers = a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5
+    a, b, c, d, e, f = np.floor(np.array(numbers) * 65536 + 0.5).astype(np.int64).tolist()
+    height, width = image.shape[:2]
+    x, y = np.arange(width), np.arange(height)[:, None]
+    rows, columns = (d * x + (e * y + f)) >> 16, (a * x + (b * y + c)) >> 16
+    index = _reflect(rows, height) * width + _reflect(columns, width)
+    return image.reshape(height * width, -1).take(index, axis=0)
+
+
+def _reflect(positions: np.ndarray, length: int) -> np.ndarray:
+    """Positions outside 0..length-1, however far, mirrored at the first and last one."""
+    last = length - 1
+    return last - abs(positions % max(2 * last, 1) - last)
+
+
 def _apply_one(image: Image.Image, op: str, setting: list[float]) -> Image.Image:
-    if op in GEOMETRIC:
-        nearest = Image.Resampling.NEAREST
-        return image.transform(image.size, Image.Transform.AFFINE, setting, nearest)
     if op in ENHANCERS:
         return getattr(ImageEnhance, op)(image).enhance(setting[0])
     match op:
