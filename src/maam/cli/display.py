@@ -59,10 +59,13 @@ class Display:
 
     def _choices(self, chosen: Choices) -> None:
         self.closing = chosen.closing
-        out.print(f"[bold]{'plan':9}[/] for {chosen.minutes:g} minutes")
+        time = (
+            "for the given epochs" if chosen.minutes is None else f"for {chosen.minutes:g} minutes"
+        )
+        out.print(f"[bold]{'plan':9}[/] {time}")
         for choice in chosen.choices:
             text = spelled(f"`{choice.option}={choice.value}`")
-            out.print(f"  {escape(text):28}  {escape(choice.reason)}")
+            out.print(f"  {escape(text):28}  {escape(spelled(choice.reason))}")
         out.print(f"[bold]{'repeat':9}[/] {escape(chosen.command)}")
 
     def _plan(self, plan: Plan) -> None:

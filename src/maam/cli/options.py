@@ -47,12 +47,16 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def spelled(text: str) -> str:
-    """A text with its options as flags: ```clip_norm=1`` becomes ``--clip-norm 1``."""
+    """A text with its options as flags: ```clip_norm=1`` becomes ``--clip-norm 1``, and a bare
+    ``--pretrained`` or ``--no-pretrained`` says yes or no."""
 
     def flag(match: re.Match[str]) -> str:
         name, value = match.groups()
         if name not in _OPTIONS:
             return match[0]
-        return f"--{name.replace('_', '-')}{'' if value is None else f' {value}'}"
+        flag = name.replace("_", "-")
+        if value == "False":
+            return f"--no-{flag}"
+        return f"--{flag}" if value in (None, "True") else f"--{flag} {value}"
 
     return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", flag, text)

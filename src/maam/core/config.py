@@ -56,15 +56,15 @@ class TrainConfig(DataConfig):
     network of your own."""
 
     minutes: float | None = Field(default=None, gt=0, le=100_000)
-    """Time for all, from the start to the report (10 with `model=auto` on a folder). Plans, for a
-    model that you name too, all options that are not given."""
+    """Time for all, from the start to the report (10 with `model=auto` on a folder, unless `epochs`
+    are given). Plans, for a model that you name too, all options that are not given."""
 
     pretrained: bool = Field(default=False, strict=True)
     """Begin with the weights of this model that come with the package, and their normalisation."""
 
     weights: Literal["cifar10", "tiny-imagenet"] = "cifar10"
-    """What the weights of `pretrained` were learned from: ten classes of 32x32 pixels, or (those of
-    maamnet-nano) 200 classes of 64x64 pixels."""
+    """Begin with weights, as `pretrained`, that were learned from this: ten classes of 32x32
+    pixels, or (those of maamnet-nano) 200 classes of 64x64."""
 
     limit: int | None = Field(default=None, ge=1)
     """Train on this many images only (a stratified choice): for quick trials."""

@@ -135,8 +135,12 @@ class RunFolder:
         """Check that a new run can begin here.
 
         Raises:
-            MaamError: it holds what a new run would write over.
+            MaamError: it is a file, or holds what a new run would write over.
         """
+        if self.path.is_file():
+            raise MaamError(f"`out` {self} is a file: name a folder")
+        if not self.path.is_dir():
+            return
         # A run that was stopped before it had its metadata leaves no more than these.
         harmless = {self.config.name, self.environment.name, self.images.name, LOCK}
         if {file.name for file in self.path.iterdir()} - harmless:
@@ -239,7 +243,8 @@ def new_run_folder(wanted: Path | None, data: str, model: str) -> RunFolder:
             if wanted is None:
                 number += 1
                 continue
-            raise MaamError(f"`out` {folder} is a file: name a folder") from None
+            RunFolder(folder).check_free()
+            raise
         except OSError as error:
             raise MaamError(f"cannot make the run folder {folder}: {error}") from None
         return RunFolder(folder)

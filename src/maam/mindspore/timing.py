@@ -26,13 +26,16 @@ def time_step(
 
     Args:
         net: the network; a copy of it is trained.
-        config: its batch size, optimiser and precision are used.
+        config: its batch size, optimiser, averaging and precision are used.
         num_classes: of the network.
         image_shape: (C, H, W).
         steps: timed, after a first one, which compiles.
     """
     net = copy.deepcopy(net).set_train(True)
-    step = make_train_step(net, make_optimizer(net, config), config)
+    average = list(copy.deepcopy(net).get_parameters()) if config.ema else []
+    for mean in average:  # a graph wants names that differ
+        mean.name = f"ema.{mean.name}"
+    step = make_train_step(net, make_optimizer(net, config), config, average)
     rng = np.random.default_rng(0)
     images = Tensor(rng.random((config.batch_size, *image_shape), np.float32))
     labels = Tensor(np.arange(config.batch_size) % num_classes, ms.int32)

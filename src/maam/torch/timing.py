@@ -12,7 +12,8 @@ from torch import nn
 from maam.core.config import TrainConfig
 from maam.core.signals import check_signals
 from maam.torch.runtime import current_device, place
-from maam.torch.step import make_optimizer, make_train_step, set_training
+from maam.torch.step import make_optimizer, make_train_step, set_training, update_average
+from maam.torch.weights import named_tensors
 
 
 def time_step(
@@ -26,7 +27,7 @@ def time_step(
 
     Args:
         net: the network; a copy of it is trained.
-        config: its batch size, optimiser and precision are used.
+        config: its batch size, optimiser, averaging and precision are used.
         num_classes: of the network.
         image_shape: (C, H, W).
         steps: timed, after a first one that is not.
@@ -34,6 +35,7 @@ def time_step(
     net = place(copy.deepcopy(net))
     set_training(net)
     step = make_train_step(net, make_optimizer(net, config), config)
+    live, means = named_tensors(net), named_tensors(copy.deepcopy(net)) if config.ema else {}
     device = current_device()
     images = torch.rand((config.batch_size, *image_shape)).to(
         device, memory_format=torch.channels_last
@@ -43,6 +45,8 @@ def time_step(
     for _ in range(1 + steps):
         start = time.perf_counter()
         loss, _ = step(images, labels, 0.0)
+        if means:
+            update_average(means, live, config.ema)
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - start)
         check_signals()

@@ -9,10 +9,28 @@ from typing import Any
 import numpy as np
 
 from maam.core.errors import MaamError
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.models.own import refuse_own
 from maam.models.weights import find_run
+
+
+def check_teacher(teacher: str) -> tuple[RunFolder, RunMeta]:
+    """The run folder of a network to learn from, and its metadata.
+
+    Args:
+        teacher: the run folder, or the name of a shipped model.
+
+    Raises:
+        MaamError: it is no run folder with weights, or its network is one's own.
+    """
+    run = find_run(teacher)
+    meta = run.read_meta()
+    refuse_own(meta.model, f"`teacher` {teacher}", "name a run of a model that `maam models` lists")
+    load_tensors(run.best)  # or say what is wrong with it
+    return run, meta
 
 
 def describe_teacher(
@@ -29,12 +47,9 @@ def describe_teacher(
         shipped weights, and the same of its own teacher.
 
     Raises:
-        MaamError: it is no run folder with weights, its network is one's own, or it knows other
-            classes or images of another shape.
+        MaamError: as ``check_teacher``, or it knows other classes or images of another shape.
     """
-    run = find_run(teacher)
-    meta = run.read_meta()
-    refuse_own(meta.model, f"`teacher` {teacher}", "name a run of a model that `maam models` lists")
+    run, meta = check_teacher(teacher)
     channels, height, width = meta.image_shape
     if meta.classes != tuple(classes):
         raise MaamError(f"`teacher` {teacher}: its classes differ from this training's")
@@ -43,7 +58,6 @@ def describe_teacher(
             f"`teacher` {teacher}: it takes images of {width}x{height}x{channels}, these are "
             f"{image_shape[1]}x{image_shape[0]}x{image_shape[2]}"
         )
-    load_tensors(run.best)  # or say what is wrong with it
     return {
         "model": meta.model,
         "weights": hashlib.sha256(run.best.read_bytes()).hexdigest(),

@@ -24,14 +24,14 @@ class Choices:
     """What was chosen for a time budget.
 
     Attributes:
-        minutes: the budget.
-        choices: all options that were not given and are not what they are by default.
+        minutes: the budget; None: as long as it takes.
+        choices: of options that were not given.
         command: repeats the training without choosing again; a call in Python for a network of
             one's own.
         closing: seconds of the budget for what comes after the last epoch.
     """
 
-    minutes: float
+    minutes: float | None
     choices: tuple[Choice, ...]
     command: str
     closing: float

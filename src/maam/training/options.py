@@ -37,8 +37,13 @@ def resolve(
             run can't make.
     """
     if run is None:
+        if "weights" in options and options.get("pretrained") is False:
+            raise MaamError(
+                f"`weights={options['weights']}`: nothing begins with them: leave out "
+                "`pretrained=False`, or them"
+            )
         base = read_recipe(Path(recipe)) if recipe is not None else {}
-        given = absolute({**base, **options})
+        given = absolute({**_with_pretrained(base), **_with_pretrained(options)})
         if given.get("pretrained") and given.setdefault("normalize", "standard") == "unit":
             raise MaamError(
                 "`normalize=unit`: `pretrained` has its own normalisation: leave it out"
@@ -60,6 +65,11 @@ def resolve(
                 f"`resume` can't change `{key}`: only {', '.join(sorted(RESUMABLE))} may differ"
             )
     return wanted
+
+
+def _with_pretrained(options: dict[str, Any]) -> dict[str, Any]:
+    """Options with ``pretrained`` where they name ``weights``, which nothing else uses."""
+    return {"pretrained": True, **options} if "weights" in options else options
 
 
 def _checked(config: TrainConfig) -> TrainConfig:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from maam.core import frameworks
+from maam.core.config import TrainConfig
+from maam.core.run_folder import RunFolder
 from maam.models.own import name_network, refuse_own, with_network
+from maam.models.weights import source_run
+from maam.training.distillation import check_teacher
 from maam.training.events import Watch, ignore
 from maam.training.finalize import check_packages, finalize
 from maam.training.options import resolve
@@ -54,6 +59,7 @@ def train(
         MaamError: bad options, network or data, numbers that are not finite, or a run folder that
             another process trains in; all finished epochs are kept.
     """
+    began = time.monotonic()
     folder = Path(resume) if resume is not None else None
     options, net = name_network(options)
     config = resolve(options, recipe, folder)
@@ -61,11 +67,31 @@ def train(
         refuse_own(config.model, "`model`", "give it in Python, as in maam.train(model=net)")
     backend = with_network(frameworks.use(config.framework), net)
     check_packages(config.framework)
+    _check_start(config, folder)
     with ExitStack() as held:
         dataset = deadline = None
         if folder is None and is_planned(config):
-            config, dataset, deadline = plan(config, backend, watch)
+            config, dataset, deadline = plan(config, backend, watch, began)
         run = set_up(config, folder, backend, watch, held, dataset, deadline)
         history = backend.fit(run)
         scores = finalize(run, backend, history)
     return Result(run.folder.path, scores, history)
+
+
+def _check_start(config: TrainConfig, resume: Path | None) -> None:
+    """Refuse, before images are loaded, what cannot be trained whatever they are.
+
+    Args:
+        config: the resolved options.
+        resume: the run folder to go on with, or None for a new one.
+
+    Raises:
+        MaamError: a bad teacher, weights that do not come with the package, or a run folder that is
+            not free.
+    """
+    if config.teacher:
+        check_teacher(config.teacher)
+    if config.pretrained and config.model != "auto":
+        source_run(config.model, config.weights)
+    if resume is None and config.out is not None:
+        RunFolder(config.out).check_free()

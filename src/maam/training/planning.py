@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from maam.core.config import TrainConfig
+from maam.core.errors import MaamError
 from maam.core.frameworks import Backend
 from maam.data import SOURCES, Dataset
 from maam.data.files.tree import Tree, scan
 from maam.data.look import suited_size, typical_side
 from maam.data.splits import limit
-from maam.models.weights import sources
+from maam.models.weights import find_run, sources
+from maam.training.budget import Budget, Deadline
 from maam.training.commands import planned_command
+from maam.training.distillation import describe_teacher
 from maam.training.events import Choice, Choices, Watch
+from maam.training.pace import Pace
 from maam.training.setup import load_data
 
 MINUTES = 10.0
@@ -33,35 +35,10 @@ STEPS = 300  # fewest in all: smaller batches for few images
 BATCHES = (64, 32, 16, 8)
 TIMED_BATCH = 32  # images in the steps that are timed
 IMBALANCE = 2.0  # largest class to smallest
-USED = 0.8  # of the time that is left for steps: other programs run too
-CLOSING_SECONDS = 25.0  # scores, export, pictures and report, but for the images to score
-SCORING = 0.4  # seconds to score an image, to those to train on it
 
-# What goes with shipped weights, and without.
-FINE_TUNING = {"optimizer": "adam", "learning_rate": 2e-3, "weight_decay": 0.0}
-SCRATCH = {"optimizer": "adam", "learning_rate": 3e-3, "weight_decay": 0.0}
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The time for a whole training.
-
-    Attributes:
-        minutes: in all.
-        began: when, on ``time.monotonic``'s clock.
-    """
-
-    minutes: float
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def deadline(self) -> float:
-        """When all must be done, on that clock."""
-        return self.began + 60 * self.minutes
-
-    def left(self) -> float:
-        """Seconds."""
-        return self.deadline - time.monotonic()
+# Learning rates of Adam for BATCHES[0] images a step, with shipped weights and without; what SGD
+# takes them times.
+FINE_TUNING, SCRATCH, SGD = 2e-3, 3e-3, 10
 
 
 def is_planned(config: TrainConfig) -> bool:
@@ -76,54 +53,92 @@ class Planned(NamedTuple):
     Attributes:
         config: all options.
         dataset: its images.
-        deadline: when its last epoch must have ended, on ``time.monotonic``'s clock.
+        deadline: when its last epoch must have ended.
     """
 
     config: TrainConfig
     dataset: Dataset
-    deadline: float
+    deadline: Deadline
 
 
-def plan(config: TrainConfig, backend: Backend, watch: Watch) -> Planned:
+def plan(config: TrainConfig, backend: Backend, watch: Watch, began: float) -> Planned:
     """Choose all options that are not given, so that training and scoring end in time.
 
-    Loads the images, and times a few real training steps.
+    Loads the images, and times a few real training steps. Given epochs take as long as they take,
+    unless minutes are given too.
 
     Args:
         config: the given options, and defaults.
         backend: the framework.
         watch: told of downloads and of the choices.
+        began: when the time began to count, on ``time.monotonic``'s clock.
 
     Raises:
-        MaamError: bad data, or a device that is not there.
+        MaamError: no model has the wanted weights, bad data, a teacher that does not fit them, or
+            a device that is not there.
     """
-    budget = Budget(config.minutes or MINUTES)
+    endless = config.minutes is None and "epochs" in config.model_fields_set
+    budget = Budget(None if endless else config.minutes or MINUTES, began)
+    candidates(config)  # before images are loaded
     backend.set_device(config.device, config.mode)
     path = Path(os.path.expanduser(config.data))
     tree = scan(path) if config.data not in SOURCES and path.exists() else None
-    size = choose_size(tree) if tree and config.image_size is None else None
-    choices = [size] if size else []
-    config = _with(config, choices)
-    dataset = load_data(config, watch, tree)
-    more, closing = choose_options(config, dataset, backend, budget)
-    choices += more
-    if "limit" in {choice.option for choice in choices}:
-        dataset = limit(dataset, choices[-1].value, config.seed)
-    config = _with(config, choices).model_copy(update={"minutes": None})
-    watch(Choices(budget.minutes, tuple(choices), planned_command(config), closing))
-    return Planned(config, dataset, budget.deadline - closing)
+    size = choose_size(config, tree) if tree else []
+    dataset = load_data(_with(config, size), watch, tree)
+    if config.teacher:
+        describe_teacher(config.teacher, dataset.classes, dataset.image_shape)
+    choices, closing = choose_options(config, dataset, backend, budget)
+    config = _with(config, [*size, *choices]).model_copy(update={"minutes": None})
+    if config.limit is not None:
+        dataset = limit(dataset, config.limit, config.seed)
+    choices = (*size, *choices)
+    watch(Choices(budget.minutes, choices, planned_command(config), closing))
+    return Planned(config, dataset, Deadline(budget.end - closing))
 
 
 def _with(config: TrainConfig, choices: Iterable[Choice]) -> TrainConfig:
     return config.model_copy(update={choice.option: choice.value for choice in choices})
 
 
-def choose_size(tree: Tree) -> Choice | None:
-    """The image size for a folder, from the sizes of its images; None if none of them opens."""
+def candidates(config: TrainConfig) -> tuple[str, ...]:
+    """The models to choose from, the best first.
+
+    Raises:
+        MaamError: none has the wanted weights.
+    """
+    if config.model != "auto":
+        return (config.model,)
+    if not config.pretrained:
+        return MODELS
+    models = tuple(model for model in MODELS if config.weights in sources(model))
+    if not models:
+        raise MaamError(
+            f"`weights={config.weights}`: no such weights of {' or '.join(MODELS)} come with "
+            "maam: leave it out, or name another `model`"
+        )
+    return models
+
+
+def choose_size(config: TrainConfig, tree: Tree) -> list[Choice]:
+    """The image size for a folder; nothing if it is given or no image opens.
+
+    Args:
+        config: the given options, and defaults.
+        tree: what the folder holds.
+
+    Raises:
+        MaamError: the teacher is no run folder.
+    """
+    if config.image_size is not None:
+        return []
+    if config.teacher:
+        size = find_run(config.teacher).read_meta().image_shape[-1]
+        return [Choice("image_size", size, "the teacher takes images of this size")]
     side = typical_side(tree)
     if side is None:  # the loader says what is wrong
-        return None
-    return Choice("image_size", suited_size(side), f"the images have {side} pixels a side")
+        return []
+    why = f"the images have {side} pixels a side"
+    return [Choice("image_size", suited_size(side), why)]
 
 
 def choose_options(
@@ -133,81 +148,101 @@ def choose_options(
     last epoch.
 
     Args:
-        config: the given options, and defaults; the image size has been chosen.
-        dataset: the images.
+        config: the given options, and defaults.
+        dataset: the images, in the size that was given or chosen.
         backend: the framework, with its device set.
         budget: what it must end within.
     """
-    given = config.model_fields_set
+    given = config.model_fields_set - ({"model"} if config.model == "auto" else set())
+    pace = Pace(dataset, backend, budget, TIMED_BATCH, given)
     choices: list[Choice] = []
+    for rule in (_model, _beginning, _length, _recipe, _for_data):
+        made = [choice for choice in rule(config, pace) if choice.option not in given]
+        choices += made
+        config = _with(config, made)  # the next rule goes by what is given or chosen
+    return choices, pace.closing(config)
 
-    def choose(option: str, value: Any, reason: str) -> None:
-        if option not in given and getattr(config, option) != value:
-            choices.append(Choice(option, value, reason))
 
-    images, classes = len(dataset.train), len(dataset.classes)
-    height, width, channels = dataset.image_shape
-    named = config.model if config.model != "auto" else None
-    model = named or MODELS[0]
-    pretrained = (
-        config.weights in sources(model) if "pretrained" not in given else config.pretrained
-    )
-    recipe = FINE_TUNING if pretrained else SCRATCH
-    trial = config.model_copy(update={"batch_size": TIMED_BATCH, **recipe})
+def _model(config: TrainConfig, pace: Pace) -> Iterator[Choice]:
+    """The first model that the time allows to see each image often enough."""
+    if config.model != "auto":
+        return
+    models = candidates(config)
+    needed = config.epochs if "epochs" in pace.given else EPOCHS[0]
+    for model in models:
+        tried = config.model_copy(update={"model": model})
+        if pace.epochs(tried) >= needed:
+            break
+    model = tried.model
+    if model != models[0]:
+        why = f"the time allows {models[0]} fewer than {needed:,} epochs"
+    elif model != MODELS[0]:
+        why = f"it has the weights of {config.weights}"
+    else:
+        why = f"{1 / pace.seconds(tried):,.0f} images/s here"
+    yield Choice("model", model, why)
 
-    def seconds_of(model: str) -> float:
-        """Of a training step, for an image."""
-        net = backend.create_model(model, classes, channels, (height, width))
-        return backend.time_step(net, trial, classes, (channels, height, width)) / TIMED_BATCH
 
-    seconds = seconds_of(model)
-    why = f"{1 / seconds:,.0f} images/s here"
-    if named is None and _epochs(seconds, dataset, budget) < EPOCHS[0]:
-        model = MODELS[1]
-        seconds = seconds_of(model)
-        why = f"{MODELS[0]} would see each image less than {EPOCHS[0]} times"
-    if named is None:
-        choices.append(Choice("model", model, why))
-    choose("pretrained", pretrained, "its weights know photos already")
-    possible = _epochs(seconds, dataset, budget)
+def _beginning(config: TrainConfig, pace: Pace) -> Iterator[Choice]:
+    """Whether to begin with shipped weights, and the normalisation."""
+    unit = "normalize" in pace.given and config.normalize == "unit"
+    pretrained = config.weights in sources(config.model) and not unit
+    if pretrained:
+        yield Choice("pretrained", True, "its weights know photos already")
+    elif unit and sources(config.model):
+        yield Choice("pretrained", False, "`normalize=unit`: weights have their own normalisation")
+    pretrained = config.pretrained if "pretrained" in pace.given else pretrained
+    yield Choice("normalize", "standard", "as the weights" if pretrained else "learns faster")
+
+
+def _length(config: TrainConfig, pace: Pace) -> Iterator[Choice]:
+    """Epochs, images of an epoch, and images of a step."""
+    images = len(pace.dataset.train)
     wanted = min(EPOCHS[1], max(15, round(20 * math.sqrt(2000 / images))))
-    epochs = max(1, min(possible, wanted))
-    why = f"the {budget.minutes:g} minutes allow {possible}" if possible < wanted else "enough"
-    choose("epochs", epochs, f"{why} for {images:,} images")
-    epochs = config.epochs if "epochs" in given else epochs
-    batch = next((b for b in BATCHES if epochs * images >= STEPS * b), BATCHES[-1])
-    choose("batch_size", batch, f"{epochs * -(-images // batch):,} steps in all")
-    for option, value in recipe.items():
-        rate = option == "learning_rate"
-        value = round(value * math.sqrt(batch / BATCHES[0]), 6) if rate else value
-        choose(option, value, "for fine-tuning" if pretrained else "for training from scratch")
-    choose("warmup_epochs", round(min(1.0, epochs / 8), 2), "the new last layer settles first")
-    choose("normalize", "standard", "as the weights" if pretrained else "learns faster")
-    choices += _for_data(config, dataset)
-    if not possible:
-        most = int((budget.left() - _closing(seconds, dataset)) * USED / seconds)
-        some = max(classes, min(images, most))
-        choose("limit", some, f"the {budget.minutes:g} minutes allow no whole epoch")
-    return choices, _closing(seconds, dataset)
+    timed = pace.timed_batch(config)
+    possible, epochs, some = _fitting(config, pace, timed, wanted)
+    batch = next((b for b in BATCHES if epochs * some >= STEPS * b), BATCHES[-1])
+    batch = config.batch_size if "batch_size" in pace.given else batch
+    if batch < timed and possible < wanted * timed / batch:  # an image takes longer in small steps
+        possible, epochs, some = _fitting(config, pace, batch, wanted)
+    why = f"the time allows {max(1, int(possible))}" if possible < wanted else "enough"
+    yield Choice("epochs", epochs, f"{why} for {some:,} images")
+    yield Choice("batch_size", batch, f"{epochs * -(-some // batch):,} steps in all")
+    if some < images:
+        yield Choice("limit", some, f"the time allows no epoch of all {images:,} images")
 
 
-def _for_data(config: TrainConfig, dataset: Dataset) -> Iterator[Choice]:
+def _fitting(config: TrainConfig, pace: Pace, batch: int, wanted: int) -> tuple[float, int, int]:
+    """With so many images a step: epochs of all images that the time allows, epochs to do, at most
+    ``wanted``, and images of one."""
+    possible, images = pace.epochs(config, batch), len(pace.dataset.train)
+    epochs = config.epochs if "epochs" in pace.given else max(1, int(min(possible, wanted)))
+    if possible < 1 and "limit" not in pace.given:
+        images = min(images, max(len(pace.dataset.classes), pace.images(config, batch)))
+    return possible, epochs, images
+
+
+def _recipe(config: TrainConfig, pace: Pace) -> Iterator[Choice]:
+    """The learning rate, and how it begins."""
+    rate, why = FINE_TUNING, "for fine-tuning"
+    if not config.pretrained:
+        rate, why = SCRATCH, "for training from scratch"
+    images = min(len(pace.dataset.train), config.limit or math.inf)
+    share = min(config.batch_size, images) / BATCHES[0]
+    reason = f"{why} with {config.optimizer}"
+    if config.optimizer == "sgd":  # in proportion to the batch: Goyal et al. 2017
+        yield Choice("learning_rate", round(SGD * rate * share, 6), reason)
+    elif config.optimizer in ("adam", "adamw"):
+        yield Choice("learning_rate", round(rate * math.sqrt(share), 6), reason)
+    why = "the new last layer settles first" if config.pretrained else "the first steps are rough"
+    yield Choice("warmup_epochs", round(min(1.0, config.epochs / 8), 2), why)
+
+
+def _for_data(config: TrainConfig, pace: Pace) -> Iterator[Choice]:
     """What the images themselves ask for."""
-    given = config.model_fields_set
-    if "augment" not in given and config.data not in SOURCES:
+    if config.data not in SOURCES:
         yield Choice("augment", "crop", "no mirroring: left and right may tell classes apart")
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    counts = np.bincount(pace.dataset.train.labels, minlength=len(pace.dataset.classes))
     ratio = counts.max() / counts.min()
-    if "class_weights" not in given and ratio >= IMBALANCE:
+    if ratio >= IMBALANCE:
         yield Choice("class_weights", "auto", f"the largest class has {ratio:.1f} times as many")
-
-
-def _epochs(seconds: float, dataset: Dataset, budget: Budget) -> int:
-    """How many epochs the budget allows, with so many seconds of training for an image."""
-    left = (budget.left() - _closing(seconds, dataset)) * USED
-    return int(left / (seconds * (len(dataset.train) + SCORING * len(dataset.val))))
-
-
-def _closing(seconds: float, dataset: Dataset) -> float:
-    """Seconds for scores, export, pictures and report, after the last epoch."""
-    return CLOSING_SECONDS + SCORING * seconds * len(dataset.test)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -19,6 +18,7 @@ from maam.core.signals import check_signals
 from maam.data import Dataset, Split
 from maam.data.augment import Augmentation
 from maam.data.preprocessing import Preprocessing
+from maam.training.budget import Deadline
 from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
 from maam.training.resume import TrainingState
 
@@ -54,7 +54,7 @@ class TrainingRun:
             so configured.
         meta: what ``meta.json`` says before the first step.
         watch: told of the plan, of steps and of epochs.
-        deadline: when the last epoch must have ended, on ``time.monotonic``'s clock.
+        deadline: when the last epoch must have ended.
         writes: whether this process writes the folder; one of those that train together does.
     """
 
@@ -68,7 +68,7 @@ class TrainingRun:
     net: Any
     meta: RunMeta
     watch: Watch
-    deadline: float | None = None
+    deadline: Deadline | None = None
     writes: bool = True
 
     @property
@@ -161,14 +161,12 @@ class TrainingRun:
         self.watch(event)
 
     def stalled(self, state: TrainingState) -> bool:
-        """Whether to stop early, and says so."""
+        """Whether to stop early, and says so. Asked once, before every epoch."""
         patience = self.config.early_stopping
         if state.stalled(patience):
             self.watch(Note(f"no better epoch in {patience}: stopped early"))
             return True
-        if self.deadline is None or not state.history:
-            return False
-        if time.monotonic() + state.history[-1]["seconds"] <= self.deadline:
+        if self.deadline is None or self.deadline.allows_epoch():
             return False
         self.watch(Note("no time for another epoch: stopped early"))
         return True

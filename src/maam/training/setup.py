@@ -29,6 +29,7 @@ from maam.data.preprocessing import Preprocessing
 from maam.data.sources.folder import read_tree
 from maam.data.splits import limit
 from maam.models.weights import find_run, source_run
+from maam.training.budget import Deadline
 from maam.training.distillation import describe_teacher
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
@@ -55,7 +56,7 @@ def set_up(
     watch: Watch,
     held: ExitStack,
     dataset: Dataset | None = None,
-    deadline: float | None = None,
+    deadline: Deadline | None = None,
 ) -> TrainingRun:
     """Prepare a training, and write what is known before its first step.
 
@@ -66,7 +67,7 @@ def set_up(
         watch: told of the plan and of downloads.
         held: holds the folder's lock until it is closed.
         dataset: the images, if they are loaded already.
-        deadline: when the last epoch must have ended, on ``time.monotonic``'s clock.
+        deadline: when the last epoch must have ended.
 
     Raises:
         MaamError: bad options or data, images other than the run began with, or a folder that
@@ -74,7 +75,7 @@ def set_up(
     """
     device = backend.set_device(config.device, config.mode)
     backend.set_seed(config.seed)
-    networks = rests_on(config)  # before a download
+    networks = rests_on(config)
     if resume is not None:
         held.enter_context(RunFolder(resume).lock())
     dataset = dataset or load_data(config, watch)

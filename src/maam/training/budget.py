@@ -1,0 +1,50 @@
+"""How long a training may take, and whether there is time for another epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The time for a whole training.
+
+    Attributes:
+        minutes: in all; None: as long as it takes.
+        began: when, on ``time.monotonic``'s clock.
+    """
+
+    minutes: float | None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def end(self) -> float:
+        """When all must be done, on that clock."""
+        return math.inf if self.minutes is None else self.began + 60 * self.minutes
+
+    def left(self) -> float:
+        """Seconds."""
+        return self.end - time.monotonic()
+
+
+class Deadline:
+    """When the last epoch must have ended.
+
+    Args:
+        end: on ``time.monotonic``'s clock.
+    """
+
+    def __init__(self, end: float) -> None:
+        self._end = end
+        self._began: float | None = None
+
+    def allows_epoch(self) -> bool:
+        """Whether an epoch ends in time if it takes as long as the one before, validation and all.
+
+        Call it before every epoch. The first one is always allowed.
+        """
+        now, before = time.monotonic(), self._began
+        self._began = now
+        return before is None or now + (now - before) <= self._end

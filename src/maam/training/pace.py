@@ -1,0 +1,79 @@
+"""How many images a training gets through in its time, by timing a few real steps."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from maam.core.config import TrainConfig
+from maam.core.frameworks import Backend
+from maam.data import Dataset
+from maam.models.weights import find_run
+from maam.training.budget import Budget
+from maam.training.run import SETTLING_PASSES
+
+USED = 0.8  # of the time that is left for steps: other programs run too
+SCORING = 0.4  # the time to score an image, as a share of that to train on it
+
+# Scores, export, pictures and report, but for the images to score; and Python's start.
+CLOSING_SECONDS = 25.0
+
+
+class Pace:
+    """Images, the time for them, and how fast steps are here.
+
+    Args:
+        dataset: the images.
+        backend: the framework, with its device set.
+        budget: the time.
+        batch: images in a timed step, unless fewer are given.
+        given: the options that a user gave.
+    """
+
+    def __init__(
+        self, dataset: Dataset, backend: Backend, budget: Budget, batch: int, given: Set[str]
+    ) -> None:
+        self.dataset, self.given = dataset, given
+        self._backend, self._budget, self._batch = backend, budget, batch
+        self._seconds: dict[tuple[str, int], float] = {}
+
+    def timed_batch(self, config: TrainConfig) -> int:
+        """Images in the first timed steps."""
+        return min(self._batch, config.batch_size if "batch_size" in self.given else self._batch)
+
+    def seconds(self, config: TrainConfig, batch: int | None = None) -> float:
+        """Of training on an image, in steps of ``batch`` of them."""
+        batch = batch or self.timed_batch(config)
+        if (config.model, batch) not in self._seconds:
+            step = self._time(config.model, config, batch)
+            if config.teacher:  # it answers, and does not learn
+                step += SCORING * self._time(
+                    find_run(config.teacher).read_meta().model, config, batch
+                )
+            self._seconds[config.model, batch] = step / batch
+        return self._seconds[config.model, batch]
+
+    def _time(self, model: str, config: TrainConfig, batch: int) -> float:
+        height, width, channels = self.dataset.image_shape
+        classes = len(self.dataset.classes)
+        net = self._backend.create_model(model, classes, channels, (height, width))
+        config = config.model_copy(update={"batch_size": batch})
+        return self._backend.time_step(net, config, classes, (channels, height, width))
+
+    def epochs(self, config: TrainConfig, batch: int | None = None) -> float:
+        """How many epochs the time allows; below 1 if none."""
+        images = len(self.dataset.train) + SCORING * len(self.dataset.val)
+        return self._images(config, batch) / images
+
+    def images(self, config: TrainConfig, batch: int) -> int:
+        """How many training images of a single epoch the time allows; below 1 if none."""
+        others = len(self.dataset.val) + SETTLING_PASSES * batch
+        return int(self._images(config, batch) - SCORING * others)
+
+    def _images(self, config: TrainConfig, batch: int | None) -> float:
+        """How many images the time allows to train on."""
+        seconds = self.seconds(config, batch)
+        return (self._budget.left() - self.closing(config)) * USED / seconds
+
+    def closing(self, config: TrainConfig) -> float:
+        """Seconds for what comes after the last epoch."""
+        return CLOSING_SECONDS + SCORING * self.seconds(config) * len(self.dataset.test)
