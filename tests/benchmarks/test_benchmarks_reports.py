@@ -41,7 +41,7 @@ RUN = {
     [
         ("comparison", "peers", peers.page),
         ("design-notes", "design", design.notes),
-        ("fine-tuning", "finetune", finetune.page),
+        ("fine-tuning", "finetune", finetune.notes),
     ],
 )
 def test_pages_are_those_of_the_results(name, written, make):

@@ -31,7 +31,7 @@ BUDGETS = {  # parameters and multiply-accumulates, as deployed
 def test_all_together_are_small():
     assert DEFAULT in shipped()
     assert set(shipped()) <= set(BUDGETS)
-    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*")) < 12e6
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*")) < 16e6
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -92,7 +92,7 @@ def test_weights_to_begin_with_are_named_by_what_they_were_learned_from(tmp_path
     assert len(meta.classes) == 200 and meta.metrics is not None
     assert f"{100 * meta.metrics['accuracy']:.2f} %" in folder.card.read_text()
     with pytest.raises(MaamError, match="`weights=tiny-imagenet`: no such weights"):
-        source_run("maamnet-tiny", TINY_IMAGENET)
+        source_run("maamnet-base", TINY_IMAGENET)
     options = {"data": "digits", "model": "maamnet-nano", "framework": "torch", "limit": 64}
     result = maam.train(
         **options, pretrained=True, weights=TINY_IMAGENET, epochs=1, out=tmp_path / "run"
