@@ -31,14 +31,15 @@ def refusals(
             "or take these classes out"
         )
     counts = Counter(file.label for file in files if file.split == "train")
-    few = [label for label in classes if counts[label] < needed(tree)]
+    least = needed(tree)
+    few = [label for label in classes if counts[label] < least]
     if tree.empty:
         places = [f"{name} ({held})" for name, held in tree.empty.items()]
         more = f" and {len(places) - 5} more folders" if len(places) > 5 else ""
         yield f"no images in {', '.join(places[:5])}{more}: put images in, or delete them"
     if few:
         yield (
-            f"too few readable training images of {listed(few, counts)}: {needed(tree)} or more "
+            f"too few readable training images of {listed(few, counts)}: {least} or more "
             "are needed for the train and test splits; add images, or take these classes out"
         )
     left = {file.label for file, split in zip(files, splits, strict=True) if split == "train"}

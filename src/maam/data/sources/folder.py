@@ -120,13 +120,14 @@ def _check_counts(tree: Tree, reasons: dict[ImageFile, str]) -> None:
     counts = Counter(
         file.label for file in tree.files if file.split == "train" and file not in reasons
     )
-    few = [label for label in tree.classes if counts[label] < needed(tree)]
+    least = needed(tree)
+    few = [label for label in tree.classes if counts[label] < least]
     if not few:
         return
     listed = ", ".join(f"{label!r} ({counts[label]})" for label in few)
     broken = next((f"; {f.name}: {why}" for f, why in reasons.items() if f.label in few), "")
     raise MaamError(
-        f"too few readable training images in {tree.path} of class {listed}: {needed(tree)} or "
+        f"too few readable training images in {tree.path} of class {listed}: {least} or "
         f"more are needed for the train and test splits{broken}"
     )
 
