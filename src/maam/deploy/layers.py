@@ -1,0 +1,160 @@
+"""A trained network as a list of layers on NumPy arrays: what int8, C and the page are made from.
+
+Maps are channels-last here, (H, W, C), as the kernels in C read them. A dense layer is a
+convolution whose window is the whole map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Shape = tuple[int, int, int]
+"""(H, W, C) of a map."""
+
+Kind = Literal["conv", "block", "pool", "sum", "mean"]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution with bias, and ReLU if ``relu``; zeros around the map.
+
+    Attributes:
+        weight: float32 (O, rows, columns, I / groups).
+        bias: float32 (O,).
+        padding: rows and columns of zeros on each side.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    relu: bool = False
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A step from earlier maps to a new one.
+
+    - ``conv``: one convolution.
+    - ``block``: a depthwise convolution with ReLU, then a 1x1 convolution; its input is added to
+      the outcome if ``residual``. It can be computed row by row, in place.
+    - ``pool``: the largest of each 2x2 window.
+    - ``sum``: all inputs, and in each all groups of ``shape[2]`` channels, added up.
+    - ``mean``: over height and width, to a map of 1x1.
+
+    Attributes:
+        name: for people, such as ``blocks.3``.
+        inputs: numbers of the maps that it reads: 0 is the image, n what layer n - 1 has made.
+        shape: (H, W, C) of what it makes.
+        convolutions: of ``conv`` one, of ``block`` two.
+    """
+
+    name: str
+    kind: Kind
+    inputs: tuple[int, ...]
+    shape: Shape
+    convolutions: tuple[Convolution, ...] = ()
+    residual: bool = False
+
+
+@dataclass(frozen=True)
+class LayeredNetwork:
+    """All layers of a network, in the order in which they are computed; the last gives logits.
+
+    Attributes:
+        image: (H, W, C) of the input: normalised pixels.
+        layers: the last one's shape is (1, 1, classes).
+    """
+
+    image: Shape
+    layers: tuple[Layer, ...]
+
+    def shape_of(self, number: int) -> Shape:
+        """(H, W, C) of a map, numbered as in ``Layer.inputs``."""
+        return self.layers[number - 1].shape if number else self.image
+
+    def forward(self, images: np.ndarray) -> Iterator[np.ndarray]:
+        """Every map in turn, the images first, the logits last; slow, for comparison.
+
+        Args:
+            images: float32 (N, H, W, C), normalised.
+
+        Yields:
+            float32 (N, H, W, C) of each map.
+        """
+        maps = [np.asarray(images, np.float32)]
+        yield maps[0]
+        for layer in self.layers:
+            maps.append(outcomes(layer, [maps[number] for number in layer.inputs])[-1])
+            yield maps[-1]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """float32 (N, K) of normalised images (N, H, W, C)."""
+        *_, logits = self.forward(images)
+        return logits.reshape(len(logits), -1)
+
+
+def outcomes(layer: Layer, maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What a layer makes of its inputs (N, H, W, C), after each of its convolutions; its own last.
+
+    Layers without a convolution give one map.
+    """
+    x = maps[0]
+    if layer.kind == "pool":
+        return [pool(x)]
+    if layer.kind == "sum":
+        return [np.sum([sum_groups(each, layer.shape[2]) for each in maps], 0)]
+    if layer.kind == "mean":
+        return [x.mean((1, 2), keepdims=True, dtype=np.float32)]
+    made = []
+    for conv in layer.convolutions:
+        window = conv.stride, conv.padding, conv.groups
+        total = convolve(made[-1] if made else x, conv.weight, *window) + conv.bias
+        made.append(np.maximum(total, 0) if conv.relu else total)
+    if layer.residual:
+        made[-1] = x + made[-1]
+    return made
+
+
+def pool(x: np.ndarray) -> np.ndarray:
+    """The largest of each 2x2 window; an odd last row or column is left out."""
+    height, width = (side // 2 * 2 for side in x.shape[1:3])
+    x = x[:, :height, :width]
+    return x.reshape(len(x), height // 2, 2, width // 2, 2, -1).max((2, 4))
+
+
+def sum_groups(x: np.ndarray, channels: int) -> np.ndarray:
+    """All groups of ``channels`` channels of (N, H, W, groups * channels), added up."""
+    return x.reshape(*x.shape[:3], -1, channels).sum(3, dtype=x.dtype)
+
+
+def convolve(
+    x: np.ndarray, weight: np.ndarray, stride: int, padding: int, groups: int, pad: int = 0
+) -> np.ndarray:
+    """Sums of products without bias, in the type of the arrays.
+
+    Args:
+        x: (N, H, W, C).
+        weight: (O, rows, columns, C / groups).
+        stride, padding, groups: as in ``Convolution``.
+        pad: what stands around the map.
+    """
+    out, rows, columns, depth = weight.shape
+    sides = (padding, padding)
+    x = np.pad(x, ((0, 0), sides, sides, (0, 0)), constant_values=pad)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (rows, columns), (1, 2))  # pyright: ignore
+    windows = windows[:, ::stride, ::stride]  # (N, H, W, C, rows, columns)
+    count, height, width = windows.shape[:3]
+    split = windows.reshape(count, height, width, groups, depth, rows, columns)
+    if depth == 1 and out == groups:  # depthwise
+        return np.einsum("nhwgrc,grc->nhwg", split[:, :, :, :, 0], weight[..., 0], optimize=True)
+    parts = []
+    for group, own in enumerate(np.split(weight, groups)):  # a product of matrices each
+        matrix = split[:, :, :, group].transpose(0, 1, 2, 4, 5, 3).reshape(-1, own[0].size)
+        parts.append(matrix @ own.reshape(len(own), -1).T)
+    return np.concatenate(parts, -1).reshape(count, height, width, out)
