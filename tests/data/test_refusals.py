@@ -103,3 +103,11 @@ def test_without_images_there_is_nothing_to_describe(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     with pytest.raises(MaamError, match="no images in"):
         describe(str(tmp_path))
+
+
+def test_a_folder_without_class_folders_is_described_and_then_refused(tmp_path: Path) -> None:
+    found = refused(plant(tmp_path, {"": 9, "test": 2}))
+    assert found.counts["train"] == {"(no class)": 11}
+    assert found.sizes.largest == (12, 10)
+    assert found.formats == {"PNG": 11}
+    assert [line.split(":")[0] for line in found.refusals] == ["no class folders"]

@@ -1,6 +1,8 @@
-"""The one exception for what a user can mend."""
+"""The one exception for what a user can mend, and the words in it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class MaamError(Exception):
@@ -15,3 +17,9 @@ def first_line(error: Exception, length: int = 200) -> str:
     """The first line of what an error says, cut to ``length``; its class, if it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0][:length] if lines else type(error).__name__
+
+
+def listed(names: Sequence[object], most: int = 5) -> str:
+    """Names for a sentence: the first, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more

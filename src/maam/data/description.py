@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maam.core.errors import MaamError
+from maam.core.errors import listed
 from maam.data import SOURCES, load_dataset
 from maam.data.duplicates import Copies, Sample, find_copies
-from maam.data.files.tree import EXPECTED, ImageFile, Tree, list_images
+from maam.data.files.tree import ImageFile, Tree, list_images, list_unlabelled
 from maam.data.inspection import Measures, Progress, inspect_dataset, inspect_tree
 from maam.data.look import suited_size
 from maam.data.near_duplicates import NearCopies, find_near_copies
 from maam.data.quality import Outliers, Sizes, find_outliers, measure_sizes
-from maam.data.readiness import listed, refusals
+from maam.data.readiness import quoted, refusals
 from maam.data.sources.folder import assign_splits
 
 # When to warn: training images in the smallest class, and largest class to smallest.
@@ -106,7 +106,7 @@ def describe(
 
     Raises:
         MaamError: as ``load_dataset`` for named data sets; there is no such folder or archive, it
-            cannot be read, or holds no images in class folders.
+            cannot be read, or holds no images.
     """
     path = Path(os.path.expanduser(data))
     if not data or data in SOURCES or not path.exists():
@@ -117,11 +117,13 @@ def describe(
         return _describe(about, samples, measures)
 
     tree = list_images(path)
-    if not tree.files:
-        raise MaamError(f"{path} holds images, but no class folders: {EXPECTED}")
+    labelled = bool(tree.files)
+    tree = tree if labelled else list_unlabelled(path)
     measured, unreadable = inspect_tree(tree, inspected)
     files = list(measured)
-    splits = assign_splits(tree, files, val_fraction, seed)
+    splits = ["train"] * len(files)
+    if labelled:
+        splits = assign_splits(tree, files, val_fraction, seed)
     side = image_size or suited_size(measure_sizes([m.size for m in measured.values()]).short_side)
     about = _About(
         path.resolve().name,
@@ -219,14 +221,14 @@ def _advice_on_classes(data: Description) -> Iterator[str]:
     few = [label for label, count in train.items() if count < FEW_IMAGES]
     if few:
         yield (
-            f"fewer than {FEW_IMAGES} training images of {listed(few)}: too few to learn from "
-            "and to measure with; add more"
+            f"fewer than {FEW_IMAGES} training images of {listed(quoted(few))}: too few to learn "
+            "from and to measure with; add more"
         )
     for split in ("val", "test"):
         counts = data.counts[split]
         absent = [label for label in train if not counts[label] and label not in few]
         if absent and any(counts.values()):
-            yield f"no {split} images of {listed(absent)}: their scores cannot be known"
+            yield f"no {split} images of {listed(quoted(absent))}: their scores cannot be known"
 
 
 def _advice_on_images(data: Description) -> Iterator[str]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from maam.core.config import EvaluateConfig, TrainConfig, make_config
-from maam.core.errors import MaamError
+from maam.core.errors import MaamError, listed
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.data import Dataset, Split, load_dataset
 from maam.data.fingerprints import fingerprints
-from maam.data.readiness import listed
+from maam.data.readiness import quoted
 from maam.data.sources import SOURCES
 from maam.data.sources.folder import load_all
 from maam.data.splits import limit
@@ -73,7 +73,7 @@ def choose_images(run: RunFolder, meta: RunMeta, config: EvaluateConfig) -> Imag
     counts = np.bincount(unseen.split.labels, minlength=len(meta.classes))
     if not (absent := [meta.classes[label] for label in np.flatnonzero(counts == 0)]):
         return unseen
-    note = f"no images of {listed(absent)} to score: nothing is known of them"
+    note = f"no images of {listed(quoted(absent))} to score: nothing is known of them"
     return replace(unseen, notes=(*unseen.notes, note))
 
 
@@ -91,8 +91,8 @@ def _split_as_trained(
         )
     if dataset.classes != meta.classes:
         raise MaamError(
-            f"`data={data}` has the classes {_few(dataset.classes)}, the run has "
-            f"{_few(meta.classes)}: name images of the run's classes"
+            f"`data={data}` has the classes {listed(dataset.classes)}, the run has "
+            f"{listed(meta.classes)}: name images of the run's classes"
         )
     channels, height, width = meta.image_shape
     if dataset.image_shape != (height, width, channels):
@@ -172,7 +172,3 @@ def _without_seen(chosen: Images, run: RunFolder, data: str) -> Images:
         )
     unseen = chosen.split.take(np.flatnonzero(~seen))
     return replace(chosen, split=unseen, seen=count, left_out=count)
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

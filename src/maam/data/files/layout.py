@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from maam.core.errors import MaamError
+from maam.core.errors import MaamError, listed
 from maam.data.files.listing import Folder
 
 SPLITS = {
@@ -85,8 +85,8 @@ class _Folders:
         self.path, self.counts = path, counts
         self.below: dict[Folder, set[str]] = defaultdict(set)  # names of the folders in a folder
         self.all: dict[Folder, set[str]] = defaultdict(set)  # with those that have no images
-        for names, listed in ((self.below, counts), (self.all, folders)):
-            for folder in listed:
+        for names, given in ((self.below, counts), (self.all, folders)):
+            for folder in given:
                 for depth in range(len(folder)):
                     names[folder[:depth]].add(folder[depth])
         self.base = self._base()
@@ -173,8 +173,8 @@ class _Folders:
         if train and doubtful:
             raise MaamError(
                 f"{self._name(train[0])} was understood as the training images of "
-                f"{_listed(classes)}, but there are images in {_listed(doubtful)} beside it: move "
-                f"these away, or rename {train[0]} if it is a class"
+                f"{listed(sorted(classes))}, but there are images in {listed(sorted(doubtful))} "
+                f"beside it: move these away, or rename {train[0]} if it is a class"
             )
         unused = {(*self.base, top): f"in {top}, which is no split" for top in others}
         for top in splits:
@@ -212,8 +212,8 @@ class _Folders:
             if len(again := self._classes(top) & classes) > 1:
                 raise MaamError(
                     f"{self._name(top)} has folders of the same names as those beside it, "
-                    f"{_listed(again)}: which ones are the classes? Name one folder of class "
-                    "folders, or move the others away"
+                    f"{listed(sorted(again))}: which ones are the classes? Name one folder of "
+                    "class folders, or move the others away"
                 )
         roots = {self._root(top): split_of(top) or "" for top in held_out if self._classes(top)}
         unused = {
@@ -246,9 +246,3 @@ class _Folders:
 
 def _within(names: Collection[str], others: Collection[str]) -> bool:
     return bool(names) and set(names) <= set(others)
-
-
-def _listed(names: Iterable[str], most: int = 4) -> str:
-    ordered = sorted(names)
-    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return ", ".join(ordered[:most]) + more

@@ -26,6 +26,8 @@ EXPECTED = (
     "CSV file of file and label"
 )
 
+NO_LABEL = "(no class)"
+
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _NO_IMAGE = "not an image"
 
@@ -129,6 +131,23 @@ def list_images(path: Path) -> Tree:
     if not tree.files and all(why.startswith(_NO_IMAGE) for why in tree.ignored):
         raise MaamError(f"no images in {path} ({_others(tree)}): {EXPECTED}")
     return tree
+
+
+def list_unlabelled(path: Path) -> Tree:
+    """List all images of a folder or an archive under one class, ``NO_LABEL``, to describe them.
+
+    Raises:
+        MaamError: it can't be read.
+    """
+    listing = list_folder(path) if path.is_dir() else list_archive(path)
+    names = {
+        "/".join((*folder, name))
+        for folder, listed in listing.files.items()
+        for name in listed
+        if is_image(name)
+    }
+    files = (ImageFile(str(path / name), name, "train", NO_LABEL) for name in sorted(names))
+    return Tree(path, tuple(files), dict(listing.ignored))
 
 
 def _others(tree: Tree) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maam.core.errors import MaamError
+from maam.core.errors import MaamError, listed
 from maam.data.base import ArraySplit, Dataset
 from maam.data.files.pixels import decode_tree
 from maam.data.files.tree import EXPECTED, ImageFile, Tree, list_images, scan
@@ -124,10 +124,10 @@ def _check_counts(tree: Tree, reasons: dict[ImageFile, str]) -> None:
     few = [label for label in tree.classes if counts[label] < least]
     if not few:
         return
-    listed = ", ".join(f"{label!r} ({counts[label]})" for label in few)
+    counted = [f"{label!r} ({counts[label]})" for label in few]
     broken = next((f"; {f.name}: {why}" for f, why in reasons.items() if f.label in few), "")
     raise MaamError(
-        f"too few readable training images in {tree.path} of class {listed}: {least} or "
+        f"too few readable training images in {tree.path} of class {listed(counted)}: {least} or "
         f"more are needed for the train and test splits{broken}"
     )
 
@@ -168,8 +168,8 @@ def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) ->
         raise MaamError(f"{path} holds images, but no class folders: {EXPECTED}")
     if unknown := sorted({file.label for file in tree.files} - set(classes)):
         raise MaamError(
-            f"{path} has class folders that the run does not know: {_few(unknown)}; the run has "
-            f"the classes {_few(classes)}: rename the folders, or take them out"
+            f"{path} has class folders that the run does not know: {listed(unknown)}; the run has "
+            f"the classes {listed(classes)}: rename the folders, or take them out"
         )
     decoded = decode_tree(tree, shape)
     if not decoded.files:
@@ -182,7 +182,3 @@ def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) ->
         decoded.skipped,
         decoded.notes,
     )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
