@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import peers
 import pytest
 import ship
 import torch
-from PIL import Image
 from tiny_run import make_run
 from torch import nn
 
@@ -156,30 +154,23 @@ def test_finished_seeds_are_one_row(tmp_path, recipe, monkeypatch, facts, machin
     assert f"| cnn | {row['parameters']:,} |" in page and f"| {machine} |" in page
 
 
-@pytest.mark.usefixtures("_small_data")
-def test_pictures_are_made_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(finetune, "COUNTS", {"train": 20, "test": 10})
-    folder = finetune.make_pictures(tmp_path / "pictures")
-    assert len(list(folder.glob("train/*/*.jpg"))) == 20
-    assert len(list(folder.glob("test/*/*.jpg"))) == 10
-    with Image.open(next(folder.glob("test/3/*.jpg"))) as picture:
-        assert picture.size == (finetune.SIDE, finetune.SIDE) and picture.mode == "RGB"
-    assert finetune.strip(folder).startswith(b"\x89PNG")
-    shutil.rmtree(folder / "train")
-    assert finetune.make_pictures(folder) == folder and not (folder / "train").exists()
-
-
-def test_finished_trainings_are_rows_of_the_notes(tmp_path):
+def test_finished_trainings_are_rows_of_the_page(tmp_path):
     for seed, accuracy in ((0, 0.5), (1, 0.7)):
-        folder = tmp_path / f"fashion-mnist-pretrained-seed-{seed}"
+        folder = tmp_path / f"maamnet-nano-cifar-10-10-a-class-from-scratch-seed-{seed}"
         write_run(folder, seed, accuracy, campaign=False)
         RunFolder(folder).card.touch()
-    write_run(tmp_path / "fashion-mnist-pretrained-seed-2", 2, 0.1, campaign=True)
     (row,) = finetune.collect(tmp_path)
-    assert (row["task"], row["start"], row["seeds"]) == ("fashion-mnist", "pretrained", 2)
-    assert (row["accuracy"], row["framework"]) == (60.0, "PyTorch")
-    assert row["command"].startswith("maam train fashion-mnist --model maamnet-tiny ")
-    assert "--pretrained --framework torch --seed 0" in row["command"]
+    assert (row["task"], row["start"]) == ("CIFAR-10, 10 a class", "from scratch")
+    assert (row["accuracy"], row["seeds"], row["framework"]) == (60.0, 2, "PyTorch")
+    assert row["command"].startswith("maam train cifar10 --model maamnet-nano ")
+    page = finetune.page({"rows": [row], "environment": {"cpu": "AMD EPYC"}})
+    assert "| CIFAR-10, 10 a class | 60.00 ± 14.14 | 2 |" in page
+
+
+def test_no_weights_are_tried_on_their_own_images():
+    trainings = finetune.trainings(["maamnet-nano"])
+    assert ("maamnet-nano", "CIFAR-10, 10 a class", "Tiny ImageNet's weights") in trainings
+    assert ("maamnet-nano", "CIFAR-10, 10 a class", "CIFAR-10's weights") not in trainings
 
 
 RESULTS = json.loads((ROOT / "results" / "design.json").read_text())
