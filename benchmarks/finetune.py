@@ -86,8 +86,10 @@ def trainings(models: list[str]) -> list[tuple[str, str, str]]:
         for task, options in TASKS.items()
         for start, weights in STARTS.items()
         if not weights
-        or (weights.get("weights", "cifar10") in sources(model)
-        and options["data"] != weights.get("weights", "cifar10"))
+        or (
+            weights.get("weights", "cifar10") in sources(model)
+            and options["data"] != weights.get("weights", "cifar10")
+        )
     ]
 
 

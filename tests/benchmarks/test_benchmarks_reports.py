@@ -12,9 +12,10 @@ from typing import Any
 
 import curves
 import design
-import finetune
+import folder_minutes
 import numpy as np
 import peers
+import photo_sizes
 import pytest
 import ship
 
@@ -41,7 +42,8 @@ RUN = {
     [
         ("comparison", "peers", peers.page),
         ("design-notes", "design", design.notes),
-        ("fine-tuning", "finetune", finetune.notes),
+        ("folder-minutes", "folder_minutes", folder_minutes.page),
+        ("photo-sizes", "photo_sizes", photo_sizes.page),
     ],
 )
 def test_pages_are_those_of_the_results(name, written, make):
