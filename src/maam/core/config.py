@@ -64,7 +64,7 @@ class TrainConfig(DataConfig):
 
     weights: Literal["cifar10", "tiny-imagenet"] = "cifar10"
     """Begin with weights, as `pretrained`, that were learned from this: ten classes of 32x32
-    pixels, or (those of maamnet-nano) 200 classes of 64x64."""
+    pixels, or (those of maamnet-nano and -tiny) 200 classes of 64x64."""
 
     limit: int | None = Field(default=None, ge=1)
     """Train on this many images only (a stratified choice): for quick trials."""
