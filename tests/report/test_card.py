@@ -112,6 +112,13 @@ def test_card_says_what_a_reader_needs() -> None:
     assert "not recorded" not in card
 
 
+def test_card_says_when_an_image_is_called_unknown() -> None:
+    meta = replace(make_meta(CLASSES), unknown={"threshold": 0.61285, "share": 0.025})
+    card = model_card(meta, {}, HISTORY, COMMAND)
+    assert 'says "unknown" where the best probability is below 0.6129, at most 2.5 % of' in card
+    assert "answers every image" not in card
+
+
 def test_card_explains_the_preprocessing_it_was_given() -> None:
     meta = make_meta(CLASSES)
     assert "subtracts" not in model_card(meta, {}, HISTORY, COMMAND)

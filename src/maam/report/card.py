@@ -222,11 +222,17 @@ def _preprocessing(meta: RunMeta) -> str:
 
 
 def _limits(meta: RunMeta) -> str:
+    answers = (
+        '`maam predict` says "unknown" where the best probability is below '
+        f"{meta.unknown['threshold']:.4f}, at most {100 * meta.unknown['share']:g} % of images of "
+        "these classes. An image that shows something else may still be given a class."
+        if meta.unknown
+        else "It answers every image with one of these classes, even if it shows something else."
+    )
     return (
         f"- It was trained on {plain(meta.data)}{_origin(meta)}, and knows no other classes "
         "than those above.\n"
-        "- It answers every image with one of these classes, even if the image shows something "
-        "else.\n"
+        f"- {answers}\n"
         "- The scores hold for images like those that were scored. Pictures taken in another way "
         "may do worse: measure with your own before you rely on it.\n"
         "- The licence of the training data, and what it allows you to do with the weights, is "
