@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from maam.report.data_content import DataReport, Finding, Shown
@@ -10,6 +9,7 @@ from maam.report.html import (
     ROWS,
     document,
     long_table,
+    marked,
     paragraph,
     picture,
     properties,
@@ -67,14 +67,9 @@ def _things(count: int) -> str:
 
 
 def _to_mend(report: DataReport) -> str:
-    lines = [f'<li class="caution">Refused: {_marked(each)}</li>' for each in report.refusals]
-    lines += [f"<li>{_marked(each)}</li>" for each in report.advice]
+    lines = [f'<li class="caution">Refused: {marked(each)}</li>' for each in report.refusals]
+    lines += [f"<li>{marked(each)}</li>" for each in report.advice]
     return section("What to mend", "mend", f"<ul>{''.join(lines)}</ul>") if lines else ""
-
-
-def _marked(line: str) -> str:
-    """A line as HTML, with what stands in backticks as code."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", text(line))
 
 
 def _classes(report: DataReport) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -44,6 +45,11 @@ def text(value: object) -> str:
         for c in str(value)
     )
     return html.escape("".join(shown), quote=True)
+
+
+def marked(line: str) -> str:
+    """A line as HTML, with what stands in backticks as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", text(line))
 
 
 def percent(share: float, digits: int = 1) -> str:

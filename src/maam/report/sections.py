@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maam.core.metrics import wilson_interval
 from maam.report.chart import training_chart
 from maam.report.confusion import confused_pairs, confusion_view
 from maam.report.content import Report
@@ -15,6 +14,7 @@ from maam.report.html import (
     ROWS,
     bar,
     long_table,
+    marked,
     paragraph,
     percent,
     properties,
@@ -24,8 +24,6 @@ from maam.report.html import (
 )
 from maam.report.usage import can_predict, own_rows, python_program
 from maam.report.verdict import Confusion, in_words, right_answers
-
-_FEW = 100  # images: fewer say little
 
 
 def subtitle(report: Report) -> str:
@@ -43,7 +41,7 @@ def verdict(report: Report, confused: Sequence[Confusion]) -> str:
     """How good it is, in sentences, and the main numbers."""
     scores, meta, classes = report.scores, report.meta, report.meta.classes
     images, right = scores["images"], right_answers(scores)
-    low, high = wilson_interval(right, images)
+    low, high = scores["accuracy_interval"]
     split = "validation" if (meta.metrics or {}).get("split") == "val" else "test"
     sentences = [
         f"<b>Right on {percent(right / images)} of {images:,} {split} images</b>: "
@@ -67,11 +65,9 @@ def verdict(report: Report, confused: Sequence[Confusion]) -> str:
             "There were no test images. The validation images also chose the best epoch, so this "
             "flatters the network."
         )
-    if images < _FEW and not any("images are few" in doubt for doubt in report.doubts):
-        cautions.append(f"{images} images are few: add test images to know more.")
     cautions += [doubt[:1].upper() + doubt[1:] + "." for doubt in report.doubts]
     box = paragraph(" ".join(sentences)) + paragraph(under, "under")
-    box += "".join(paragraph(text(caution), "under caution") for caution in cautions)
+    box += "".join(paragraph(marked(caution), "under caution") for caution in cautions)
     links = (
         ("confusion", "Confusions"),
         ("classes", "Classes"),
