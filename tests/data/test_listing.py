@@ -149,6 +149,19 @@ def test_runs_can_be_a_class_of_images(tmp_path: Path) -> None:
     assert scan(plant(tmp_path, "runs", "walks")).classes == ("runs", "walks")
 
 
+def test_pictures_that_maam_has_drawn_are_no_data(tmp_path: Path) -> None:
+    root = plant(tmp_path, "cat", "dog", "explain", "cat/why")
+    for folder in ("explain", "cat/why"):
+        write(root / folder / ".maam")
+    assert members(root) == ["cat", "dog"]
+    with tarfile.open(tmp_path / "pets.tar", "w") as archive:
+        for name in ("cat", "dog", "explain"):
+            archive.add(root / name, name)
+    assert members(tmp_path / "pets.tar") == ["cat", "dog"]
+    with pytest.raises(MaamError, match="explain holds pictures of `maam explain`, not a data set"):
+        scan(root / "explain")
+
+
 def test_a_run_folder_is_no_data_set(tmp_path: Path) -> None:
     root = plant(tmp_path, "plots")
     for name in ("config.toml", "meta.json"):

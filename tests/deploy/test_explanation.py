@@ -48,6 +48,7 @@ def test_the_verb_draws_pictures_that_take_no_place(photo, tmp_path, capsys):
     first = (tmp_path / "explain" / "photo <1>.png").read_bytes()
     assert run([*arguments, "gone.png"]) == 1
     assert {path.name for path in (tmp_path / "explain").iterdir()} == {
+        ".maam",  # no images to train on
         "photo <1>.png",
         "photo <1>-2.png",
     }

@@ -10,6 +10,8 @@ from hostile import encode, picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from maam.core.errors import MaamError
+from maam.data.files.decoding import SUFFIXES, decode
 from maam.deploy import inputs
 from maam.deploy.inputs import Item, expand, find_images
 
@@ -64,6 +66,27 @@ def test_subfolders_come_in_order(tmp_path: Path) -> None:
         (tmp_path / letter / "x.png").touch()
     found = [item.name for item in find_images([tmp_path])]
     assert found == [str(tmp_path / letter / "x.png") for letter in sorted(letters)]
+
+
+def test_what_maam_has_written_is_left_out_below_a_folder(tree: Path) -> None:
+    for name in ("config.toml", "meta.json", "plots/batch.png"):
+        path = tree / "sub" / "runs" / "one" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tree / "sub" / "explain").mkdir()
+    for name in (".maam", "c.png"):
+        (tree / "sub" / "explain" / name).touch()
+    assert names("sub") == ["sub/c.webp", "sub/deep/d.gif"]
+    assert names("sub/runs/one/plots") == ["sub/runs/one/plots/batch.png"]  # if it is named
+    assert names("sub/explain") == ["sub/explain/c.png"]
+
+
+@pytest.mark.skipif(".heic" in SUFFIXES, reason="this machine reads HEIC")
+def test_a_format_that_cannot_be_read_here_is_named_with_what_to_install(tree: Path) -> None:
+    (tree / "sub" / "photo.HEIC").write_bytes(b"x")
+    assert "sub/photo.HEIC" in names("sub")
+    with pytest.raises(MaamError, match=r"damaged; for \.heic: pip install pillow-heif$"):
+        decode(tree / "sub" / "photo.HEIC")
 
 
 def test_inputs_keep_their_order(tree: Path) -> None:

@@ -14,12 +14,13 @@ from PIL import Image
 
 from maam.core import frameworks
 from maam.core.errors import MaamError
-from maam.core.files import make_folder
+from maam.core.files import make_folder, write_atomic
 from maam.core.frameworks import Backend
 from maam.core.metrics import softmax
 from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.data.files.decoding import UnreadableImage, fit
+from maam.data.files.listing import PICTURES
 from maam.data.preprocessing import Preprocessing
 from maam.data.thumbnails import seen_part
 from maam.deploy.formats import PERHAPS
@@ -133,7 +134,10 @@ def draw(explanation: Explanation, folder: Path) -> Path:
 
     picture = explanation.picture
     assert picture is not None, explanation.error
+    ours = not folder.exists()
     make_folder(folder)
+    if ours:  # a training on a folder around it leaves it out
+        write_atomic(folder / PICTURES, "")
     path = _free_path(folder, explanation.file)
     heading = answer(explanation)
     evidence, agents = explanation.evidence, explanation.agents

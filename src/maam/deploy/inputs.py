@@ -15,7 +15,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from maam.data.files.decoding import SUFFIXES
+from maam.data.files.decoding import SUFFIXES, missing
+from maam.data.files.listing import is_image, is_output, suffix
 
 STDIN = "-"
 
@@ -45,7 +46,8 @@ def expand(inputs: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Ite
 
     - a file: itself, whatever its suffix;
     - a folder: the image files in it and in its subfolders, by name, also where links lead to;
-      hidden ones are left out, and a folder that was seen before under another name;
+      hidden ones are left out, run folders and pictures of `maam explain` below it, and a folder
+      that was seen before under another name;
     - a glob (``*``, ``?``, ``[a-z]``, ``**`` for any depth): what it matches, by name, each once;
     - ``-``: standard input, which is one image if control characters or an image's magic are
       among its first bytes, and otherwise a list of files and folders, one a line (UTF-8).
@@ -88,12 +90,14 @@ def _from_path(path: str) -> Iterator[Item]:
     seen: set[str] = set()
     for folder, subfolders, files in os.walk(path, onerror=failures.append, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        if (real := os.path.realpath(folder)) in seen:
+        real = os.path.realpath(folder)
+        if real in seen or (folder != path and is_output(files)):
             subfolders.clear()
             continue
         seen.add(real)
         for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
+            image = is_image(name) or missing(suffix(name))  # the reader says what is missing
+            if image and not name.startswith("."):
                 empty = False
                 yield Item(os.path.join(folder, name), Path(folder, name))
     for failure in failures:

@@ -1,7 +1,7 @@
 """Which files are the user's: everything below a folder or in an archive, by folder.
 
-Links are followed, to files and to folders. Hidden files, the system's own and the run folders of
-trainings are left out.
+Links are followed, to files and to folders. Hidden files, the system's own and what maam has
+written, run folders and the pictures of `maam explain`, are left out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from maam.data.files.decoding import SUFFIXES
 Folder = tuple[str, ...]  # its path below the listed one, in parts; () is the listed one
 
 MOST_VISITS = 16  # to one folder, on the ways that links open to it
-
 _SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+PICTURES = ".maam"  # a file that marks a folder of pictures as one that maam has drawn
+
 _RUN_MARKS = ({"config.toml", "meta.json"}, {"config.toml", "environment.json"})
 _RUNS = "runs"  # where trainings put their run folders
 
@@ -47,6 +48,12 @@ def is_image(name: str) -> bool:
 def suffix(name: str) -> str:
     """A file's suffix in small letters, ``""`` if it has none."""
     return PurePosixPath(name).suffix.lower()
+
+
+def is_output(names: Iterable[str]) -> bool:
+    """Whether a folder of these files is a run folder, or holds pictures of `maam explain`."""
+    found = set(names)
+    return PICTURES in found or any(marks <= found for marks in _RUN_MARKS)
 
 
 def list_folder(root: Path) -> Listing:
@@ -84,7 +91,7 @@ def list_folder(root: Path) -> Listing:
                         _add(found, folder, entry.name)
         except OSError as error:
             raise MaamError(f"cannot list the folder {path}: {error.strerror}") from None
-    return _without_runs(found, root)
+    return _without_output(found, root)
 
 
 def list_archive(path: Path) -> Listing:
@@ -112,7 +119,7 @@ def list_archive(path: Path) -> Listing:
 
     for _ in read_members(path, lambda name: place(name, "file"), others=place):
         pass  # ``place`` returns None: nothing is read
-    return _without_runs(found, path)
+    return _without_output(found, path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -144,17 +151,20 @@ def _count_hidden(found: Listing, folder: str, names: Iterable[str]) -> None:
 
 
 def _add(found: Listing, folder: Folder, name: str) -> None:
-    if not _hidden(name):
+    if not _hidden(name) or name == PICTURES:
         found.files[folder].append(name)
     elif is_image(name) and not name.startswith("._"):  # macOS keeps attributes in ._NAME
         found.ignored["hidden file"] += 1
 
 
-def _without_runs(found: Listing, root: Path) -> Listing:
-    """Without run folders, and without a folder in which they are all there is."""
-    runs = {folder for folder, names in found.files.items() if _is_run(names)}
+def _without_output(found: Listing, root: Path) -> Listing:
+    """Without what maam has written, and without a folder in which that is all there is."""
+    runs = {folder for folder, names in found.files.items() if is_output(names)}
     if () in runs:
-        raise MaamError(f"{root} is the run folder of a training, not a data set: name the images")
+        what = "holds pictures of `maam explain`"
+        if PICTURES not in found.files[()]:
+            what = "is the run folder of a training"
+        raise MaamError(f"{root} {what}, not a data set: name the images")
     kept = {
         folder: names
         for folder, names in found.files.items()
@@ -180,7 +190,3 @@ def _without_runs(found: Listing, root: Path) -> Listing:
         },
         found.ignored,
     )
-
-
-def _is_run(names: list[str]) -> bool:
-    return any(marks <= set(names) for marks in _RUN_MARKS)
