@@ -10,6 +10,7 @@ from hostile import encode, picture
 
 from maam.core.errors import MaamError
 from maam.data import load_dataset
+from maam.data.description import describe
 from maam.data.files.tree import Tree, scan
 
 PNG = encode(picture(8, 8), "PNG")
@@ -93,6 +94,19 @@ def test_folders_below_a_class_folder_mean_nothing(tmp_path: Path) -> None:
         "dog": "train dog",
         "dog/indoors": "train dog",
     }
+
+
+def test_folders_below_class_folders_are_said_to_mean_nothing(tmp_path: Path) -> None:
+    """Two shootings of the same pets: whoever meant cat and dog must hear of it."""
+    root = plant(tmp_path, pets("monday", "tuesday"))
+    said = (
+        "folders below a class folder mean nothing: monday/cat (one of 4 such folders) is of class "
+        "'monday'"
+    )
+    assert scan(root).classes == ("monday", "tuesday")
+    assert said in load_dataset(str(root), image_size=4).notes
+    assert said in describe(str(root), image_size=4).advice
+    assert not scan(plant(tmp_path / "split", pets("train/train", "test"))).notes
 
 
 @pytest.mark.parametrize(

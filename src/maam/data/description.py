@@ -12,7 +12,8 @@ from typing import Any
 from maam.core.errors import listed
 from maam.data import SOURCES, load_dataset
 from maam.data.duplicates import Copies, Sample, find_copies
-from maam.data.files.tree import ImageFile, Tree, list_images, list_unlabelled
+from maam.data.files.decoding import first_ones_note
+from maam.data.files.tree import Tree, list_images, list_unlabelled
 from maam.data.inspection import Measures, Progress, inspect_dataset, inspect_tree
 from maam.data.look import suited_size
 from maam.data.near_duplicates import NearCopies, find_near_copies
@@ -125,6 +126,7 @@ def describe(
     if labelled:
         splits = assign_splits(tree, files, val_fraction, seed)
     side = image_size or suited_size(measure_sizes([m.size for m in measured.values()]).short_side)
+    several = [file.name for file, each in measured.items() if each.several]
     about = _About(
         path.resolve().name,
         f"images in {path}",
@@ -133,7 +135,7 @@ def describe(
         tree,
         tuple((file.name, reason) for file, reason in unreadable.items()),
         tuple(refusals(tree, files, splits, val_fraction)),
-        tuple(_notes(tree, measured)),
+        (*tree.notes, *first_ones_note(several)),
     )
     order = sorted(range(len(files)), key=lambda i: _SPLITS.index(splits[i]))
     samples = [Sample(splits[i], files[i].label, files[i].name) for i in order]
@@ -152,17 +154,6 @@ class _About:
     unreadable: tuple[tuple[str, str], ...] = ()
     refusals: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def _notes(tree: Tree, measured: dict[ImageFile, Measures]) -> Iterator[str]:
-    if tree.ignored:
-        reasons = ", ".join(f"{count} {why}" for why, count in tree.ignored.items())
-        yield f"files that are not used: {reasons}"
-    if several := [file.name for file, each in measured.items() if each.several]:
-        yield (
-            f"files of several pages or frames: {len(several)}, such as {several[0]}: the first "
-            "one is used"
-        )
 
 
 def _describe(

@@ -9,7 +9,7 @@ import io
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -112,7 +112,7 @@ def read(
             form, mode = image.format or "", image.mode
             return Picture(to_rgb(image), form, mode, _has_several(image))
     except Exception as error:  # Pillow's parsers, given hostile bytes, raise nearly anything
-        raise UnreadableImage(name, _reason(error)) from error
+        raise UnreadableImage(name, _reason(error, name)) from error
 
 
 def size_of(file: Path | bytes) -> tuple[int, int]:
@@ -127,7 +127,7 @@ def size_of(file: Path | bytes) -> tuple[int, int]:
             return image.size
     except Exception as error:  # as in ``read``
         name = "image" if isinstance(file, bytes) else str(file)
-        raise UnreadableImage(name, _reason(error)) from error
+        raise UnreadableImage(name, _reason(error, name)) from error
 
 
 def _has_several(image: Image.Image) -> bool:
@@ -137,6 +137,16 @@ def _has_several(image: Image.Image) -> bool:
         return bool(getattr(image, "is_animated", False))
     except Exception:  # there is something after the first frame, and it is damaged
         return True
+
+
+def first_ones_note(several: Sequence[str]) -> list[str]:
+    """What to say of files that have several pages or frames, if there are any."""
+    if not several:
+        return []
+    return [
+        f"files of several pages or frames: {len(several)}, such as {min(several)}: the first one "
+        "is used"
+    ]
 
 
 @cache
@@ -202,10 +212,12 @@ def _check_file(file: Path | bytes) -> None:
         raise ValueError("the file is empty")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, name: str) -> str:
     """Why a file cannot be read, on one line."""
     if isinstance(error, UnidentifiedImageError):
-        return f"not a {readable_formats()} image, or its header is damaged"
+        suffix = Path(name).suffix.lower()
+        hint = f"; for {suffix}: {needed}" if (needed := missing(suffix)) else ""
+        return f"not a {readable_formats()} image, or its header is damaged{hint}"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"it claims more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     if isinstance(error, OSError) and error.strerror:

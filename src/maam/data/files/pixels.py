@@ -118,12 +118,7 @@ def decode_tree(tree: Tree, shape: tuple[int, int, int]) -> Decoded:
                 pass
 
     reasons = {file: reasons[file] for file in tree.files if file in reasons}  # in their order
-    notes = list(tree.notes)
-    if several:
-        notes.append(
-            f"files of several pages or frames: {len(several)}, such as {min(several)}: the first "
-            "one is used"
-        )
+    notes = (*tree.notes, *decoding.first_ones_note(several))
     rows = [row for file, row in number.items() if file not in reasons]
     files = [tree.files[row] for row in rows]
-    return Decoded(pixels, files, np.array(rows, np.int64), reasons, tuple(notes))
+    return Decoded(pixels, files, np.array(rows, np.int64), reasons, notes)

@@ -50,12 +50,14 @@ class Tree:
         files: its images, in order of name.
         ignored: why other files do not count -> how many, e.g. ``{"not an image (.txt)": 2}``.
         empty: folders for a class or a split that hold no image -> what they hold.
+        remark: how folders were understood, where that is not plain.
     """
 
     path: Path
     files: tuple[ImageFile, ...]
     ignored: dict[str, int]
     empty: dict[str, str] = field(default_factory=dict)
+    remark: str = ""
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -64,10 +66,14 @@ class Tree:
 
     @property
     def notes(self) -> list[str]:
-        """What is not used, in plain language."""
-        listed = ", ".join(f"{count} {why}" for why, count in self.ignored.items())
-        empty = [f"no images in {name} ({held})" for name, held in self.empty.items()]
-        return ([f"files that are not used: {listed}"] if listed else []) + empty
+        """What is not used, and how folders were understood where that is not plain."""
+        unused = f"files that are not used: {_others(self)}" if self.ignored else ""
+        return [note for note in (unused, self.remark) if note]
+
+    @property
+    def empty_notes(self) -> list[str]:
+        """The folders for a class or a split that hold no image."""
+        return [f"no images in {name} ({held})" for name, held in self.empty.items()]
 
     @property
     def is_archive(self) -> bool:
@@ -126,7 +132,8 @@ def list_images(path: Path) -> Tree:
         tree = Tree(path, tuple(ImageFile(str(path.parent / r.file), *r) for r in rows), {})
     else:
         raise MaamError(
-            f"{path} is neither a folder nor a .tar, .tar.gz, .tgz or .zip archive: {EXPECTED}"
+            f"{path} is neither a folder nor a {', '.join(_ARCHIVES)} or {table.SUFFIX} file: "
+            f"{EXPECTED}"
         )
     if not tree.files and all(why.startswith(_NO_IMAGE) for why in tree.ignored):
         raise MaamError(f"no images in {path} ({_others(tree)}): {EXPECTED}")
@@ -168,12 +175,15 @@ def _understood(path: Path, listing: Listing) -> Tree:
     )
     members: dict[str, tuple[str, str]] = {}
     unused: Counter[str] = Counter()
+    below: dict[Folder, str] = {}
     for folder, names in images.items():
         place = layout.place(folder)
         if isinstance(place, str):
             unused[place] += len(names)
         else:
             members |= {"/".join((*folder, name)): place for name in names}
+            if names and folder not in layout.classes:
+                below[folder] = place[1]
     others = Counter(
         f"{_NO_IMAGE} ({_kind(name)})"
         for folder in sorted(listing.files)
@@ -185,7 +195,18 @@ def _understood(path: Path, listing: Listing) -> Tree:
         tuple(ImageFile(str(path / name), name, *members[name]) for name in sorted(members)),
         dict(others + unused + listing.ignored),
         {str(path.joinpath(*folder)): _held(folder, listing.files) for folder in layout.empty},
+        _remark(below),
     )
+
+
+def _remark(below: Mapping[Folder, str]) -> str:
+    """What to say of folders below class folders; they have images, and here their class."""
+    if not below:
+        return ""
+    first = min(below)
+    more = f" (one of {len(below):,} such folders)" if len(below) > 1 else ""
+    where = f"{'/'.join(first)}{more} is of class {below[first]!r}"
+    return f"folders below a class folder mean nothing: {where}"
 
 
 def _held(folder: Folder, files: Mapping[Folder, list[str]]) -> str:
@@ -205,9 +226,6 @@ def _kind(name: str) -> str:
 
 def _check(tree: Tree) -> None:
     path, classes = tree.path, tree.classes
-    others = ", ".join(f"{count} {why}" for why, count in tree.ignored.items()) or "no files"
-    if not tree.files and all(why.startswith(_NO_IMAGE) for why in tree.ignored):
-        raise MaamError(f"no images in {path} ({others}): {EXPECTED}")
     if not classes:
         besides = f" ({_others(tree)})" if tree.ignored else ""
         raise MaamError(

@@ -180,5 +180,5 @@ def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) ->
         decoded.sorted(np.arange(len(decoded.files)), classes),
         np.array([file.split for file in decoded.files]),
         decoded.skipped,
-        decoded.notes,
+        (*decoded.notes, *tree.empty_notes),
     )
