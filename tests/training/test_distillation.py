@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import mindspore as ms
@@ -22,11 +23,13 @@ from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.mindspore import step as mindspore_step
 from maam.mindspore.weights import read_tensors
+from maam.models.weights import TINY_IMAGENET, source_run
 from maam.torch import step as torch_step
 from maam.torch.weights import named_tensors
 from maam.torch.weights import read_tensors as read_torch
 from maam.training.distillation import describe_teacher, renormalisation
 from maam.training.events import Step
+from maam.training.transfer import rests_on
 
 QUICK: dict[str, Any] = {
     "data": "digits",
@@ -117,6 +120,14 @@ def test_a_teacher_must_fit(teacher, tmp_path):
     with pytest.raises(MaamError, match=r"it takes images of 8x8x1, these are 9x9x1"):
         describe_teacher(str(teacher), RunFolder(teacher).read_meta().classes, (9, 9, 1))
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_teacher_rests_on_the_weights_that_it_began_with(tmp_path):
+    first = source_run("maamnet-nano", TINY_IMAGENET).read_meta()
+    begun = {"pretrained": True, "weights": TINY_IMAGENET}
+    RunFolder(tmp_path).write_meta(replace(first, data="photos", config=begun))
+    networks = rests_on(TrainConfig(data="cifar10", teacher=str(tmp_path)))
+    assert [each["data"] for each in networks] == ["photos", first.data]
 
 
 def photos(folder):

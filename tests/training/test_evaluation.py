@@ -14,6 +14,8 @@ import maam
 from maam import MaamError
 from maam.cli.app import run as cli
 from maam.core.run_folder import RunFolder
+from maam.training.events import Note
+from maam.training.transfer import SEEN
 
 CLASSES = ("ant", "bee", "cat")
 OPTIONS = {"model": "cnn", "image_size": 8, "epochs": 2, "framework": "torch", "seed": 1}
@@ -143,6 +145,15 @@ def test_a_student_has_seen_what_its_teacher_has(trained, photos, tmp_path):
     student = maam.train(data=str(other), **options).run
     scores = maam.evaluate(student, data=str(photos))
     assert (scores["seen"], scores["images"]) == (48, 12)
+
+
+@pytest.mark.parametrize(("seed", "told"), [(1, False), (2, True)])
+def test_a_teacher_may_know_the_validation_images_of_a_copy(seed, told, trained, photos, tmp_path):
+    """With the teacher's own seed the validation images are the same as its own."""
+    data, seen = copied(photos, tmp_path / "copy"), []
+    options = {**OPTIONS, "epochs": 1, "teacher": str(trained), "seed": seed}
+    maam.train(data=str(data), **options, out=tmp_path / "student", watch=seen.append)
+    assert told == (SEEN in [event.text for event in seen if isinstance(event, Note)])
 
 
 # ------------------------------------------------------- folders that could not be trained on

@@ -12,9 +12,11 @@ from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
+from maam.data import Split
+from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
 from maam.models.own import refuse_own
-from maam.models.weights import find_run
+from maam.models.weights import CIFAR10, find_run
 
 
 def check_teacher(teacher: str) -> tuple[RunFolder, RunMeta]:
@@ -58,14 +60,31 @@ def describe_teacher(
             f"`teacher` {teacher}: it takes images of {width}x{height}x{channels}, these are "
             f"{image_shape[1]}x{image_shape[0]}x{image_shape[2]}"
         )
+    return {**as_teacher(meta), "weights": hashlib.sha256(run.best.read_bytes()).hexdigest()}
+
+
+def as_teacher(meta: RunMeta) -> dict[str, Any]:
+    """What of a run tells which images its network has learned from: its data, the shipped weights
+    it began with (`pretrained`, and `learned_from` what they were learned), and its teacher."""
     return {
         "model": meta.model,
-        "weights": hashlib.sha256(run.best.read_bytes()).hexdigest(),
         "data": meta.data,
         "data_digests": meta.data_digests,
         "pretrained": meta.config.get("pretrained", False),
+        "learned_from": meta.config.get("weights", CIFAR10),
         "teacher": meta.teacher,
     }
+
+
+def trained_on_any(teacher: str, split: Split) -> bool:
+    """Whether a teacher was trained on an image of a split. Images are compared by their pixels.
+
+    Args:
+        teacher: the run folder, or the name of a shipped model, which does not record its images.
+        split: of the student's images.
+    """
+    learned = find_run(teacher).read_images().get("train")
+    return learned is not None and bool(np.isin(fingerprints(split), learned).any())
 
 
 def renormalisation(

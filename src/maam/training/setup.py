@@ -30,7 +30,7 @@ from maam.data.sources.folder import read_tree
 from maam.data.splits import limit
 from maam.models.weights import find_run, source_run
 from maam.training.budget import Deadline
-from maam.training.distillation import describe_teacher
+from maam.training.distillation import describe_teacher, trained_on_any
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
 from maam.training.resume import finished_epochs, stages
@@ -99,7 +99,8 @@ def set_up(
         if config.teacher
         else None,
     )
-    if any(saw_validation(each, meta) for each in networks):
+    copied = config.teacher and trained_on_any(config.teacher, dataset.val)
+    if copied or any(saw_validation(each, meta) for each in networks):
         watch(Note(SEEN))
     if resume is not None:
         folder = RunFolder(resume)

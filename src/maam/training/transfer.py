@@ -15,7 +15,8 @@ from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.models.stem import adapt_stem
-from maam.models.weights import find_run, shipped, shipped_run, source_run
+from maam.models.weights import CIFAR10, find_run, source_run, sources
+from maam.training.distillation import as_teacher
 
 SEEN = (
     "the network that this training rests on may have learned the validation images: their scores "
@@ -113,25 +114,15 @@ def rests_on(config: TrainConfig) -> list[dict[str, Any]]:
     """
     networks = []
     if config.pretrained:
-        networks = [_as_teacher(source_run(config.model, config.weights).read_meta())]
-    teacher = _as_teacher(find_run(config.teacher).read_meta()) if config.teacher else None
+        networks = [as_teacher(source_run(config.model, config.weights).read_meta())]
+    teacher = as_teacher(find_run(config.teacher).read_meta()) if config.teacher else None
     while teacher:
         networks.append(teacher)
-        if teacher["pretrained"] and teacher["model"] in shipped():
-            networks.append(_as_teacher(shipped_run(teacher["model"]).read_meta()))
+        source = teacher.get("learned_from", CIFAR10)
+        if teacher["pretrained"] and source in sources(teacher["model"]):
+            networks.append(as_teacher(source_run(teacher["model"], source).read_meta()))
         teacher = teacher.get("teacher")
     return networks
-
-
-def _as_teacher(meta: RunMeta) -> dict[str, Any]:
-    """What a student's run would note of this one."""
-    return {
-        "model": meta.model,
-        "data": meta.data,
-        "data_digests": meta.data_digests,
-        "pretrained": meta.config.get("pretrained", False),
-        "teacher": meta.teacher,
-    }
 
 
 def saw_validation(network: Mapping[str, Any], meta: RunMeta) -> bool:
