@@ -11,21 +11,31 @@ LEARNT, GAP = 0.9, 0.25  # training accuracy from which on a gap to validation m
 WIDE = 0.1  # of an interval
 
 
-def doubts(scores: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def doubts(
+    scores: Mapping[str, Any], history: Sequence[Mapping[str, Any]], copies: int = 0
+) -> Iterator[str]:
     """One line a doubt, most serious first.
 
     Args:
         scores: as ``maam.core.metrics.score`` gives them.
         history: a row an epoch.
+        copies: how many of the scored images are also images that the network has learned from.
     """
     low, high = scores["accuracy_interval"]
     counts = [row["images"] for row in scores["per_class"]]
     guessed = max(counts) / sum(counts)
     if low <= guessed < 1:
         yield (
-            f"the accuracy is about that of naming the most common class always ({guessed:.1%}): "
-            "look at plots/batch.png, whether the classes can be told apart there; give more "
+            f"the accuracy ({scores['accuracy']:.1%}) may be no better than that of naming the "
+            f"most common class always ({guessed:.1%}): look at plots/batch.png, whether the "
+            "classes can be told apart there; give more "
             "images, a larger `image_size` or more `epochs`"
+        )
+    if copies:
+        yield (
+            f"{copies:,} of the {scores['images']:,} scored images are copies, pixel for pixel, of "
+            "images that it was trained or validated with, so the scores are too good: `maam data` "
+            "names the copies; keep one of each"
         )
     kept = best_epoch(history) or history[-1]
     trained, validated = kept["train_accuracy"], kept["val_accuracy"]

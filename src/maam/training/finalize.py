@@ -12,7 +12,9 @@ from maam.core.files import make_folder, write_atomic
 from maam.core.frameworks import EXTRAS, Backend, require
 from maam.core.metrics import compact, score, softmax
 from maam.core.signals import check_signals
+from maam.data import Split
 from maam.data.augment import augment
+from maam.data.fingerprints import fingerprints
 from maam.training.calibration import calibrate
 from maam.training.commands import repetition
 from maam.training.diagnosis import doubts
@@ -82,11 +84,20 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     again = f"../{folder.path.resolve().name}-again"
     command = repetition(meta, folder.config.name, again)
     write_atomic(folder.card, model_card(meta, scores, history, command))
-    doubted = list(doubts(scores, history))
+    doubted = list(doubts(scores, history, _copies(run, split)))
     write_report(run, backend, net, logits, scores, history, meta, doubted)
     for doubt in doubted:
         run.watch(Note(doubt))
     return scores
+
+
+def _copies(run: TrainingRun, split: Split) -> int:
+    """How many images of the scored split are also in another one, or were its teacher's."""
+    learned = run.folder.read_images()
+    if split is run.dataset.val:
+        learned.pop("val", None)
+    known = [numbers for numbers in learned.values() if len(numbers)]
+    return int(np.isin(fingerprints(split), np.concatenate(known)).sum()) if known else 0
 
 
 def _export(run: TrainingRun, backend: Backend, folded: Any, net: Any) -> float | None:
