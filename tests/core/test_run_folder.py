@@ -192,6 +192,7 @@ def test_run_folders_are_numbered_and_never_overwritten(tmp_path):
     made = [new_run_folder(None, "digits", "maam").path.as_posix() for _ in range(3)]
     assert made == ["runs/digits-maam", "runs/digits-maam-2", "runs/digits-maam-3"]
     assert new_run_folder(None, "/my/photos/", "cnn").path.as_posix() == "runs/photos-cnn"
+    assert new_run_folder(None, "/my/pets.tar.gz", "cnn").path.as_posix() == "runs/pets-cnn"
     empty = tmp_path / "empty"
     empty.mkdir()
     assert new_run_folder(empty, "digits", "maam") == RunFolder(empty)

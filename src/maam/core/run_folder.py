@@ -232,7 +232,7 @@ def new_run_folder(wanted: Path | None, data: str, model: str) -> RunFolder:
     Raises:
         MaamError: ``wanted`` is a file, or can't be made.
     """
-    name = Path(data).name if Path(data).is_dir() else Path(data).stem
+    name = Path(data).name if Path(data).is_dir() else Path(data).stem.removesuffix(".tar")
     stem = f"{name or 'data'}-{model}"
     number = 1
     while True:
