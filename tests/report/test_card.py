@@ -115,7 +115,7 @@ def test_card_says_what_a_reader_needs() -> None:
 def test_card_says_when_an_image_is_called_unknown() -> None:
     meta = replace(make_meta(CLASSES), unknown={"threshold": 0.61285, "share": 0.025})
     card = model_card(meta, {}, HISTORY, COMMAND)
-    assert 'says "unknown" where the best probability is below 0.6129, at most 2.5 % of' in card
+    assert '"unknown" where the best probability is below 0.6129, for at most 2.5 % of' in card
     assert "answers every image" not in card
 
 

@@ -200,6 +200,18 @@ def test_what_is_not_used_reaches_the_person_as_in_a_training(trained, tmp_path,
         assert any(words in note for note in notes), words
 
 
+def test_a_run_on_grey_images_is_scored_on_a_folder(tmp_path):
+    options = {"data": "digits", "model": "cnn", "limit": 50, "epochs": 1, "framework": "torch"}
+    run = maam.train(**options, out=tmp_path / "run").run
+    digits = maam.data.load_dataset("digits").test
+    for number in range(12):
+        path = tmp_path / "scans" / str(digits.labels[number]) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.pixels()[number, ..., 0]).save(path)
+    scores = maam.evaluate(run, data=str(tmp_path / "scans"))
+    assert (scores["images"], scores["seen"]) == (12, 0)
+
+
 def test_class_folders_that_the_run_does_not_know(trained, tmp_path):
     plant(tmp_path / "new", 2, first=50)
     for name in ("zebra", "yak"):

@@ -223,9 +223,9 @@ def _preprocessing(meta: RunMeta) -> str:
 
 def _limits(meta: RunMeta) -> str:
     answers = (
-        '`maam predict` says "unknown" where the best probability is below '
-        f"{meta.unknown['threshold']:.4f}, at most {100 * meta.unknown['share']:g} % of images of "
-        "these classes. An image that shows something else may still be given a class."
+        'Its answer is "unknown" where the best probability is below '
+        f"{meta.unknown['threshold']:.4f}, for at most {100 * meta.unknown['share']:g} % of images "
+        "of these classes. An image that shows something else may still be given a class."
         if meta.unknown
         else "It answers every image with one of these classes, even if it shows something else."
     )
