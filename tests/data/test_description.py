@@ -175,3 +175,13 @@ def test_a_built_in_data_set_is_described_from_its_arrays() -> None:
 def test_an_unknown_name_is_the_same_error_as_in_training() -> None:
     with pytest.raises(MaamError, match="no such folder or archive"):
         describe("cifar11")
+
+
+def test_progress_counts_every_image(tmp_path: Path) -> None:
+    plant(tmp_path / "pets", {**many("cat", 20), **many("dog", 12)})
+    for data, images in ((str(tmp_path / "pets"), 32), ("digits", 1797)):
+        told: list[tuple[int, int]] = []
+        describe(data, inspected=lambda done, total, told=told: told.append((done, total)))
+        counts = [done for done, _ in told]
+        assert counts == sorted(set(counts)) and told[-1] == (images, images)
+        assert {total for _, total in told} == {images}
