@@ -26,10 +26,10 @@ def command(
 
     **Examples**
 
-        maam train
+        maam train photos/
+        maam train photos/ --minutes 2 --image-size 64
+        maam train photos/ --model maamnet-tiny --pretrained --epochs 10
         maam train --data cifar10 --model maam --epochs 30
-        maam train photos/ --image-size 64 --ema 0.999
-        maam train photos/ --model maamnet-tiny --pretrained
         maam train --recipe recipes/maam-cifar10.toml --seed 1
         maam train --resume runs/cifar10-maam
 

@@ -35,7 +35,8 @@ class DataConfig(_Schema):
     """Where cifar10 or fashion-mnist lies; else MAAM_DATA, else the cache, else a download."""
 
     image_size: int | None = Field(default=None, ge=8, le=512)
-    """Side in pixels to which folder images are fitted (32 when not given)."""
+    """Side in pixels to which folder images are fitted. If not given: what suits them, but 32 in a
+    training with a `model` and no `minutes`."""
 
     val_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Part of the training images held out for validation; 0 trains on all of them."""
