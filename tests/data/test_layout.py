@@ -179,6 +179,10 @@ def test_images_without_a_class_are_not_used_and_named(
             "train was understood as the training images of cat, dog, but there are images in cat",
         ),
         (
+            pets("train/images", "test/images"),
+            "only class 'images' in .*; folders below a class folder mean nothing: test/images/cat",
+        ),
+        (
             {"cat/train": 3, "cat/test": 3, "dog": 3},
             "cat has folders for splits inside, but not every folder beside it has",
         ),

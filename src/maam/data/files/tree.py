@@ -248,6 +248,8 @@ def _check(tree: Tree) -> None:
             )
     if len(classes) < 2:
         tree.check_no_empty()
+        understood = f"; {tree.remark}" if tree.remark else ""
         raise MaamError(
-            f"only class {tree.files[0].label!r} in {path}, and two are needed: {EXPECTED}"
+            f"only class {tree.files[0].label!r} in {path}, and two are needed{understood}: "
+            f"{EXPECTED}"
         )
