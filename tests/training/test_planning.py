@@ -101,14 +101,14 @@ def test_few_images_are_seen_in_small_batches_for_some_hundred_steps(photos):
 
 def test_little_time_takes_the_smaller_model(photos):
     _, data = choose(photos)
-    images = len(data.train) + SCORING * len(data.val)
-    seconds = images * 0.2 * 3.5  # of tiny, 3 epochs; of nano, 35
-    chosen, _ = choose(photos, minutes_for(seconds + 3), Machine(tiny=0.2, nano=0.02))
+    images = len(data.train) + SCORING * (len(data.val) + 40 * 8)  # 40 batches settle norms
+    seconds = images * 0.2 * 3.5  # of tiny, 3 epochs; of nano, 7
+    chosen, _ = choose(photos, minutes_for(seconds + 3), Machine(tiny=0.2, nano=0.1))
     assert chosen["model"] == "maamnet-nano"
-    assert 30 < chosen["epochs"] <= 40
-    more, _ = choose(photos, minutes_for(2 * seconds), Machine(tiny=0.2, nano=0.02))
+    assert chosen["epochs"] == 7
+    more, _ = choose(photos, minutes_for(2 * seconds), Machine(tiny=0.2, nano=0.1))
     assert more["model"] == "maamnet-tiny"
-    assert 4 <= more["epochs"] < 8
+    assert 6 <= more["epochs"] < 8
     assert "limit" not in more
 
 
@@ -140,7 +140,7 @@ def test_given_epochs_without_minutes_have_no_deadline(photos):
 def test_given_epochs_that_fit_keep_the_larger_model(photos):
     _, data = choose(photos)
     machine = Machine(tiny=0.2, nano=0.02)
-    minutes = minutes_for(0.2 * 3 * (len(data.train) + len(data.val)))
+    minutes = minutes_for(0.2 * 3 * (len(data.train) + SCORING * (len(data.val) + 40 * 8)))
     assert choose(photos, minutes, machine)[0]["model"] == "maamnet-nano"
     assert choose(photos, minutes, machine, epochs=2)[0]["model"] == "maamnet-tiny"
     assert choose(photos, minutes, machine, epochs=9)[0]["model"] == "maamnet-nano"
@@ -317,3 +317,15 @@ def test_a_planned_training_ends_within_its_minutes(photos, tmp_path):
     seconds = time.monotonic() - began
     assert 30 < seconds < 60
     assert len(result.history) > 1
+
+
+@pytest.mark.parametrize("epochs", [5, 40])
+def test_batches_that_settle_norms_take_time(photos, epochs):
+    """After each of the first 100 steps' epochs; then no longer."""
+    _, data = choose(photos)
+    young = 99 // -(-len(data.train) // 8)
+    images = epochs * (len(data.train) + SCORING * len(data.val))
+    images += SCORING * 40 * 8 * min(epochs, young)
+    minutes = minutes_for(0.1 * images + 3)  # time goes by while a plan is made
+    chosen, _ = choose(photos, minutes, Machine(tiny=0.1), model="maamnet-tiny")
+    assert (chosen["epochs"], chosen["batch_size"]) == (epochs, 8)

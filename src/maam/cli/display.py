@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,6 +31,7 @@ class Display:
         self.task = self.bar.add_task("", total=None, status="", visible=False)
         self.steps = self.epochs = 0
         self.closing = 0.0
+        self.began = time.monotonic()  # the epoch
         self.downloading = False
         self.images = 0
 
@@ -71,6 +73,7 @@ class Display:
     def _plan(self, plan: Plan) -> None:
         meta, config = plan.meta, plan.meta.config
         self.steps, self.epochs = plan.steps, config["epochs"]
+        self.began = time.monotonic()
         channels, height, width = meta.image_shape
         images, device = meta.images, meta.device
         device += f" ({meta.device_name})" if meta.device_name else ""
@@ -110,7 +113,8 @@ class Display:
         )
         if epoch.val_accuracy is not None:
             text += f"val loss {epoch.val_loss:.4f}  val accuracy {epoch.val_accuracy:.2%}  "
-        left = (self.epochs - epoch.epoch) * epoch.seconds + self.closing
+        began, self.began = self.began, time.monotonic()  # validation and all
+        left = (self.epochs - epoch.epoch) * (self.began - began) + self.closing
         text += f"{epoch.images_per_second:,.0f} images/s  {_duration(left)} left"
         out.print(text)
 

@@ -9,7 +9,7 @@ from maam.core.frameworks import Backend
 from maam.data import Dataset
 from maam.models.weights import find_run
 from maam.training.budget import Budget
-from maam.training.run import SETTLING_PASSES
+from maam.training.run import SETTLING_PASSES, YOUNG_STEPS
 
 USED = 0.8  # of the time that is left for steps: other programs run too
 SCORING = 0.4  # the time to score an image, as a share of that to train on it
@@ -59,10 +59,25 @@ class Pace:
         config = config.model_copy(update={"batch_size": batch})
         return self._backend.time_step(net, config, classes, (channels, height, width))
 
-    def epochs(self, config: TrainConfig, batch: int | None = None) -> float:
-        """How many epochs the time allows; below 1 if none."""
-        images = len(self.dataset.train) + SCORING * len(self.dataset.val)
-        return self._images(config, batch) / images
+    def epochs(
+        self, config: TrainConfig, batch: int | None = None, settling: int | None = None
+    ) -> float:
+        """How many epochs the time allows; below 1 if none.
+
+        Args:
+            config: the options.
+            batch: images in a step; those of the first timed steps if not given.
+            settling: images in one of the batches that settle norms after the first epochs; as in
+                a step if not given.
+        """
+        train = len(self.dataset.train)
+        step = min(settling or batch or self.timed_batch(config), train)
+        young = (YOUNG_STEPS - 1) // -(-train // step)  # epochs after which norms are settled
+        each = train + SCORING * len(self.dataset.val)
+        more = SCORING * SETTLING_PASSES * step
+        images = self._images(config, batch)
+        first = images / (each + more)
+        return first if first <= young else (images - young * more) / each
 
     def images(self, config: TrainConfig, batch: int) -> int:
         """How many training images of a single epoch the time allows; below 1 if none."""

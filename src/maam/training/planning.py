@@ -171,7 +171,7 @@ def _model(config: TrainConfig, pace: Pace) -> Iterator[Choice]:
     needed = config.epochs if "epochs" in pace.given else EPOCHS[0]
     for model in models:
         tried = config.model_copy(update={"model": model})
-        if pace.epochs(tried) >= needed:
+        if pace.epochs(tried, settling=BATCHES[-1]) >= needed:
             break
     model = tried.model
     if model != models[0]:
