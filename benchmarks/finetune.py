@@ -35,10 +35,17 @@ STARTS: dict[str, dict[str, Any]] = {
     "from scratch": {},
     "CIFAR-10's weights": {"pretrained": True},
     "Tiny ImageNet's weights": {"pretrained": True, "weights": "tiny-imagenet"},
+    "Tiny ImageNet's weights, last layer alone": {
+        "pretrained": True,
+        "weights": "tiny-imagenet",
+        "freeze": "patch.*,stem.*,blocks.*",
+        "learning_rate": 1e-2,
+    },
 }
 TASKS: dict[str, dict[str, Any]] = {
     "photos": {"data": PHOTOS, "image_size": 64, "epochs": 6, "batch_size": 32},
     "photos, 10 a class": {"data": PHOTOS, "image_size": 64, **FEW},
+    "photos, 2 a class": {"data": PHOTOS, "image_size": 64, **FEW, "limit": 20, "batch_size": 10},
     "Fashion-MNIST, 10,000 images": {"data": "fashion-mnist", "limit": 10000, "epochs": 2},
     "Fashion-MNIST, 10 a class": {"data": "fashion-mnist", **FEW},
     "CIFAR-10, 10,000 images": {"data": "cifar10", "limit": 10000, "epochs": 4},
@@ -62,13 +69,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/finetune"))
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--without", nargs="*", default=[], help="data sets to leave out")
     parser.add_argument("--report", action="store_true", help="train nothing")
     given = parser.parse_args()
     try:
         if not given.report:
             for seed in given.seeds:
                 for model, task, start in trainings(given.models):
-                    train(model, task, start, seed, given.runs, given.photos)
+                    if TASKS[task]["data"] not in given.without:
+                        train(model, task, start, seed, given.runs, given.photos)
         rows = collect(given.runs)
     except MaamError as error:
         print(f"finetune: {error}", file=sys.stderr)
