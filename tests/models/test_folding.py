@@ -21,7 +21,7 @@ import maam.torch
 from maam.cli.app import run
 from maam.core.run_folder import RunFolder
 from maam.deploy.folding import fuse_run
-from maam.mindspore.export import export_onnx
+from maam.mindspore.onnx import export_onnx
 from maam.mindspore.fold import FoldedMAAM
 from maam.mindspore.models.maamnet import AgentLayer
 from maam.models.agents import FUSIONS, PRESETS

@@ -14,11 +14,11 @@ import maam.torch
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.mindspore.cost import count_macs
-from maam.mindspore.export import export_onnx
+from maam.mindspore.onnx import export_onnx
 from maam.mindspore.models import create_model, peers
 from maam.mindspore.step import make_optimizer, make_train_step
 from maam.torch import step as torch_step
-from maam.torch.export import export_onnx as export_torch_onnx
+from maam.torch.onnx import export_onnx as export_torch_onnx
 from maam.torch.models import peers as torch_peers
 
 # Millions of parameters and of MACs, to the digits published: the README of

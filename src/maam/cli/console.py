@@ -17,6 +17,7 @@ from maam.cli.options import spelled
 from maam.core.config import PredictConfig
 from maam.core.errors import MaamError
 from maam.deploy.costs import count_costs, stored_costs
+from maam.deploy.exports import Exported
 from maam.deploy.folding import Costs, cost_rows
 from maam.deploy.formats import exit_code, printable, render, save
 from maam.models import describe_model, list_models
@@ -186,6 +187,13 @@ def folded(run: Path, costs: Costs) -> None:
     name = escape(shlex.quote(str(run)))
     out.print(f"{name} takes the place of the run in:")
     out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
+
+
+def exported(written: Exported) -> None:
+    """What an export has written, and its figures."""
+    for name, value in written.figures.items():
+        out.print(f"  {escape(name):32} {escape(value)}")
+    out.print(f"{escape(shlex.quote(str(written.path)))} is written")
 
 
 def models(pattern: str, channels: int, size: int) -> None:

@@ -11,7 +11,7 @@ prepare_mindspore()  # before MindSpore is imported, which reads its variables t
 
 from maam.mindspore.cost import count_macs, count_parameters  # noqa: E402
 from maam.mindspore.explanation import class_maps  # noqa: E402
-from maam.mindspore.export import export_onnx  # noqa: E402
+from maam.mindspore.onnx import export_onnx  # noqa: E402
 from maam.mindspore.fold import foldable, fuse, register_fold  # noqa: E402
 from maam.mindspore.load import load_model  # noqa: E402
 from maam.mindspore.loop import fit  # noqa: E402

@@ -13,7 +13,7 @@ require_framework("torch")
 
 from maam.torch.cost import count_macs, count_parameters  # noqa: E402
 from maam.torch.explanation import class_maps  # noqa: E402
-from maam.torch.export import export_onnx  # noqa: E402
+from maam.torch.onnx import export_onnx  # noqa: E402
 from maam.torch.fold import foldable, fuse, register_fold  # noqa: E402
 from maam.torch.load import load_model  # noqa: E402
 from maam.torch.loop import fit  # noqa: E402
