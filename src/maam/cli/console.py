@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from maam.core.errors import MaamError
 from maam.deploy.costs import count_costs, stored_costs
 from maam.deploy.exports import Exported
 from maam.deploy.folding import Costs, cost_rows
-from maam.deploy.formats import exit_code, printable, render, save
+from maam.deploy.formats import Prediction, exit_code, printable, render, save
 from maam.models import describe_model, list_models
 from maam.report.card import rows_to_show
 
@@ -135,6 +136,19 @@ def skipped(unreadable: Sequence[tuple[str, str]]) -> None:
         err.print(f"[yellow]skipped[/]   and {more:,} more files that can't be read")
 
 
+@contextmanager
+def counted(predictions: Iterator[Prediction]) -> Iterator[Iterable[Prediction]]:
+    """The predictions, counted on standard error while they come, where that is a terminal."""
+    if not err.is_terminal:
+        yield predictions
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    text = TextColumn("{task.completed:,.0f} images")
+    with Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=err, transient=True) as bar:
+        yield bar.track(predictions)
+
+
 def predictions(names: Sequence[str], config: PredictConfig) -> int:
     """Classify files to the screen or a file; 1 if some could not be read."""
     from maam.deploy.prediction import choose_run, predict
@@ -146,11 +160,13 @@ def predictions(names: Sequence[str], config: PredictConfig) -> int:
         note(
             f"{run.path.name} answers, which comes with maam; name a run folder first for your own"
         )
-    predictions = predict(run.path, files, config.top_k, config.batch_size)
-    if config.output is not None:
-        read, failed = save(predictions, config.format, config.output)
-    else:
-        read, failed = render(predictions, config.format, sys.stdout)
+    answers = predict(run.path, files, config.top_k, config.batch_size)
+    quiet = config.output is None and sys.stdout.isatty()  # the answers show how far it is
+    with nullcontext(answers) if quiet else counted(answers) as predictions:
+        if config.output is not None:
+            read, failed = save(predictions, config.format, config.output)
+        else:
+            read, failed = render(predictions, config.format, sys.stdout)
     if failed:
         error(f"{failed} of {read + failed} images could not be read")
     return exit_code(read, failed)

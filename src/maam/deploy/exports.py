@@ -62,6 +62,9 @@ def export(
     folder = find_run(run)
     if not folder.path.is_dir():
         raise MaamError(f"{folder} is no run folder: name one, as `maam train` makes it")
+    meta = folder.read_meta()
+    if not meta.metrics and not folder.model.exists():
+        raise MaamError(f"{folder} is not finished: `maam train --resume {folder}` ends it")
     if format not in _FORMATS:
         raise MaamError(f"`format` must be one of {', '.join(_FORMATS)}, not {format!r}")
     if precision not in ("auto", "int8", "float32"):
@@ -80,7 +83,9 @@ def _chosen(run: RunFolder, format: Format) -> Precision:
 
 
 def _onnx(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
-    raise MaamError("`format=onnx` is not written yet")
+    from maam.deploy.onnx_export import export_onnx_file
+
+    return export_onnx_file(run, out, precision)
 
 
 # Name -> what is added to the run's name for the file or folder, and what writes it. A function

@@ -23,7 +23,7 @@ def measure(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """Measure models in turns, round after round, each time in a new process.
 
     Args:
-        models: name -> an ONNX file whose input ``image`` is (N, C, H, W).
+        models: name -> an ONNX file, of a run or a bare network.
 
     Returns:
         By name: ``size_mib`` of the file; ``latency_ms`` of an image, the median of the rounds'
@@ -57,8 +57,7 @@ def _measure_one(path: Path) -> tuple[float, float]:
 
     before = _peak_mib()
     network = Network(path, threads=1)
-    shape = [int(side) for side in network.image_shape]
-    image = np.random.default_rng(0).random([1, *shape], dtype=np.float32)
+    image = network.random_image()
     times = []
     for _ in range(WARM_UP + TIMED):
         start = time.perf_counter()
