@@ -17,14 +17,11 @@ from rich.table import Table
 from maam.cli.options import spelled
 from maam.core.config import PredictConfig
 from maam.core.errors import MaamError
-from maam.deploy.costs import count_costs, stored_costs
-from maam.deploy.exports import Exported
-from maam.deploy.folding import Costs, cost_rows
 from maam.deploy.formats import Prediction, exit_code, printable, render, save
-from maam.models import describe_model, list_models
-from maam.report.card import rows_to_show
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each verb imports what it needs itself: a prediction must start at once
+    from maam.deploy.exports import Exported
+    from maam.deploy.folding import Costs
     from maam.training.readiness import Check
 
 
@@ -68,6 +65,8 @@ def saved(run: Path) -> None:
 
 def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
     """The scores of a split, and those of each class if asked for."""
+    from maam.report.card import rows_to_show
+
     table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column("score")
     table.add_column("value", justify="right")
@@ -194,6 +193,8 @@ def explanations(names: Sequence[str], folder: Path, top_k: int, framework: str)
 
 def folded(run: Path, costs: Costs) -> None:
     """What folding has saved, and where the result lies."""
+    from maam.deploy.folding import cost_rows
+
     table = Table("", title="Folded", title_justify="left")
     for name in ("before", "after"):
         table.add_column(name, justify="right")
@@ -214,6 +215,9 @@ def exported(written: Exported) -> None:
 
 def models(pattern: str, channels: int, size: int) -> None:
     """The table of models."""
+    from maam.deploy.costs import count_costs, stored_costs
+    from maam.models import describe_model, list_models
+
     names = list_models(pattern)
     if not names:
         raise MaamError(f"no model matches {pattern!r}: see `maam models`")

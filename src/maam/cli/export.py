@@ -8,14 +8,13 @@ from typing import Literal
 import maam
 from maam.cli import console
 from maam.core.signals import deferred
-from maam.deploy.exports import Format
 
 
 def command(
     run: Path,
     /,
     *,
-    format: Format = "onnx",
+    format: Literal["onnx", "c", "html"] = "onnx",
     out: Path | None = None,
     precision: Literal["auto", "int8", "float32"] = "auto",
 ) -> int:
