@@ -229,7 +229,8 @@ def test_a_run_of_an_older_version_predicts_and_is_exported_anew(finished, photo
     framework = folder.read_meta().framework
     backend = getattr(maam, framework)
     net, meta = backend.load_model(folder.path)
-    folder.model.unlink(), folder.golden.unlink()
+    for file in (folder.model, folder.golden):
+        file.unlink()
     backend.export_onnx(backend.fuse(net), meta.image_shape, folder.model)
     (old,), (new,) = maam.predict(folder.path, photo), maam.predict(finished, photo)
     assert old.classes == new.classes

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-model = onnxruntime.InferenceSession("model.onnx")
+model = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 classes = json.loads(model.get_modelmeta().custom_metadata_map["classes"])
 image = np.stack([Image.open("photo.jpg").convert("RGB")])
 (probabilities,) = model.run(["probabilities"], {"image": image})
