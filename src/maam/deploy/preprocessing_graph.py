@@ -120,7 +120,8 @@ def _prepare(add: _Nodes, how: Preprocessing, out: str) -> None:
         else:
             inner("Identity", pixels, name=end)
         value = helper.make_tensor_value_info(end, TensorProto.FLOAT, None)
-        branches[name] = helper.make_graph(inner.nodes, name, [], [value], inner.constants)
+        branches[name] = helper.make_graph(inner.nodes, name, [], [value])
+        add.constants += inner.constants  # in a branch, older runtimes warn of some
     fitted = add("If", is_same, **branches)
     # As in ``Preprocessing``, to the bit.
     std, mean = np.asarray(how.std, float32), np.asarray(how.mean, float32)
