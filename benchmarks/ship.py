@@ -14,14 +14,13 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from export_shipped import class_table, score_rows, write_file
 
-from maam import evaluate
 from maam.core import frameworks
 from maam.core.config import TrainConfig, make_config
 from maam.core.errors import MaamError
@@ -29,8 +28,6 @@ from maam.core.files import write_atomic
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors, save_tensors
-from maam.data import load_dataset
-from maam.deploy.prediction import Classifier
 from maam.models.weights import WEIGHTS
 from maam.report.markdown import code, markdown_table
 from maam.training.commands import commands
@@ -85,8 +82,7 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
                 raise MaamError(f"{run} rests on a teacher of other images or weights")
             teacher = teacher.get("teacher")
     meta, source = metas[0], RunFolder(runs[0])
-    chosen = frameworks.choose(framework, meta.framework)
-    backend = frameworks.use(chosen)
+    backend = frameworks.use(frameworks.choose(framework, meta.framework))
     backend.set_device("CPU")
     with tempfile.TemporaryDirectory(dir=WEIGHTS.parent) as scratch:
         folder = RunFolder(Path(scratch) / meta.model)
@@ -96,18 +92,10 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
         facts = {key: getattr(meta, key) for key in KEPT}
         kept = RunMeta(**facts, config=options(meta.config), shipped=True)
         folder.write_meta(kept)
-        net, _ = backend.load_model(folder.path)
-        whole = Path(scratch) / "whole.onnx"
-        backend.export_onnx(backend.fuse(net), kept.image_shape, whole, net)
-        write_atomic(folder.model, halved(whole))
-        scores = evaluate(folder.path, data_dir=data_dir, framework=chosen)
-        if scores["other_copy"]:
-            raise MaamError(f"{scores['data_source']}: not the images that {source} was trained on")
-        metrics = {key: scores[key] for key in scores if key not in ("run", "confusion")}
-        kept = replace(kept, metrics=metrics)
-        folder.write_meta(kept)
+        scores = write_file(folder, backend, data_dir)
+        kept = folder.read_meta()
         accuracies = [100 * (each.metrics or {})["accuracy"] for each in metas]
-        text = card(kept, scores, accuracies, 100 * onnx_accuracy(folder, data_dir), recipe)
+        text = card(kept, scores, accuracies, recipe)
         write_atomic(folder.card, text)
         target, old = WEIGHTS / meta.model, Path(scratch) / "old"
         if target.exists():
@@ -139,13 +127,6 @@ def options(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def onnx_accuracy(folder: RunFolder, data_dir: Path | None) -> float:
-    """That of ``model.onnx`` on the test images, from 0 to 1."""
-    test = load_dataset(folder.read_meta().data, data_dir, None, 0.0).test
-    probabilities = Classifier.load(folder.path).classify(list(test.pixels()))
-    return float((probabilities.argmax(1) == test.labels).mean())
-
-
 def rounded(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Weights in float16, vectors in float32."""
     return {
@@ -154,37 +135,10 @@ def rounded(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def halved(whole: Path) -> bytes:
-    """An exported network with its weights, but not its biases, stored in float16.
-
-    ONNX Runtime turns them into float32 once, when it loads the file.
-    """
-    import onnx  # after the framework, for MindSpore can't start beside its parser
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = onnx.load(str(whole))
-    graph, casts = model.graph, []
-    for entry in [entry for entry in graph.input if entry.name != "image"]:
-        graph.input.remove(entry)  # MindSpore lists the weights there too
-    for weight in graph.initializer:
-        array = numpy_helper.to_array(weight)
-        if array.dtype != np.float32 or array.ndim < 2:
-            continue
-        name = weight.name
-        weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
-
-
 def card(
     meta: RunMeta,
     scores: Mapping[str, Any],
     accuracies: Sequence[float],
-    onnx_accuracy: float,
     recipe: Path,
 ) -> str:
     """The model card, in Markdown."""
@@ -192,22 +146,12 @@ def card(
     seeds = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
     spread = f" ± {stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
     facts = (
-        ("Test accuracy, these weights", f"{100 * scores['accuracy']:.2f} %"),
-        ("Test accuracy, `model.onnx`", f"{onnx_accuracy:.2f} %"),
+        *list(score_rows(scores).items())[:1],
         (f"Test accuracy, seeds: {len(accuracies)}", f"{mean(accuracies):.2f}{spread} % ({seeds})"),
-        ("Macro F1", f"{100 * scores['f1_macro']:.2f} %"),
-        ("Calibration error (ECE, 15 bins)", f"{100 * scores['ece']:.2f} %"),
-        ("Cross-entropy", f"{scores['loss']:.4f}"),
+        *list(score_rows(scores).items())[1:],
         ("Parameters, folded", f"{meta.deployed['parameters']:,}"),
         ("Multiply-accumulates per image, folded", f"{meta.deployed['macs']:,}"),
         ("Images", f"{meta.images['train']:,} to train, {scores['images']:,} to test"),
-    )
-    by_class = markdown_table(
-        ("Class", "Precision", "Recall", "F1"),
-        (
-            (row["class"], *(f"{100 * row[key]:.2f} %" for key in ("precision", "recall", "f1")))
-            for row in scores["per_class"]
-        ),
     )
     named, teacher = f"recipes/{recipe.name}", config.get("teacher")
     taught = (
@@ -225,7 +169,7 @@ def card(
                 f"data, no pretrained weights, no test-time augmentation. {taught} "
                 "Weights are stored in float16, norms and biases in float32.",
                 markdown_table(("", "Value"), facts),
-                by_class,
+                class_table(scores),
                 "## Repeat it",
                 code(
                     "sh",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maam.data.augment import register_augmentation as register_augmentation
     from maam.data.description import describe as describe
     from maam.deploy.explanation import explain as explain
+    from maam.deploy.exports import export as export
     from maam.deploy.prediction import predict as predict
     from maam.mindspore import MAAM as MAAM
     from maam.mindspore import AgentBlock as AgentBlock
@@ -44,6 +45,7 @@ _HOMES = {
     "doctor": "training.readiness",
     "evaluate": "training.evaluation",
     "explain": "deploy.explanation",
+    "export": "deploy.exports",
     "find_label_errors": "training.label_errors",
     "list_models": "models",
     "load_dataset": "data",

@@ -14,7 +14,8 @@ from PIL import Image
 from tiny_run import CLASSES, GAIN, META, make_network, make_run
 
 from maam.core.errors import MaamError
-from maam.deploy.prediction import Classifier, Prediction
+from maam.deploy.classifier import Classifier
+from maam.deploy.formats import Prediction
 from maam.deploy.prediction import predict as predict_with_options
 
 predict = functools.partial(predict_with_options, top_k=1)

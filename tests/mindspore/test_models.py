@@ -13,7 +13,7 @@ from mindspore import Tensor, ops
 from maam import MaamError, create_model, list_models
 from maam.core.config import TrainConfig
 from maam.mindspore.cost import count_macs, count_parameters
-from maam.mindspore.export import export_onnx
+from maam.mindspore.onnx import export_onnx
 from maam.mindspore.step import make_optimizer, make_train_step
 from maam.models.registry import describe_model
 

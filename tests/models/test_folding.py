@@ -21,9 +21,9 @@ import maam.torch
 from maam.cli.app import run
 from maam.core.run_folder import RunFolder
 from maam.deploy.folding import fuse_run
-from maam.mindspore.export import export_onnx
 from maam.mindspore.fold import FoldedMAAM
 from maam.mindspore.models.maamnet import AgentLayer
+from maam.mindspore.onnx import export_onnx
 from maam.models.agents import FUSIONS, PRESETS
 from maam.models.registry import list_models
 from maam.torch.fold import FoldedMAAM as TorchFoldedMAAM

@@ -14,12 +14,12 @@ import maam.torch
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.mindspore.cost import count_macs
-from maam.mindspore.export import export_onnx
 from maam.mindspore.models import create_model, peers
+from maam.mindspore.onnx import export_onnx
 from maam.mindspore.step import make_optimizer, make_train_step
 from maam.torch import step as torch_step
-from maam.torch.export import export_onnx as export_torch_onnx
 from maam.torch.models import peers as torch_peers
+from maam.torch.onnx import export_onnx as export_torch_onnx
 
 # Millions of parameters and of MACs, to the digits published: the README of
 # chenyaofo/pytorch-cifar-models, and for resnet8 the sum of its layers in mlcommons/tiny,

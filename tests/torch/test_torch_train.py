@@ -20,7 +20,7 @@ from maam.core.config import TrainConfig
 from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors, save_tensors
 from maam.data import load_dataset
-from maam.deploy.prediction import Classifier
+from maam.deploy.classifier import Classifier
 from maam.training.events import Step, ignore
 from maam.training.setup import set_up
 

@@ -131,7 +131,7 @@ def test_evaluate_refuses_other_images(finished, tmp_path):
 
 def test_the_export_predicts_what_the_network_scores(finished):
     from maam.data import load_dataset
-    from maam.deploy.prediction import Classifier
+    from maam.deploy.classifier import Classifier
 
     result, _ = finished
     test = load_dataset("digits", seed=3).test

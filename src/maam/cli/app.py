@@ -15,6 +15,7 @@ from maam.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     fuse,
     models,
     predict,
@@ -25,7 +26,7 @@ from maam.core import config
 from maam.core.errors import MaamError
 
 BAD_INPUT = 2
-VERBS = (train, evaluate, predict, explain, fuse, models, data, reproduce, doctor)
+VERBS = (train, evaluate, predict, explain, export, fuse, models, data, reproduce, doctor)
 
 app = App(
     name="maam",

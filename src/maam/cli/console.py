@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,11 @@ from rich.table import Table
 from maam.cli.options import spelled
 from maam.core.config import PredictConfig
 from maam.core.errors import MaamError
-from maam.deploy.costs import count_costs, stored_costs
-from maam.deploy.folding import Costs, cost_rows
-from maam.deploy.formats import exit_code, printable, render, save
-from maam.models import describe_model, list_models
-from maam.report.card import rows_to_show
+from maam.deploy.formats import Prediction, exit_code, printable, render, save
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each verb imports what it needs itself: a prediction must start at once
+    from maam.deploy.exports import Exported
+    from maam.deploy.folding import Costs
     from maam.training.readiness import Check
 
 
@@ -66,6 +65,8 @@ def saved(run: Path) -> None:
 
 def scores(scores: dict[str, Any], title: str, per_class: bool = False) -> None:
     """The scores of a split, and those of each class if asked for."""
+    from maam.report.card import rows_to_show
+
     table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column("score")
     table.add_column("value", justify="right")
@@ -134,6 +135,19 @@ def skipped(unreadable: Sequence[tuple[str, str]]) -> None:
         err.print(f"[yellow]skipped[/]   and {more:,} more files that can't be read")
 
 
+@contextmanager
+def counted(predictions: Iterator[Prediction]) -> Iterator[Iterable[Prediction]]:
+    """The predictions, counted on standard error while they come, where that is a terminal."""
+    if not err.is_terminal:
+        yield predictions
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    text = TextColumn("{task.completed:,.0f} images")
+    with Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=err, transient=True) as bar:
+        yield bar.track(predictions)
+
+
 def predictions(names: Sequence[str], config: PredictConfig) -> int:
     """Classify files to the screen or a file; 1 if some could not be read."""
     from maam.deploy.prediction import choose_run, predict
@@ -145,11 +159,13 @@ def predictions(names: Sequence[str], config: PredictConfig) -> int:
         note(
             f"{run.path.name} answers, which comes with maam; name a run folder first for your own"
         )
-    predictions = predict(run.path, files, config.top_k, config.batch_size)
-    if config.output is not None:
-        read, failed = save(predictions, config.format, config.output)
-    else:
-        read, failed = render(predictions, config.format, sys.stdout)
+    answers = predict(run.path, files, config.top_k, config.batch_size)
+    quiet = config.output is None and sys.stdout.isatty()  # the answers show how far it is
+    with nullcontext(answers) if quiet else counted(answers) as predictions:
+        if config.output is not None:
+            read, failed = save(predictions, config.format, config.output)
+        else:
+            read, failed = render(predictions, config.format, sys.stdout)
     if failed:
         error(f"{failed} of {read + failed} images could not be read")
     return exit_code(read, failed)
@@ -177,6 +193,8 @@ def explanations(names: Sequence[str], folder: Path, top_k: int, framework: str)
 
 def folded(run: Path, costs: Costs) -> None:
     """What folding has saved, and where the result lies."""
+    from maam.deploy.folding import cost_rows
+
     table = Table("", title="Folded", title_justify="left")
     for name in ("before", "after"):
         table.add_column(name, justify="right")
@@ -188,8 +206,18 @@ def folded(run: Path, costs: Costs) -> None:
     out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
 
 
+def exported(written: Exported) -> None:
+    """What an export has written, and its figures."""
+    for name, value in written.figures.items():
+        out.print(f"  {escape(name):32} {escape(value)}")
+    out.print(f"{escape(shlex.quote(str(written.path)))} is written")
+
+
 def models(pattern: str, channels: int, size: int) -> None:
     """The table of models."""
+    from maam.deploy.costs import count_costs, stored_costs
+    from maam.models import describe_model, list_models
+
     names = list_models(pattern)
     if not names:
         raise MaamError(f"no model matches {pattern!r}: see `maam models`")

@@ -7,7 +7,6 @@ from typing import Literal
 
 from maam.cli import console
 from maam.core.signals import deferred
-from maam.deploy.folding import fuse_run
 
 
 def command(
@@ -34,6 +33,8 @@ def command(
     framework
         auto: what the run was trained with.
     """
+    from maam.deploy.folding import fuse_run  # here, for it takes long
+
     with deferred():
         folder, costs = fuse_run(run, out, framework)
     console.folded(folder, costs)

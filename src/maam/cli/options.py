@@ -18,7 +18,7 @@ from maam.core.files import write_atomic
 Flags = Parameter(name="*")
 Json = Annotated[Path | None, Parameter(name="--json")]
 
-_OPTIONS = {"recipe", "resume", "jobs", "top_k"}.union(
+_OPTIONS = {"recipe", "resume", "jobs", "top_k", "format", "precision"}.union(
     *(schema.model_fields for schema in config.SCHEMAS)
 )
 

@@ -179,8 +179,9 @@ class EvaluateConfig(_Schema):
     batch_size: int = Field(default=250, ge=1, le=100_000)
     """Images at a time; does not change the result."""
 
-    framework: Literal["auto", "mindspore", "torch"] = "auto"
-    """auto: what the run was trained with, or the other where that is not installed."""
+    framework: Literal["auto", "onnx", "mindspore", "torch"] = "auto"
+    """onnx: model.onnx, in ONNX Runtime; auto: that, or where it is missing or a `device` is named,
+    what the run was trained with."""
 
     device: Device = "auto"
     """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""

@@ -77,12 +77,26 @@ class ClassMaps:
     agents: AgentMaps | None
 
 
-class Backend(Protocol):
-    """What a framework offers. Networks are its own: ``nn.Cell`` or ``nn.Module``."""
+class Inference(Protocol):
+    """What scoring takes of a framework; ONNX Runtime offers it too, for model.onnx."""
 
     def set_device(self, device: str, mode: str = "auto") -> Device:
         """Choose a device, and graph or eager mode, for all that follows."""
         ...
+
+    def load_model(self, run: str | os.PathLike[str], model: Any = None) -> tuple[Any, RunMeta]:
+        """The trained network of a run folder, for inference; ``model`` where it is one's own."""
+        ...
+
+    def compute_logits(
+        self, net: Any, split: Any, preprocessing: Any, batch_size: int = 250
+    ) -> np.ndarray:
+        """The logits of a split, in order, in inference mode: float32 (N, K)."""
+        ...
+
+
+class Backend(Inference, Protocol):
+    """What a framework offers. Networks are its own: ``nn.Cell`` or ``nn.Module``."""
 
     def set_seed(self, seed: int) -> None:
         """Seed what draws initial weights."""
@@ -110,10 +124,6 @@ class Backend(Protocol):
         self, net: Any, num_classes: int, in_channels: int, image_size: tuple[int, int]
     ) -> Any:
         """A user's own network, if it maps (N, in_channels, H, W) to logits (N, num_classes)."""
-        ...
-
-    def load_model(self, run: str | os.PathLike[str], model: Any = None) -> tuple[Any, RunMeta]:
-        """The trained network of a run folder, for inference; ``model`` where it is one's own."""
         ...
 
     def get_weights(self, net: Any) -> dict[str, np.ndarray]:
@@ -160,12 +170,6 @@ class Backend(Protocol):
         """Train a ``TrainingRun`` to its last epoch: one row an epoch."""
         ...
 
-    def compute_logits(
-        self, net: Any, split: Any, preprocessing: Any, batch_size: int = 250
-    ) -> np.ndarray:
-        """The logits of a split, in order, in inference mode: float32 (N, K)."""
-        ...
-
     def inference(self, net: Any) -> Callable[[np.ndarray], np.ndarray]:
         """A network in inference mode as a function: images float32 (N, C, H, W), normalised ->
         logits float32 (N, K).
@@ -192,7 +196,17 @@ class Backend(Protocol):
     def export_onnx(
         self, net: Any, image_shape: tuple[int, int, int], path: Path, reference: Any = None
     ) -> float:
-        """Write a network as ONNX, reload it and compare; the largest relative difference."""
+        """Write a bare network as ONNX, reload it and compare; the largest relative difference."""
+        ...
+
+    def export_model(
+        self, net: Any, meta: RunMeta, images: np.ndarray, path: Path, reference: Any = None
+    ) -> float:
+        """Write the file of a run, reload it and compare; the largest relative difference."""
+        ...
+
+    def layer_outputs(self, net: Any, images: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """Name and output of each layer for normalised images (N, C, H, W), in order."""
         ...
 
 
@@ -204,6 +218,17 @@ def use(framework: str) -> Backend:
     """
     require_framework(framework)
     return cast(Backend, importlib.import_module(f"maam.{framework}"))
+
+
+def use_for_inference(framework: str) -> Inference:
+    """What scores: ``mindspore``, ``torch``, or ``onnx``: model.onnx in ONNX Runtime.
+
+    Raises:
+        MaamError: it is not installed.
+    """
+    if framework == "onnx":
+        return cast(Inference, importlib.import_module("maam.deploy.runtime"))
+    return use(framework)
 
 
 def require_framework(framework: str, instead: str = "") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from maam.core.errors import MaamError
-from maam.core.frameworks import require
 
 CALIBRATION_BINS = 15
 CONFUSION_CLASSES = 100  # of more, meta.json has no confusion matrix
@@ -49,27 +47,17 @@ def score(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dic
         MaamError: no images, shapes or labels that do not fit together, or a logit that is not
             a finite float32.
     """
-    require("scoring", "train", "scikit-learn")
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
     logits, labels = _checked(np.asarray(logits), np.asarray(labels), len(classes))
     count = len(labels)
     log_probabilities = _log_softmax(logits)
     ranks = _ranks(logits, labels)
     predicted = logits.argmax(axis=1)
-    every_class = range(len(classes))
-    with warnings.catch_warnings():
-        # Many classes and few images look like a regression to scikit-learn 1.6 and 1.7.
-        warnings.filterwarnings("ignore", "The number of unique classes")
-        by_class = precision_recall_fscore_support(
-            labels,
-            predicted,
-            labels=every_class,
-            zero_division=0,  # pyright: ignore[reportArgumentType]
-        )
-        confusion = confusion_matrix(labels, predicted, labels=every_class)
-    precision, recall, f1, support = np.array(by_class)  # (4, K)
-    counts = confusion.sum(axis=0) + confusion.sum(axis=1) > 0  # (K,)
+    confusion = np.bincount(labels * len(classes) + predicted, minlength=len(classes) ** 2)
+    confusion = confusion.reshape(len(classes), len(classes))  # (true, predicted)
+    hits, support, guesses = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    counts = support + guesses > 0  # (K,)
+    precision, recall = _ratio(hits, guesses), _ratio(hits, support)
+    f1 = _ratio(2 * hits, support + guesses)
     columns = zip(classes, support, counts, precision, recall, f1, strict=True)
     right = int((ranks == 0).sum())
     return {
@@ -124,6 +112,11 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
     reach = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
     # Where all answers are wrong, or all right, one end is exact but for rounding.
     return (0.0 if hits == 0 else centre - reach, 1.0 if hits == count else centre + reach)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Quotients (K,), float64; 0 where they would divide by 0."""
+    return part / np.maximum(whole, 1)
 
 
 def _checked(logits: np.ndarray, labels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:

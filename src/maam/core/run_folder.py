@@ -5,7 +5,8 @@ meta.json          model, classes, preprocessing, scores: a ``RunMeta``
 best.safetensors   weights of the best epoch
 last.safetensors   weights, optimiser and progress after the last finished epoch
 metrics.jsonl      a line an epoch; metrics.csv is the same
-model.onnx         the best weights, folded, for `maam predict`
+model.onnx         the best weights, folded, with preprocessing, classes and a checksum
+model.golden.safetensors  images and the logits that model.onnx must give for them
 report.html        how good the model is, where it errs and why, for people
 images.safetensors fingerprints of the images trained on and validated with
 environment.json, plots/, README.md (the model card), scores.json (from the campaign runner)
@@ -72,6 +73,10 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model.onnx"
+
+    @property
+    def golden(self) -> Path:
+        return self.path / "model.golden.safetensors"
 
     @property
     def images(self) -> Path:
@@ -154,6 +159,8 @@ class RunFolder:
         Raises:
             MaamError: it is no run folder, or of a format this version does not know, or damaged.
         """
+        if self.path.is_file():
+            raise MaamError(f"{self} is a file, not a folder: name the run folder that it is of")
         try:
             text = self.meta.read_text(encoding="utf-8")
         except FileNotFoundError:

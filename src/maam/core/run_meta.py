@@ -92,6 +92,21 @@ class RunMeta:
         height, width = self.preprocessing["size"]
         return self.preprocessing["channels"], height, width
 
+    @property
+    def preprocessing_text(self) -> str:
+        """From an upright RGB image to the network's input, in words and numbers."""
+        how = self.preprocessing
+        channels, height, width = self.image_shape
+        grey = "grey = (19595 R + 38470 G + 7471 B + 32768) >> 16, as Pillow's mode L; "
+        return (
+            f"{grey if channels == 1 else ''}scale until the image covers {width} x {height} "
+            "(width x height) and crop about the centre, in one step: bicubic (a = -0.5), "
+            "antialiased, along rows and then along columns, each rounded to 0..255, as Pillow's "
+            "ImageOps.fit(image, size, Resampling.BICUBIC); an image of this size stays as it is; "
+            f"divide by 255; subtract {json.dumps(list(how['mean']))}; divide by "
+            f"{json.dumps(list(how['std']))}, by channel"
+        )
+
     def is_unknown(self, confidence: float) -> bool:
         """Whether the best class's probability means that an image is likely of no known class."""
         return self.unknown is not None and confidence < self.unknown["threshold"]

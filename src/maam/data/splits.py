@@ -94,3 +94,9 @@ def limit(dataset: Dataset, count: int, seed: int) -> Dataset:
             f"image: give {classes} or more"
         )
     return replace(dataset, train=train.take(stratified_choice(train.labels, count, seed)))
+
+
+def spread(split: Split, count: int) -> Split:
+    """As many as ``count`` images from all over a split, in order."""
+    places = np.linspace(0, len(split) - 1, min(len(split), count))
+    return split.take(np.unique(places.astype(np.int64)))

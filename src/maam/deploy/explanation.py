@@ -23,9 +23,10 @@ from maam.data.files.decoding import UnreadableImage, fit
 from maam.data.files.listing import PICTURES
 from maam.data.preprocessing import Preprocessing
 from maam.data.thumbnails import seen_part
+from maam.deploy.classifier import open_picture
 from maam.deploy.formats import PERHAPS
 from maam.deploy.inputs import Item, find_images
-from maam.deploy.prediction import Source, open_picture
+from maam.deploy.prediction import Source
 from maam.models.own import framework_for
 from maam.models.weights import find_run
 from maam.report.pictures import heat

@@ -16,6 +16,7 @@ from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.core.tensors import save_tensors
 from maam.deploy.latency import measure
+from maam.deploy.onnx_export import write_run_file
 from maam.models.weights import find_run
 from maam.report.markdown import markdown_table
 
@@ -85,7 +86,7 @@ def fuse_run(
         made = RunFolder(Path(scratch) / "run")
         make_folder(made.path)
         save_tensors(made.best, tensors, {"fused": True})
-        write_atomic(made.model, files["after"].read_bytes())
+        write_run_file(RunFolder(source), made, nets["after"], net, backend)
         write_atomic(made.card, _card(source, meta, both))
         if images := RunFolder(source).read_images():
             made.write_images(images)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from maam.core.run_folder import RunFolder
 from maam.data.files.decoding import SUFFIXES, missing
 from maam.data.files.listing import is_image, is_output, suffix
 
@@ -81,7 +82,7 @@ def find_images(inputs: Iterable[object], stdin: BinaryIO | None = None) -> Iter
 
 
 def _from_path(path: str) -> Iterator[Item]:
-    """A file, or the image files in and below a folder."""
+    """A file, or the image files in and below a folder, but for the plots of run folders."""
     if not os.path.isdir(path):
         yield Item(path, Path(path))
         return
@@ -90,6 +91,9 @@ def _from_path(path: str) -> Iterator[Item]:
     seen: set[str] = set()
     for folder, subfolders, files in os.walk(path, onerror=failures.append, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        if folder == path and RunFolder(Path(path)).is_begun() and "config.toml" in files:
+            yield Item(path, "a run folder, whose pictures are plots: name images")
+            return
         real = os.path.realpath(folder)
         if real in seen or (folder != path and is_output(files)):
             subfolders.clear()

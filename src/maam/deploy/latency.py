@@ -105,7 +105,7 @@ def measure(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     ``maam.benchmark`` measures run folders in more ways.
 
     Args:
-        models: name -> an ONNX file whose input ``image`` is (N, C, H, W).
+        models: name -> an ONNX file, of a run or a bare network.
 
     Returns:
         By name: ``size_mib`` of the file; ``latency_ms`` of an image, the median of the rounds'
@@ -136,7 +136,6 @@ def _measure_one(path: Path, number: int) -> tuple[float, float]:
 
     before = peak_mib()
     network = Network(path, threads=1)
-    shape = [int(side) for side in network.image_shape]
-    image = np.random.default_rng(0).random([1, *shape], dtype=np.float32)
+    image = network.random_image()
     times = time_calls(lambda: network(image))
     return times.percentiles_ms[0], peak_mib() - before

@@ -11,12 +11,13 @@ prepare_mindspore()  # before MindSpore is imported, which reads its variables t
 
 from maam.mindspore.cost import count_macs, count_parameters  # noqa: E402
 from maam.mindspore.explanation import class_maps  # noqa: E402
-from maam.mindspore.export import export_onnx  # noqa: E402
 from maam.mindspore.fold import foldable, fuse, register_fold  # noqa: E402
 from maam.mindspore.load import load_model  # noqa: E402
 from maam.mindspore.loop import fit  # noqa: E402
 from maam.mindspore.maam import MAAM, AgentBlock, AgentFusion, Reduce  # noqa: E402
 from maam.mindspore.models import check_model, create_model  # noqa: E402
+from maam.mindspore.onnx import export_model, export_onnx  # noqa: E402
+from maam.mindspore.outputs import layer_outputs  # noqa: E402
 from maam.mindspore.runtime import (  # noqa: E402
     native_operators,
     rank,
@@ -45,6 +46,7 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "create_model",
+    "export_model",
     "export_onnx",
     "fit",
     "foldable",
@@ -53,6 +55,7 @@ __all__ = [
     "get_weights",
     "head_names",
     "inference",
+    "layer_outputs",
     "load_model",
     "native_operators",
     "rank",

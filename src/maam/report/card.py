@@ -8,7 +8,7 @@ from typing import Any
 from maam.core.metrics import best_epoch
 from maam.core.run_meta import RunMeta
 from maam.report.markdown import UNKNOWN, code, markdown_table, plain
-from maam.report.usage import can_predict, own_rows, python_program
+from maam.report.usage import can_predict, interface, own_rows, python_program
 
 # The plots of a run folder, in the order of the model card.
 PLOTS = {
@@ -95,6 +95,7 @@ def model_card(
         code("python" if meta.own else "sh", command),
         "## How to use it",
         _usage(meta),
+        *(["## How to use it without maam", interface(meta)] if can_predict(meta) else []),
         "## Limits",
         _limits(meta),
     ]

@@ -2,7 +2,49 @@
 
 from __future__ import annotations
 
+import json
+
 from maam.core.run_meta import OWN, RunMeta
+from maam.report.markdown import UNKNOWN, code, markdown_table
+
+WITHOUT_MAAM = """\
+import json
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+model = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+classes = json.loads(model.get_modelmeta().custom_metadata_map["classes"])
+image = np.stack([Image.open("photo.jpg").convert("RGB")])
+(probabilities,) = model.run(["probabilities"], {"image": image})
+best = probabilities[0].argmax()
+print(classes[best], probabilities[0, best])"""
+
+
+def interface(meta: RunMeta) -> str:
+    """Markdown: how model.onnx is used without maam: inputs, outputs, classes, a program."""
+    count = len(meta.classes)
+    rows = (
+        ("Input", "`image`", "uint8 (N, H, W, 3): RGB, upright, any height and width"),
+        ("Output", "`probabilities`", f"float32 (N, {count}), calibrated; each row sums to 1"),
+        ("Output", "`logits`", f"float32 (N, {count})"),
+    )
+    try:
+        steps = meta.preprocessing_text
+    except (KeyError, TypeError, ValueError):
+        steps = UNKNOWN
+    classes = json.dumps(list(meta.classes)).replace("<", "\\u003c")  # the same, and no HTML
+    return (
+        "`model.onnx` holds all that it needs: its preprocessing, its classes, and a checksum over "
+        "itself, which `maam` verifies. ONNX Runtime 1.16 and newer run it.\n\n"
+        f"{markdown_table(('', 'Name', 'Type and shape'), rows)}\n\n"
+        "The classes, in the order of the outputs:\n\n"
+        f"{code('json', classes)}\n\n"
+        f"{code('python', WITHOUT_MAAM)}\n\n"
+        f"What it does to an image first: {steps}.\n\n"
+        "`model.golden.safetensors` holds a few images and the logits that the file must give for "
+        "them, to test a device with."
+    )
 
 
 def can_predict(meta: RunMeta) -> bool:

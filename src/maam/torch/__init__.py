@@ -13,12 +13,13 @@ require_framework("torch")
 
 from maam.torch.cost import count_macs, count_parameters  # noqa: E402
 from maam.torch.explanation import class_maps  # noqa: E402
-from maam.torch.export import export_onnx  # noqa: E402
 from maam.torch.fold import foldable, fuse, register_fold  # noqa: E402
 from maam.torch.load import load_model  # noqa: E402
 from maam.torch.loop import fit  # noqa: E402
 from maam.torch.maam import MAAM, AgentBlock, AgentFusion, Reduce  # noqa: E402
 from maam.torch.models import check_model, create_model  # noqa: E402
+from maam.torch.onnx import export_model, export_onnx  # noqa: E402
+from maam.torch.outputs import layer_outputs  # noqa: E402
 from maam.torch.runtime import (  # noqa: E402
     native_operators,
     rank,
@@ -47,6 +48,7 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "create_model",
+    "export_model",
     "export_onnx",
     "fit",
     "foldable",
@@ -55,6 +57,7 @@ __all__ = [
     "get_weights",
     "head_names",
     "inference",
+    "layer_outputs",
     "load_model",
     "native_operators",
     "rank",

@@ -7,7 +7,9 @@ from typing import Any
 
 from maam.core import frameworks
 from maam.core.config import EvaluateConfig, make_config
+from maam.core.errors import MaamError
 from maam.core.metrics import score
+from maam.core.run_folder import RunFolder
 from maam.core.signals import check_signals
 from maam.data.preprocessing import Preprocessing
 from maam.models.own import framework_for
@@ -17,10 +19,13 @@ from maam.training.unseen import choose_images
 
 
 def evaluate(run: str | os.PathLike[str], model: Any = None, **options: Any) -> dict[str, Any]:
-    """Score a run folder's best weights, on the data it was trained on or on other images.
+    """Score a run, on the data it was trained on or on other images.
+
+    What is scored is ``model.onnx``, which is what is deployed; with ``framework`` or ``device``
+    given, or without that file, the best weights.
 
     Args:
-        run: a run folder, as ``maam.train`` makes it.
+        run: a run folder, as ``maam.train`` makes it, or the ONNX file of one.
         model: the network, for a run of a network of one's own. It gets the run's weights.
         options: fields of ``EvaluateConfig``: ``data``, ``data_dir``, ``split``, ``batch_size``,
             ``framework``, ``device``.
@@ -47,8 +52,7 @@ def evaluate(run: str | os.PathLike[str], model: Any = None, **options: Any) -> 
             split that the run has not seen.
     """
     config = make_config(EvaluateConfig, absolute(options))
-    meta = find_run(run).read_meta()
-    backend = frameworks.use(framework_for(model, config.framework, meta.framework))
+    backend = frameworks.use_for_inference(_chosen(find_run(run), model, config))
     backend.set_device(config.device)
     net, meta = backend.load_model(run, model)
     check_signals()
@@ -68,3 +72,21 @@ def evaluate(run: str | os.PathLike[str], model: Any = None, **options: Any) -> 
         "notes": list(images.notes),
         **score(logits, images.split.labels, meta.classes),
     }
+
+
+def _chosen(run: RunFolder, model: Any, config: EvaluateConfig) -> str:
+    """What scores: ``onnx``, ``mindspore`` or ``torch``."""
+    if run.path.is_file():
+        if config.framework not in ("auto", "onnx"):
+            raise MaamError(
+                f"`framework={config.framework}`: {run} is a file, which ONNX Runtime scores: name "
+                "its run folder"
+            )
+        return "onnx"
+    meta = run.read_meta()
+    if config.framework == "onnx":
+        return "onnx"
+    usual = config.framework == "auto" and config.device in ("auto", "CPU")
+    if usual and model is None and run.model.exists():
+        return "onnx"
+    return framework_for(model, config.framework, meta.framework)

@@ -15,12 +15,14 @@ from maam.core.signals import check_signals
 from maam.data import Split
 from maam.data.augment import augment
 from maam.data.fingerprints import fingerprints
+from maam.data.splits import spread
 from maam.training.calibration import calibrate
 from maam.training.commands import repetition
 from maam.training.diagnosis import doubts
 from maam.training.events import Note
 from maam.training.run import TrainingRun
 
+COMPARED = 256  # images on which model.onnx is compared with the network
 NAMED = 5  # layers that are named
 NEEDS = {
     "mindspore": ("scikit-learn", "matplotlib", "onnx"),
@@ -59,12 +61,8 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     logits = backend.compute_logits(net, split, preprocessing)
     scores = score(logits, split.labels, dataset.classes)
     check_signals()
-    shape = run.meta.image_shape
     folded = backend.fuse(net)
-    error = _export(run, backend, folded, net)
     folded_layers = _foldable(run, backend, net) if run.meta.own else ()
-    check_signals()
-    draw_plots(run, logits, scores, history)
     meta = replace(
         run.meta,
         metrics={"split": "test" if split is dataset.test else "val", **compact(scores)},
@@ -74,12 +72,15 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
         folded_layers=folded_layers,
         deployed={
             "parameters": backend.count_parameters(folded),
-            "macs": backend.count_macs(folded, shape),
-        }
-        if error is not None
-        else {},
-        export_error=error,
+            "macs": backend.count_macs(folded, run.meta.image_shape),
+        },
     )
+    images = spread(split, COMPARED).pixels()
+    error = _export(replace(run, meta=meta), backend, folded, net, images)
+    deployed = meta.deployed if error is not None else {}
+    meta = replace(meta, export_error=error, deployed=deployed)
+    check_signals()
+    draw_plots(run, logits, scores, history)
     folder.write_meta(meta)
     again = f"../{folder.path.resolve().name}-again"
     command = repetition(meta, folder.config.name, again)
@@ -100,13 +101,16 @@ def _copies(run: TrainingRun, split: Split) -> int:
     return int(np.isin(fingerprints(split), np.concatenate(known)).sum()) if known else 0
 
 
-def _export(run: TrainingRun, backend: Backend, folded: Any, net: Any) -> float | None:
+def _export(
+    run: TrainingRun, backend: Backend, folded: Any, net: Any, images: np.ndarray
+) -> float | None:
     """Write model.onnx; where that can't be done, say so, and give None."""
     model = run.folder.model
     try:
-        return backend.export_onnx(folded, run.meta.image_shape, model, net)
+        return backend.export_model(folded, run.meta, images, model, net)
     except MaamError as error:
-        model.unlink(missing_ok=True)
+        for file in (model, run.folder.golden):
+            file.unlink(missing_ok=True)
         run.watch(Note(f"no {model.name}, so `maam predict` can't take this run: {error}"))
         return None
 

@@ -62,6 +62,10 @@ def choose_images(run: RunFolder, meta: RunMeta, config: EvaluateConfig) -> Imag
         MaamError: data that is missing or has changed since the training, other classes, another
             shape, or no images that the run has not seen in this split.
     """
+    if config.data is None and not (meta.data or meta.config.get("data")):
+        raise MaamError(
+            f"{run} does not hold the images that it was trained on: name some with `data`"
+        )
     trained = make_config(TrainConfig, meta.config)
     data = config.data or trained.data
     fixed = data in SOURCES or (data == trained.data and config.split != "all")

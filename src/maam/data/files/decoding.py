@@ -33,6 +33,7 @@ _SUFFIXES = {
     "AVIF": (".avif",),
     "HEIF": (".heic", ".heif"),
 }
+_PLUGINS = {"WEBP": "WebP"}  # where Pillow's module is not called as the format
 _WORDS = {"WEBP": "WebP", "HEIF": "HEIC"}
 # AVIF comes with Pillow 11.3, HEIC with the package pillow-heif.
 _HAS_AVIF = "avif" in features.modules and features.check("avif")
@@ -151,6 +152,10 @@ def first_ones_note(several: Sequence[str]) -> list[str]:
 
 @cache
 def _formats() -> tuple[str, ...]:
+    """``FORMATS``, whose readers are then loaded: Pillow would load those of all formats."""
+    for name in FORMATS:
+        if name != "HEIF":
+            import_module(f"PIL.{_PLUGINS.get(name, name.title())}ImagePlugin")
     if _HAS_HEIF:
         import_module("pillow_heif").register_heif_opener()
     return FORMATS

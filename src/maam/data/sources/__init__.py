@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maam.data.base import Dataset
-from maam.data.files.downloads import Progress
 
-Load = Callable[[Path | None, float, int, Progress | None], Dataset]
+if TYPE_CHECKING:  # it takes long to import, and a prediction downloads nothing
+    from maam.data.files.downloads import Progress
+
+Load = Callable[[Path | None, float, int, "Progress | None"], Dataset]
 
 SOURCES: dict[str, str | Load] = {
     "cifar10": "maam.data.sources.cifar10",

@@ -14,7 +14,11 @@ from torch import nn
 
 from maam.core.environment import prepare_onnx
 from maam.core.frameworks import require
-from maam.deploy.onnx import INPUT, OUTPUT, exporting, write_verified
+from maam.core.run_meta import RunMeta
+from maam.deploy.onnx import INPUT, LOGITS, exporting, write_verified
+from maam.deploy.onnx_writing import Computed, write_model
+from maam.torch.outputs import layer_outputs
+from maam.torch.weights import get_weights
 
 OPSET = 18
 
@@ -57,6 +61,44 @@ def export_onnx(
         return write_verified(_export(net, image_shape), logits_of, image_shape, path)
 
 
+def export_model(
+    net: nn.Module,
+    meta: RunMeta,
+    images: np.ndarray,
+    path: Path,
+    reference: nn.Module | None = None,
+) -> float:
+    """Write the file of a run: the network with its preprocessing, classes and checksum.
+
+    Args:
+        net: the folded network in inference mode.
+        meta: of the run.
+        images: real ones to compare on, uint8 (N, H, W, C) of the network's size.
+        path: the file to write; its golden images lie beside it (``deploy.onnx_writing``).
+        reference: what the file must compute; the network itself when None.
+
+    Returns:
+        The largest difference between a logit of ONNX Runtime and one of the reference in PyTorch,
+        relative to the largest logit.
+
+    Raises:
+        MaamError: the network can't be exported, or the file does not compute the same: the error
+            names the first layer that parts. Nothing is left then.
+    """
+    require("exporting", "torch", "onnx", "onnxscript")
+    prepare_onnx()
+    net = copy.deepcopy(net).cpu()
+    reference = net if reference is None else copy.deepcopy(reference).cpu()
+
+    def logits_of(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return reference(torch.from_numpy(images)).numpy()
+
+    computed = Computed(logits_of, lambda images: layer_outputs(net, images), get_weights(net))
+    with exporting():
+        return write_model(_export(net, meta.image_shape), computed, meta, images, path)
+
+
 def _export(net: nn.Module, image_shape: tuple[int, int, int]) -> bytes:
     """The content of the file."""
     two = torch.zeros((2, *image_shape))  # of one image the exporter would make a constant
@@ -72,7 +114,7 @@ def _export(net: nn.Module, image_shape: tuple[int, int, int]) -> bytes:
                 (two,),
                 file,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=[LOGITS],
                 dynamic_shapes=({0: torch.export.Dim("N")},),
                 opset_version=OPSET,
                 external_data=False,

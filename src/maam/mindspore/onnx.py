@@ -10,7 +10,11 @@ import numpy as np
 from mindspore import nn
 
 from maam.core.frameworks import require
-from maam.deploy.onnx import INPUT, OUTPUT, exporting, write_verified
+from maam.core.run_meta import RunMeta
+from maam.deploy.onnx import INPUT, LOGITS, exporting, write_verified
+from maam.deploy.onnx_writing import Computed, write_model
+from maam.mindspore.outputs import layer_outputs
+from maam.mindspore.weights import get_weights
 
 
 def export_onnx(
@@ -44,6 +48,40 @@ def export_onnx(
         return write_verified(_export(net, image_shape), logits_of, image_shape, path)
 
 
+def export_model(
+    net: nn.Cell,
+    meta: RunMeta,
+    images: np.ndarray,
+    path: Path,
+    reference: nn.Cell | None = None,
+) -> float:
+    """Write the file of a run: the network with its preprocessing, classes and checksum.
+
+    Args:
+        net: the folded network, for which ``set_train(False)`` holds.
+        meta: of the run.
+        images: real ones to compare on, uint8 (N, H, W, C) of the network's size.
+        path: the file to write; its golden images lie beside it (``deploy.onnx_writing``).
+        reference: what the file must compute; the network itself when None.
+
+    Returns:
+        The largest difference between a logit of ONNX Runtime and one of the reference in
+        MindSpore, relative to the largest logit.
+
+    Raises:
+        MaamError: the network can't be exported, or the file does not compute the same: the error
+            names the first layer that parts. Nothing is left then.
+    """
+    require("exporting", "train", "onnx")
+
+    def logits_of(images: np.ndarray) -> np.ndarray:
+        return (reference or net)(ms.Tensor(images)).asnumpy()
+
+    computed = Computed(logits_of, lambda images: layer_outputs(net, images), get_weights(net))
+    with exporting():
+        return write_model(_export(net, meta.image_shape), computed, meta, images, path)
+
+
 def _export(net: nn.Cell, image_shape: tuple[int, int, int]) -> bytes:
     """The content of the file."""
     import onnx
@@ -60,11 +98,11 @@ def _export(net: nn.Cell, image_shape: tuple[int, int, int]) -> bytes:
     for node in graph.node:
         for names, old, new in (
             (node.input, image.name, INPUT),
-            (node.output, logits.name, OUTPUT),
-            (node.input, logits.name, OUTPUT),
+            (node.output, logits.name, LOGITS),
+            (node.input, logits.name, LOGITS),
         ):
             names[:] = [new if name == old else name for name in names]
-    image.name, logits.name = INPUT, OUTPUT
+    image.name, logits.name = INPUT, LOGITS
     for entry in (image, logits):
         entry.type.tensor_type.shape.dim[0].dim_param = "N"
     graph.name = "maam"
