@@ -365,3 +365,19 @@ def test_a_normal_run_is_quiet_and_leaves_no_stray_files(tmp_path):
     assert done.stderr == ""
     assert "WARNING" not in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+def test_predict_counts_images_on_a_terminal_where_answers_go_elsewhere(trained, digit):
+    import pty
+
+    terminal, line = pty.openpty()
+    program = "import sys; from maam.cli.app import run; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "predict", trained, digit, digit, "--format", "csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=line, text=True) as process:
+        os.close(line)
+        answers = process.stdout.read() if process.stdout else ""
+        seen = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    assert process.returncode == 0
+    assert answers.startswith("file,rank") and answers.count("\n") == 7
+    assert "images" in seen

@@ -143,8 +143,9 @@ def counted(predictions: Iterator[Prediction]) -> Iterator[Iterable[Prediction]]
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    text = TextColumn("{task.completed:,.0f} images")
-    with Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=err, transient=True) as bar:
+    columns = SpinnerColumn(), TextColumn("{task.completed:,.0f} images"), TimeElapsedColumn()
+    # The answers go to standard output, which Rich would send to the bar's console.
+    with Progress(*columns, console=err, transient=True, redirect_stdout=False) as bar:
         yield bar.track(predictions)
 
 
