@@ -98,6 +98,7 @@ def trainings(models: list[str]) -> list[tuple[str, str, str]]:
         or (
             weights.get("weights", "cifar10") in sources(model)
             and options["data"] != weights.get("weights", "cifar10")
+            and ("freeze" not in weights or options["data"] == PHOTOS)
         )
     ]
 
