@@ -19,9 +19,10 @@ from maam.deploy.int8 import (
 from maam.deploy.layers import Convolution, Layer, LayeredNetwork, outcomes
 
 _BATCH = 32
+_SMALLEST = 2.0**-64  # scale of weights: smaller ones are 0
 
 
-def quantize(
+def quantize_layers(
     network: LayeredNetwork, preprocessing: Preprocessing, images: np.ndarray
 ) -> Int8Network:
     """A network in integers, its grids chosen so that they hold every value that images make.
@@ -34,7 +35,7 @@ def quantize(
     levels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1)
     pixels = preprocessing(levels.repeat(network.image[2], 3)).reshape(256, -1).T  # (C, 256)
     largest = _largest(network, preprocessing, images)
-    first = Grid(float(np.abs(pixels).max()) / 127, 0)
+    first = _grid(float(np.abs(pixels).max()), False)
     table = np.clip(np.rint(pixels / first.scale), -128, 127).astype(np.int8)
     grids = [first]
     shared = _shared(network, largest)
@@ -118,25 +119,28 @@ def _quantize_convolution(
 ) -> Int8Convolution:
     weight, bias = conv.weight.astype(np.float64), conv.bias.astype(np.float64)
     scale = np.abs(weight).reshape(len(weight), -1).max(1) / 127
-    # A channel of weights near 0 would need a bias, or a residual's factor, beyond int32.
-    scale = np.maximum(scale, np.abs(bias) / (source.scale * 2**30))
-    if residual is not None:
-        scale = np.maximum(scale, residual.scale / (source.scale * 2**14))
-    scale = np.where(scale > 0, scale, 1.0)
-    numbers = np.rint(weight / scale[:, None, None, None]).astype(np.int8)
-    unit = source.scale * scale
-    offset = source.zero * numbers.reshape(len(numbers), -1).sum(1, dtype=np.int64)
+    scale = np.maximum(scale, _SMALLEST).astype(np.float32)
+    while True:  # until no sum of a channel, nor a part of it, can leave int32
+        unit = source.scale * scale.astype(np.float64)
+        numbers = np.rint(weight / scale[:, None, None, None].astype(np.float64))
+        flat = numbers.reshape(len(numbers), -1)
+        start = np.rint(bias / unit) - source.zero * flat.sum(1)
+        factor = np.zeros(len(unit))
+        if residual is not None:
+            factor = np.rint(residual.scale / unit * 2**RESIDUAL_BITS)
+        reach = np.abs(start) + 128 * np.abs(flat).sum(1) + factor / 2**RESIDUAL_BITS * 255 + 1
+        wide = (reach >= 2**31) | (factor >= 2**31)
+        if not wide.any():
+            break
+        scale = np.where(wide, 2 * scale, scale)
     multiplier, shift = _fixed_point(unit / target.scale)
-    factor = None
-    if residual is not None:
-        factor = np.rint(residual.scale / unit * 2**RESIDUAL_BITS).astype(np.int32)
     return Int8Convolution(
-        numbers,
+        numbers.astype(np.int8),
         scale,
-        (np.rint(bias / unit).astype(np.int64) - offset).astype(np.int32),
+        start.astype(np.int32),
         multiplier,
         shift,
-        factor,
+        None if residual is None else factor.astype(np.int32),
         conv.stride,
         conv.padding,
         conv.groups,
@@ -146,9 +150,9 @@ def _quantize_convolution(
 
 
 def _grid(largest: float, relu: bool) -> Grid:
-    """The grid that holds 0 to ``largest``, or the same on both sides of 0."""
-    largest = max(largest, 1e-6)
-    return Grid(largest / 255, RELU_ZERO) if relu else Grid(largest / 127, 0)
+    """The grid that holds 0 to ``largest``, or the same on both sides of 0; in float32."""
+    steps, zero = (255, RELU_ZERO) if relu else (127, 0)
+    return Grid(float(np.float32(max(largest, 1e-6) / steps)), zero)
 
 
 def _fixed_point(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,6 +162,6 @@ def _fixed_point(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shift = 31 - exponent
     full = multiplier == 2**31  # rounded up to 1
     multiplier, shift = np.where(full, 2**30, multiplier), np.where(full, shift - 1, shift)
-    tiny = shift > 62  # then the outcome is 0 as well
-    multiplier, shift = np.where(tiny, 2**30, multiplier), np.where(tiny, 62, shift)
-    return multiplier.astype(np.int32), shift.astype(np.int32)
+    tiny, huge = shift > 62, shift < 1  # the outcome is 0, or clamped, as well
+    multiplier = np.where(tiny, 2**30, np.where(huge, 2**31 - 1, multiplier))
+    return multiplier.astype(np.int32), np.clip(shift, 1, 62).astype(np.int32)
