@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maam.data.augment import register_augmentation as register_augmentation
     from maam.data.description import describe as describe
     from maam.deploy.explanation import explain as explain
+    from maam.deploy.int8_run import quantize as quantize
     from maam.deploy.prediction import predict as predict
     from maam.mindspore import MAAM as MAAM
     from maam.mindspore import AgentBlock as AgentBlock
@@ -48,6 +49,7 @@ _HOMES = {
     "list_models": "models",
     "load_dataset": "data",
     "predict": "deploy.prediction",
+    "quantize": "deploy.int8_run",
     "register_augmentation": "data.augment",
     "register_model": "models",
     "register_source": "data",

@@ -18,6 +18,7 @@ from maam.cli import (
     fuse,
     models,
     predict,
+    quantize,
     reproduce,
     train,
 )
@@ -25,7 +26,7 @@ from maam.core import config
 from maam.core.errors import MaamError
 
 BAD_INPUT = 2
-VERBS = (train, evaluate, predict, explain, fuse, models, data, reproduce, doctor)
+VERBS = (train, evaluate, predict, explain, fuse, quantize, models, data, reproduce, doctor)
 
 app = App(
     name="maam",

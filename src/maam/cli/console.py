@@ -23,6 +23,7 @@ from maam.models import describe_model, list_models
 from maam.report.card import rows_to_show
 
 if TYPE_CHECKING:
+    from maam.deploy.int8_run import Int8Report
     from maam.training.readiness import Check
 
 
@@ -186,6 +187,21 @@ def folded(run: Path, costs: Costs) -> None:
     name = escape(shlex.quote(str(run)))
     out.print(f"{name} takes the place of the run in:")
     out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
+
+
+def quantized(report: Int8Report) -> None:
+    """What integers have cost and saved."""
+    from maam.deploy.int8_run import report_rows, verdict
+
+    table = Table("", title=f"{escape(report.run)} in 8-bit integers", title_justify="left")
+    for name in ("float32", "int8"):
+        table.add_column(name, justify="right")
+    for row in report_rows(report):
+        table.add_row(*row)
+    out.print(table)
+    out.print(verdict(report))
+    for text in report.notes:
+        note(text)
 
 
 def models(pattern: str, channels: int, size: int) -> None:

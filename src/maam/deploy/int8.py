@@ -121,7 +121,7 @@ class Int8Network:
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """int16 (N, K) of images uint8 (N, H, W, C)."""
-        parts = []
+        parts = [np.empty((0, self.layers[-1].shape[2]), np.int16)]
         for start in range(0, len(images), _BATCH):
             *_, logits = self.forward(images[start : start + _BATCH])
             parts.append(logits.reshape(len(logits), -1))

@@ -96,7 +96,11 @@ def _load(path: Path) -> tuple[Int8Network, str]:
         layers: list[Int8Layer] = []
         grids = [_grid(structure.grid)]
         for number, row in enumerate(structure.layers):
-            layers.append(_layer(number, row, tensors, grids, [image, *(x.shape for x in layers)]))
+            maps = [image, *(layer.shape for layer in layers)]
+            try:
+                layers.append(_layer(number, row, tensors, grids, maps))
+            except ValueError as error:
+                raise ValueError(f"{row.name} {error}") from None
             grids.append(layers[-1].grid)
         if layers[-1].shape[:2] != (1, 1) or not layers[-1].convolutions:
             raise ValueError("its last layer makes no logits")
@@ -220,21 +224,21 @@ def _layer(
 ) -> Int8Layer:
     """A layer, from its row and the grids and shapes of the maps before it."""
     if max(row.inputs) > number:
-        raise ValueError(f"{row.name} reads a map that is made later")
+        raise ValueError("reads a map that is made later")
     read = [maps[each] for each in row.inputs]
     if len(row.convolutions) != _COUNTS.get(row.kind, 0) or (len(read) > 1 and row.kind != "sum"):
-        raise ValueError(f"{row.name} is no {row.kind}")
+        raise ValueError(f"is no {row.kind}")
     if row.kind in ("sum", "mean") and not (row.multiplier >= 2**30 and row.shift):
-        raise ValueError(f"{row.name} has no multiplier")
+        raise ValueError("has no multiplier")
     source = grids[row.inputs[0]]
     convs = tuple(_convolutions(number, row, tensors, source))
     shape = _shape(row.shape)
-    if row.kind == "block" and not _is_block(convs) or (row.residual and row.kind != "block"):
-        raise ValueError(f"{row.name} is no {row.kind}")
+    if (row.kind == "block" and not _is_block(convs)) or (row.residual and row.kind != "block"):
+        raise ValueError(f"is no {row.kind}")
     made = shape_after(row.kind, read[0], convs, shape[2])
     fits = all(each[:2] == made[:2] and each[2] % shape[2] == 0 for each in read)
     if made != shape or (row.kind == "sum" and not fits) or (row.residual and read[0] != made):
-        raise ValueError(f"{row.name} makes {made}, not {shape}")
+        raise ValueError(f"makes {made}, not {shape}")
     grid = convs[-1].output if convs else source if row.kind == "pool" else _grid(row.grid)
     return Int8Layer(
         row.name,

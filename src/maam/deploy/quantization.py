@@ -20,6 +20,7 @@ from maam.deploy.layers import Convolution, Layer, LayeredNetwork, outcomes
 
 _BATCH = 32
 _SMALLEST = 2.0**-64  # scale of weights: smaller ones are 0
+_MOST_UNITS = 2**14  # of a sum, in one of the residual map
 
 
 def quantize_layers(
@@ -121,13 +122,13 @@ def _quantize_convolution(
     scale = np.abs(weight).reshape(len(weight), -1).max(1) / 127
     scale = np.maximum(scale, _SMALLEST).astype(np.float32)
     while True:  # until no sum of a channel, nor a part of it, can leave int32
+        factor = np.zeros(len(scale))
+        if residual is not None:
+            scale, factor = _whole_residual(scale, source, residual)
         unit = source.scale * scale.astype(np.float64)
         numbers = np.rint(weight / scale[:, None, None, None].astype(np.float64))
         flat = numbers.reshape(len(numbers), -1)
         start = np.rint(bias / unit) - source.zero * flat.sum(1)
-        factor = np.zeros(len(unit))
-        if residual is not None:
-            factor = np.rint(residual.scale / unit * 2**RESIDUAL_BITS)
         reach = np.abs(start) + 128 * np.abs(flat).sum(1) + factor / 2**RESIDUAL_BITS * 255 + 1
         wide = (reach >= 2**31) | (factor >= 2**31)
         if not wide.any():
@@ -147,6 +148,20 @@ def _quantize_convolution(
         source,
         target,
     )
+
+
+def _whole_residual(
+    scale: np.ndarray, source: Grid, residual: Grid
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scales of weights, a little larger, for which one of the residual map is so many whole units
+    of the sum: nothing is rounded when it is added. And its factor, in units of 2**-16.
+    """
+    units = residual.scale / (source.scale * scale.astype(np.float64))
+    whole = np.clip(np.floor(units * (1 + 1e-6)), 1, _MOST_UNITS)
+    fits = units * (1 + 1e-6) >= 1  # else the weights would not fit into int8
+    larger = (residual.scale / (source.scale * whole)).astype(np.float32)
+    factor = np.where(fits, whole, units) * 2**RESIDUAL_BITS
+    return np.where(fits, larger, scale), np.rint(factor)
 
 
 def _grid(largest: float, relu: bool) -> Grid:
