@@ -33,27 +33,31 @@ def quantize_layers(
         preprocessing: of its images.
         images: uint8 (N, H, W, C), of the training split.
     """
+    return with_limits(network, preprocessing, largest_values(network, preprocessing, images))
+
+
+def with_limits(
+    network: LayeredNetwork, preprocessing: Preprocessing, limits: Sequence[Sequence[float]]
+) -> Int8Network:
+    """A network in integers whose grids reach up to ``limits``, which are as ``largest_values``."""
     levels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1)
     pixels = preprocessing(levels.repeat(network.image[2], 3)).reshape(256, -1).T  # (C, 256)
-    largest = _largest(network, preprocessing, images)
     first = _grid(float(np.abs(pixels).max()), False)
     table = np.clip(np.rint(pixels / first.scale), -128, 127).astype(np.int8)
     grids = [first]
-    shared = _shared(network, largest)
+    shared = _shared(network, limits)
     layers = []
     for number, layer in enumerate(network.layers):
         inputs = [grids[each] for each in layer.inputs]
         final = layer is network.layers[-1]
         height, width, _ = network.shape_of(layer.inputs[0])
-        made = _quantize_layer(
-            layer, inputs, largest[number], shared[number], height * width, final
-        )
+        made = _quantize_layer(layer, inputs, limits[number], shared[number], height * width, final)
         layers.append(made)
         grids.append(made.grid)
     return Int8Network(network.image, table, tuple(grids), tuple(layers), grids[-1].scale)
 
 
-def _largest(
+def largest_values(
     network: LayeredNetwork, preprocessing: Preprocessing, images: np.ndarray
 ) -> list[list[float]]:
     """The largest absolute value of what each layer makes, after each of its convolutions."""
