@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from maam.data.description import describe as describe
     from maam.deploy.explanation import explain as explain
     from maam.deploy.exports import export as export
+    from maam.deploy.int8_run import quantize as quantize
     from maam.deploy.prediction import predict as predict
     from maam.mindspore import MAAM as MAAM
     from maam.mindspore import AgentBlock as AgentBlock
@@ -50,6 +51,7 @@ _HOMES = {
     "list_models": "models",
     "load_dataset": "data",
     "predict": "deploy.prediction",
+    "quantize": "deploy.int8_run",
     "register_augmentation": "data.augment",
     "register_model": "models",
     "register_source": "data",

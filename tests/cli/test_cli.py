@@ -30,6 +30,7 @@ VERBS = (
     "reproduce",
     "doctor",
     "fuse",
+    "quantize",
 )
 QUICK = ("--limit", "128", "--epochs", "2", "--model", "mlp", "--seed", "1")
 

@@ -19,6 +19,7 @@ from maam.cli import (
     fuse,
     models,
     predict,
+    quantize,
     reproduce,
     train,
 )
@@ -26,7 +27,10 @@ from maam.core import config
 from maam.core.errors import MaamError
 
 BAD_INPUT = 2
-VERBS = (train, evaluate, predict, explain, export, fuse, models, data, reproduce, doctor)
+VERBS = (
+    *(train, evaluate, predict, explain, export, quantize, fuse),
+    *(models, data, reproduce, doctor),
+)
 
 app = App(
     name="maam",

@@ -22,6 +22,7 @@ from maam.deploy.formats import Prediction, exit_code, printable, render, save
 if TYPE_CHECKING:  # each verb imports what it needs itself: a prediction must start at once
     from maam.deploy.exports import Exported
     from maam.deploy.folding import Costs
+    from maam.deploy.int8_run import Int8Report
     from maam.training.readiness import Check
 
 
@@ -212,6 +213,21 @@ def exported(written: Exported) -> None:
     for name, value in written.figures.items():
         out.print(f"  {escape(name):32} {escape(value)}")
     out.print(f"{escape(shlex.quote(str(written.path)))} is written")
+
+
+def quantized(report: Int8Report) -> None:
+    """What integers have cost and saved."""
+    from maam.deploy.int8_run import report_rows, verdict
+
+    table = Table("", title=f"{escape(report.run)} in 8-bit integers", title_justify="left")
+    for name in ("float32", "int8"):
+        table.add_column(name, justify="right")
+    for row in report_rows(report):
+        table.add_row(*row)
+    out.print(table)
+    out.print(verdict(report))
+    for text in report.notes:
+        note(text)
 
 
 def models(pattern: str, channels: int, size: int) -> None:

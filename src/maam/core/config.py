@@ -203,6 +203,22 @@ class PredictConfig(_Schema):
     """Images at a time; does not change the result."""
 
 
+class QuantizeConfig(_Schema):
+    """How to bring a trained run to 8-bit integers."""
+
+    data: str | None = None
+    """Other images, in class folders of the run's classes: for the grids, and to score."""
+
+    data_dir: Path | None = None
+    """Where cifar10 or fashion-mnist lies."""
+
+    images: int = Field(default=500, ge=32, le=100_000)
+    """Training images that the grids are chosen from."""
+
+    max_drop: float = Field(default=0.3, ge=0, le=100)
+    """Percentage points of accuracy that may be lost; if more are, nothing is written."""
+
+
 class ReproduceConfig(_Schema):
     """How to reproduce the paper."""
 
@@ -232,7 +248,14 @@ class ReproduceConfig(_Schema):
     """Where reproduction.md and reproduction.html go."""
 
 
-SCHEMAS = (DataConfig, TrainConfig, EvaluateConfig, PredictConfig, ReproduceConfig)
+SCHEMAS = (
+    DataConfig,
+    TrainConfig,
+    EvaluateConfig,
+    PredictConfig,
+    QuantizeConfig,
+    ReproduceConfig,
+)
 
 Config = TypeVar("Config", bound=_Schema)
 

@@ -7,6 +7,7 @@ last.safetensors   weights, optimiser and progress after the last finished epoch
 metrics.jsonl      a line an epoch; metrics.csv is the same
 model.onnx         the best weights, folded, with preprocessing, classes and a checksum
 model.golden.safetensors  images and the logits that model.onnx must give for them
+int8.safetensors   the same in 8-bit integers, from `maam quantize`; model-int8.onnx in ONNX
 report.html        how good the model is, where it errs and why, for people
 images.safetensors fingerprints of the images trained on and validated with
 environment.json, plots/, README.md (the model card), scores.json (from the campaign runner)
@@ -77,6 +78,14 @@ class RunFolder:
     @property
     def golden(self) -> Path:
         return self.path / "model.golden.safetensors"
+
+    @property
+    def int8(self) -> Path:
+        return self.path / "int8.safetensors"
+
+    @property
+    def int8_model(self) -> Path:
+        return self.path / "model-int8.onnx"
 
     @property
     def images(self) -> Path:

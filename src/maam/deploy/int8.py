@@ -41,7 +41,7 @@ class Int8Convolution:
 
     Attributes:
         weight: int8 (O, rows, columns, I / groups).
-        weight_scale: float64 (O,).
+        weight_scale: float32 (O,).
         bias: int32 (O,), in units of input scale times weight scale, ``zero`` taken in.
         multiplier, shift: int32 (O,): of ``requantize``.
         residual: int32 (O,): units of the sum in one of the residual map, times 2**16; None
@@ -121,7 +121,7 @@ class Int8Network:
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """int16 (N, K) of images uint8 (N, H, W, C)."""
-        parts = []
+        parts = [np.empty((0, self.layers[-1].shape[2]), np.int16)]
         for start in range(0, len(images), _BATCH):
             *_, logits = self.forward(images[start : start + _BATCH])
             parts.append(logits.reshape(len(logits), -1))
@@ -163,10 +163,10 @@ def _compute(
         return requantize(sums, layer.multiplier, layer.shift, layer.grid.zero, kind)
     made = x
     for index, conv in enumerate(layer.convolutions):
-        # Sums of products are below 2**53: floating point is exact, and has a fast product.
-        exact = made.astype(np.float64), conv.weight.astype(np.float64)
+        # Floating point is exact up to 2**24 or 2**53, and has a fast product of matrices.
+        exact = np.float32 if conv.weight[0].size <= 1024 else np.float64
         window = conv.stride, conv.padding, conv.groups
-        products = convolve(*exact, *window, conv.input.zero)
+        products = convolve(made.astype(exact), conv.weight.astype(exact), *window, conv.input.zero)
         sums = products.astype(np.int64) + conv.bias
         if conv.residual is not None:
             more = (x.astype(np.int64) - grids[0].zero) * conv.residual

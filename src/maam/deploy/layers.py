@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -16,6 +16,8 @@ Shape = tuple[int, int, int]
 """(H, W, C) of a map."""
 
 Kind = Literal["conv", "block", "pool", "sum", "mean"]
+
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,60 @@ class LayeredNetwork:
             yield maps[-1]
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """float32 (N, K) of normalised images (N, H, W, C)."""
-        *_, logits = self.forward(images)
-        return logits.reshape(len(logits), -1)
+        """float32 (N, K) of normalised images (N, H, W, C), a few at a time."""
+        parts = [np.empty((0, self.layers[-1].shape[2]), np.float32)]
+        for start in range(0, len(images), _BATCH):
+            *_, logits = self.forward(images[start : start + _BATCH])
+            parts.append(logits.reshape(len(logits), -1))
+        return np.concatenate(parts)
+
+
+class Window(Protocol):
+    """What a convolution reads at a time, be it in floating point or in integers."""
+
+    @property
+    def weight(self) -> np.ndarray: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def padding(self) -> int: ...
+    @property
+    def groups(self) -> int: ...
+
+
+def shape_after(
+    kind: Kind, shape: Shape, convolutions: Sequence[Window] = (), channels: int = 0
+) -> Shape:
+    """(H, W, C) of what a layer makes of a map.
+
+    Args:
+        kind: of the layer.
+        shape: (H, W, C) of the map that it reads.
+        convolutions: of the layer.
+        channels: that ``sum`` makes.
+
+    Raises:
+        ValueError: a convolution reads other channels, or no pixel is left.
+    """
+    height, width, depth = shape
+    if kind == "pool":
+        height, width = height // 2, width // 2
+    elif kind == "mean":
+        height = width = 1
+    elif kind == "sum":
+        depth = channels
+    for conv in convolutions:
+        out, rows, columns, taken = conv.weight.shape
+        if taken * conv.groups != depth or out % conv.groups:
+            raise ValueError(
+                f"a convolution of {conv.groups} groups of {taken} channels reads {depth} channels"
+            )
+        height = (height + 2 * conv.padding - rows) // conv.stride + 1
+        width = (width + 2 * conv.padding - columns) // conv.stride + 1
+        depth = out
+    if min(height, width, depth) < 1:
+        raise ValueError(f"no pixel of {shape} is left")
+    return height, width, depth
 
 
 def outcomes(layer: Layer, maps: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -147,14 +200,19 @@ def convolve(
     out, rows, columns, depth = weight.shape
     sides = (padding, padding)
     x = np.pad(x, ((0, 0), sides, sides, (0, 0)), constant_values=pad)
+    height = (x.shape[1] - rows) // stride + 1
+    width = (x.shape[2] - columns) // stride + 1
+    if depth == 1 and out == groups:  # depthwise
+        total = np.zeros((len(x), height, width, out), x.dtype)
+        for row, column in np.ndindex(rows, columns):
+            part = x[:, row:, column:][:, ::stride, ::stride][:, :height, :width]
+            total += part * weight[:, row, column, 0]
+        return total
     windows = np.lib.stride_tricks.sliding_window_view(x, (rows, columns), (1, 2))  # pyright: ignore
     windows = windows[:, ::stride, ::stride]  # (N, H, W, C, rows, columns)
-    count, height, width = windows.shape[:3]
-    split = windows.reshape(count, height, width, groups, depth, rows, columns)
-    if depth == 1 and out == groups:  # depthwise
-        return np.einsum("nhwgrc,grc->nhwg", split[:, :, :, :, 0], weight[..., 0], optimize=True)
+    split = windows.reshape(len(x), height, width, groups, depth, rows, columns)
     parts = []
     for group, own in enumerate(np.split(weight, groups)):  # a product of matrices each
         matrix = split[:, :, :, group].transpose(0, 1, 2, 4, 5, 3).reshape(-1, own[0].size)
         parts.append(matrix @ own.reshape(len(own), -1).T)
-    return np.concatenate(parts, -1).reshape(count, height, width, out)
+    return np.concatenate(parts, -1).reshape(len(x), height, width, out)

@@ -19,9 +19,11 @@ from maam.deploy.int8 import (
 from maam.deploy.layers import Convolution, Layer, LayeredNetwork, outcomes
 
 _BATCH = 32
+_SMALLEST = 2.0**-64  # scale of weights: smaller ones are 0
+_MOST_UNITS = 2**14  # of a sum, in one of the residual map
 
 
-def quantize(
+def quantize_layers(
     network: LayeredNetwork, preprocessing: Preprocessing, images: np.ndarray
 ) -> Int8Network:
     """A network in integers, its grids chosen so that they hold every value that images make.
@@ -31,27 +33,31 @@ def quantize(
         preprocessing: of its images.
         images: uint8 (N, H, W, C), of the training split.
     """
+    return with_limits(network, preprocessing, largest_values(network, preprocessing, images))
+
+
+def with_limits(
+    network: LayeredNetwork, preprocessing: Preprocessing, limits: Sequence[Sequence[float]]
+) -> Int8Network:
+    """A network in integers whose grids reach up to ``limits``, which are as ``largest_values``."""
     levels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1)
     pixels = preprocessing(levels.repeat(network.image[2], 3)).reshape(256, -1).T  # (C, 256)
-    largest = _largest(network, preprocessing, images)
-    first = Grid(float(np.abs(pixels).max()) / 127, 0)
+    first = _grid(float(np.abs(pixels).max()), False)
     table = np.clip(np.rint(pixels / first.scale), -128, 127).astype(np.int8)
     grids = [first]
-    shared = _shared(network, largest)
+    shared = _shared(network, limits)
     layers = []
     for number, layer in enumerate(network.layers):
         inputs = [grids[each] for each in layer.inputs]
         final = layer is network.layers[-1]
         height, width, _ = network.shape_of(layer.inputs[0])
-        made = _quantize_layer(
-            layer, inputs, largest[number], shared[number], height * width, final
-        )
+        made = _quantize_layer(layer, inputs, limits[number], shared[number], height * width, final)
         layers.append(made)
         grids.append(made.grid)
     return Int8Network(network.image, table, tuple(grids), tuple(layers), grids[-1].scale)
 
 
-def _largest(
+def largest_values(
     network: LayeredNetwork, preprocessing: Preprocessing, images: np.ndarray
 ) -> list[list[float]]:
     """The largest absolute value of what each layer makes, after each of its convolutions."""
@@ -118,25 +124,28 @@ def _quantize_convolution(
 ) -> Int8Convolution:
     weight, bias = conv.weight.astype(np.float64), conv.bias.astype(np.float64)
     scale = np.abs(weight).reshape(len(weight), -1).max(1) / 127
-    # A channel of weights near 0 would need a bias, or a residual's factor, beyond int32.
-    scale = np.maximum(scale, np.abs(bias) / (source.scale * 2**30))
-    if residual is not None:
-        scale = np.maximum(scale, residual.scale / (source.scale * 2**14))
-    scale = np.where(scale > 0, scale, 1.0)
-    numbers = np.rint(weight / scale[:, None, None, None]).astype(np.int8)
-    unit = source.scale * scale
-    offset = source.zero * numbers.reshape(len(numbers), -1).sum(1, dtype=np.int64)
+    scale = np.maximum(scale, _SMALLEST).astype(np.float32)
+    while True:  # until no sum of a channel, nor a part of it, can leave int32
+        factor = np.zeros(len(scale))
+        if residual is not None:
+            scale, factor = _whole_residual(scale, source, residual)
+        unit = source.scale * scale.astype(np.float64)
+        numbers = np.rint(weight / scale[:, None, None, None].astype(np.float64))
+        flat = numbers.reshape(len(numbers), -1)
+        start = np.rint(bias / unit) - source.zero * flat.sum(1)
+        reach = np.abs(start) + 128 * np.abs(flat).sum(1) + factor / 2**RESIDUAL_BITS * 255 + 1
+        wide = (reach >= 2**31) | (factor >= 2**31)
+        if not wide.any():
+            break
+        scale = np.where(wide, 2 * scale, scale)
     multiplier, shift = _fixed_point(unit / target.scale)
-    factor = None
-    if residual is not None:
-        factor = np.rint(residual.scale / unit * 2**RESIDUAL_BITS).astype(np.int32)
     return Int8Convolution(
-        numbers,
+        numbers.astype(np.int8),
         scale,
-        (np.rint(bias / unit).astype(np.int64) - offset).astype(np.int32),
+        start.astype(np.int32),
         multiplier,
         shift,
-        factor,
+        None if residual is None else factor.astype(np.int32),
         conv.stride,
         conv.padding,
         conv.groups,
@@ -145,10 +154,24 @@ def _quantize_convolution(
     )
 
 
+def _whole_residual(
+    scale: np.ndarray, source: Grid, residual: Grid
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scales of weights, a little larger, for which one of the residual map is so many whole units
+    of the sum: nothing is rounded when it is added. And its factor, in units of 2**-16.
+    """
+    units = residual.scale / (source.scale * scale.astype(np.float64))
+    whole = np.clip(np.floor(units * (1 + 1e-6)), 1, _MOST_UNITS)
+    fits = units * (1 + 1e-6) >= 1  # else the weights would not fit into int8
+    larger = (residual.scale / (source.scale * whole)).astype(np.float32)
+    factor = np.where(fits, whole, units) * 2**RESIDUAL_BITS
+    return np.where(fits, larger, scale), np.rint(factor)
+
+
 def _grid(largest: float, relu: bool) -> Grid:
-    """The grid that holds 0 to ``largest``, or the same on both sides of 0."""
-    largest = max(largest, 1e-6)
-    return Grid(largest / 255, RELU_ZERO) if relu else Grid(largest / 127, 0)
+    """The grid that holds 0 to ``largest``, or the same on both sides of 0; in float32."""
+    steps, zero = (255, RELU_ZERO) if relu else (127, 0)
+    return Grid(float(np.float32(max(largest, 1e-6) / steps)), zero)
 
 
 def _fixed_point(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,6 +181,6 @@ def _fixed_point(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shift = 31 - exponent
     full = multiplier == 2**31  # rounded up to 1
     multiplier, shift = np.where(full, 2**30, multiplier), np.where(full, shift - 1, shift)
-    tiny = shift > 62  # then the outcome is 0 as well
-    multiplier, shift = np.where(tiny, 2**30, multiplier), np.where(tiny, 62, shift)
-    return multiplier.astype(np.int32), shift.astype(np.int32)
+    tiny, huge = shift > 62, shift < 1  # the outcome is 0, or clamped, as well
+    multiplier = np.where(tiny, 2**30, np.where(huge, 2**31 - 1, multiplier))
+    return multiplier.astype(np.int32), np.clip(shift, 1, 62).astype(np.int32)

@@ -12,7 +12,7 @@ from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
-from maam.deploy.layers import Convolution, Kind, Layer, LayeredNetwork, Shape
+from maam.deploy.layers import Convolution, Kind, Layer, LayeredNetwork, Shape, shape_after
 from maam.models.agents import SUMS, ModuleSpec, agent_layers, convolutions
 from maam.models.folding import fold_agents, fold_maam, fold_norms
 from maam.models.kernels import kernel_layout
@@ -49,15 +49,23 @@ def layered(meta: RunMeta, tensors: Mapping[str, np.ndarray]) -> LayeredNetwork:
     known = {"maamnet.MAAMNet": _maamnet, "maam.MAAMClassifier": _maam}
     build = known.get(architecture)
     options = arguments.get("options", {})
-    if build is None or options.get("resolutions") or options.get("fusion") == "squeeze":
+    summed = options.get("fusion", "learned") in SUMS and not options.get("resolutions")
+    if build is None or not summed:
         raise MaamError(
-            f"{meta.model} can't be exported in this form, which knows MAAMNet and the paper's "
-            "MAAM: use `--format onnx`"
+            f"the layers of {meta.model} are not known one by one, as int8, C and the page need "
+            "them: those of MAAMNet are, and of `maam` where agents of one resolution are summed"
         )
     try:
-        return build(image, arrays, arguments)
-    except (KeyError, ValueError) as error:
+        net = build(image, arrays, arguments)
+        if net.layers[-1].shape != (1, 1, len(meta.classes)):
+            raise ValueError(f"they are not of {len(meta.classes)} classes")
+    except KeyError as error:
+        raise MaamError(f"the weights are not those of {meta.model}: {error} is missing") from None
+    except ValueError as error:
         raise MaamError(f"the weights are not those of {meta.model}: {error}") from None
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise MaamError(f"the weights of {meta.model} are not finite: train again")
+    return net
 
 
 @dataclass
@@ -71,16 +79,9 @@ class _Builder:
         """Add a layer; its number. Without inputs it reads the last one."""
         inputs = inputs or (len(self.layers),)
         net = LayeredNetwork(self.image, tuple(self.layers))
-        shape = net.shape_of(inputs[0])
         convs: Sequence[Convolution] = more.get("convolutions", ())
-        for conv in convs:
-            shape = _shape_after(shape, conv)
-        if kind == "pool":
-            shape = shape[0] // 2, shape[1] // 2, shape[2]
-        elif kind == "mean":
-            shape = 1, 1, shape[2]
-        elif kind == "sum":
-            shape = *shape[:2], more.pop("channels")
+        channels = more.pop("channels", 0)
+        shape = shape_after(kind, net.shape_of(inputs[0]), convs, channels)
         self.layers.append(Layer(name, kind, tuple(inputs), shape, **more))
         return len(self.layers)
 
@@ -157,8 +158,6 @@ def _maam(
                 last = net.add(f"{name}.pool", "pool", last)
         ends.append(last)
     if spec.agents > 1:
-        if spec.fusion not in SUMS:
-            raise ValueError("its agents are not summed")
         net.add("maam.fusion", "sum", *ends, channels=CHANNELS)
     if spec.reduce:
         weight, bias = _folded(_under(own, "reduce."), "conv")
@@ -187,13 +186,3 @@ def _folded(arrays: Mapping[str, np.ndarray], conv: str) -> tuple[np.ndarray, np
 def _last(weight: np.ndarray) -> np.ndarray:
     """(O, I, rows, columns) -> (O, rows, columns, I)."""
     return np.ascontiguousarray(weight.transpose(0, 2, 3, 1))
-
-
-def _shape_after(shape: Shape, conv: Convolution) -> Shape:
-    height, width, _ = shape
-    out, rows, columns, _ = conv.weight.shape
-    return (
-        (height + 2 * conv.padding - rows) // conv.stride + 1,
-        (width + 2 * conv.padding - columns) // conv.stride + 1,
-        out,
-    )

@@ -12,10 +12,10 @@ from maam.core.metrics import score
 from maam.core.run_folder import RunFolder
 from maam.core.signals import check_signals
 from maam.data.preprocessing import Preprocessing
+from maam.data.unseen import choose_images
 from maam.models.own import framework_for
 from maam.models.weights import find_run
 from maam.training.options import absolute
-from maam.training.unseen import choose_images
 
 
 def evaluate(run: str | os.PathLike[str], model: Any = None, **options: Any) -> dict[str, Any]:

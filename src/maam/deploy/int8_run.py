@@ -1,0 +1,272 @@
+"""``maam.quantize``: a run in 8-bit integers, measured before it counts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maam.core.config import EvaluateConfig, QuantizeConfig, make_config
+from maam.core.errors import MaamError
+from maam.core.files import atomic_path
+from maam.core.frameworks import EXTRAS, require
+from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
+from maam.core.signals import check_signals
+from maam.data import SOURCES, Split
+from maam.data.fingerprints import fingerprints
+from maam.data.preprocessing import Preprocessing
+from maam.data.unseen import choose_images
+from maam.deploy.int8 import LOGIT_STEPS, Int8Network
+from maam.deploy.int8_file import save_int8
+from maam.deploy.latency import measure
+from maam.deploy.onnx import Network
+from maam.deploy.prediction import Classifier
+from maam.deploy.qdq import qdq_model
+from maam.deploy.quantization import quantize_layers
+from maam.deploy.reading import read_layers
+from maam.models.weights import find_run
+
+FEWEST = 32  # training images for the grids
+COMPARED = 200  # images on which the ONNX file must agree with the reference
+_BATCH = 250
+
+Scores = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A network in one form.
+
+    Attributes:
+        accuracy: on the images that were scored, 0 to 1.
+        bytes: size of the file: model.onnx; int8.safetensors.
+        onnx_bytes: size of the ONNX file.
+        latency_ms: of one image in ONNX Runtime, on one thread.
+    """
+
+    accuracy: float
+    bytes: int
+    onnx_bytes: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Int8Report:
+    """What 8-bit integers have cost and saved.
+
+    Attributes:
+        run, model: what was quantised.
+        calibration: training images that the grids were chosen from.
+        split, images: which images were scored, and how many.
+        float32, int8: before and after. The accuracy of int8 is that of the exact arithmetic of
+            ``maam.deploy.int8``, the latency that of ONNX Runtime.
+        drop: percentage points of accuracy lost.
+        same_answers: share of the images that both forms give the same class.
+        onnx_difference: of model-int8.onnx from the exact arithmetic: an image's largest difference
+            of a logit, in steps of an int8 grid; the median over images.
+        onnx_largest: over all of these images.
+        notes: what else a person should know.
+    """
+
+    run: str
+    model: str
+    calibration: int
+    split: str
+    images: int
+    float32: Form
+    int8: Form
+    drop: float
+    same_answers: float
+    onnx_difference: float
+    onnx_largest: float
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class AccuracyLost(MaamError):
+    """Integers lose more accuracy than is allowed; nothing has been written.
+
+    Args:
+        report: what was measured.
+        most: percentage points that are allowed.
+    """
+
+    def __init__(self, report: Int8Report, most: float) -> None:
+        super().__init__(
+            f"{report.run}: int8 loses {report.drop:.2f} points of accuracy, more than "
+            f"`max_drop={most:g}`: nothing was written; give more `images`, or allow more"
+        )
+        self.report = report
+
+
+def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
+    """Write a run's network in 8-bit integers beside it: int8.safetensors and model-int8.onnx.
+
+    The grids are chosen from training images; accuracy is of test images, before and after.
+
+    Args:
+        run: a run folder, as ``maam.train`` makes it.
+        options: fields of ``QuantizeConfig``: ``data``, ``data_dir``, ``images``, ``max_drop``.
+
+    Example:
+        >>> maam.quantize("runs/photos").drop
+
+    Raises:
+        AccuracyLost: int8 loses more than ``max_drop``. Nothing is written then.
+        MaamError: bad options; a run that is not finished, is damaged, or is of a model whose
+            layers are not known; too few training images; data as for ``maam.evaluate``.
+    """
+    config = make_config(QuantizeConfig, options)
+    folder = find_run(run)
+    meta = folder.read_meta()
+    if not meta.metrics:
+        raise MaamError(f"{folder} is not finished: end it with `maam train --resume {folder}`")
+    layers = read_layers(folder)
+    require("an ONNX file in int8", EXTRAS[meta.framework], "onnx")
+    preprocessing = Preprocessing.from_dict(meta.preprocessing)
+    classifier = Classifier.load(folder.path)
+    calibration, test, name, notes = _images(folder, meta, config)
+    network = quantize_layers(layers, preprocessing, calibration.pixels())
+    check_signals()
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(scratch) / folder.int8_model.name
+        model.write_bytes(qdq_model(network))
+        some = test.take(np.arange(min(COMPARED, len(test)))).pixels()
+        median, largest = _differences(network, Network(model)(preprocessing(some)), some)
+        before = _answers(test, classifier.probabilities)
+        after = _answers(test, network.logits)
+        measured = measure({"float32": folder.model, "int8": model})
+        packed = Path(scratch) / folder.int8.name
+        save_int8(packed, network, folder.best)
+        accuracies = [float((answers == test.labels).mean()) for answers in (before, after)]
+        sizes = [file.stat().st_size for file in (folder.model, packed, model)]
+        latencies = [measured[form]["latency_ms"] for form in ("float32", "int8")]
+        report = Int8Report(
+            run=str(run),
+            model=meta.model,
+            calibration=len(calibration),
+            split=name,
+            images=len(test),
+            float32=Form(accuracies[0], sizes[0], sizes[0], latencies[0]),
+            int8=Form(accuracies[1], sizes[1], sizes[2], latencies[1]),
+            drop=round(100 * (accuracies[0] - accuracies[1]), 6),
+            same_answers=float((before == after).mean()),
+            onnx_difference=median,
+            onnx_largest=largest,
+            notes=notes,
+        )
+        if report.drop > config.max_drop:
+            raise AccuracyLost(report, config.max_drop)
+        # Both are whole before either takes its place.
+        with atomic_path(folder.int8) as first, atomic_path(folder.int8_model) as second:
+            first.write_bytes(packed.read_bytes())
+            second.write_bytes(model.read_bytes())
+    return report
+
+
+def report_rows(report: Int8Report) -> list[tuple[str, str, str]]:
+    """Name, float32 and int8 of each measure, for people."""
+    before, after = report.float32, report.int8
+    return [
+        (
+            f"Accuracy, {report.images:,} {report.split} images",
+            f"{before.accuracy:.2%}",
+            f"{after.accuracy:.2%}",
+        ),
+        ("File for C and the page, KB", "-", f"{after.bytes / 1000:,.0f}"),
+        ("ONNX file, KB", f"{before.onnx_bytes / 1000:,.0f}", f"{after.onnx_bytes / 1000:,.0f}"),
+        (
+            "Milliseconds an image (ONNX Runtime, one thread)",
+            f"{before.latency_ms:.3f}",
+            f"{after.latency_ms:.3f}",
+        ),
+    ]
+
+
+def verdict(report: Int8Report) -> str:
+    """What the numbers say, in a sentence or two."""
+    lost = f"int8 loses {report.drop:.2f} points" if report.drop > 0 else "int8 loses no accuracy"
+    ratio = report.int8.latency_ms / report.float32.latency_ms
+    speed = f"{ratio:.1f} times slower" if ratio > 1 else f"{1 / ratio:.1f} times faster"
+    return (
+        f"{lost} and gives {report.same_answers:.1%} of the images the same class. In ONNX Runtime "
+        f"on this machine it is {speed} than float32."
+    )
+
+
+def _images(
+    folder: RunFolder, meta: RunMeta, config: QuantizeConfig
+) -> tuple[Split, Split, str, tuple[str, ...]]:
+    """Training images for the grids; others to score, which split they are, and notes."""
+    data = config.data
+    if data and data not in SOURCES:
+        data = os.path.abspath(os.path.expanduser(data))
+    where = {"data": data, "data_dir": config.data_dir}
+    train = choose_images(folder, meta, make_config(EvaluateConfig, {**where, "split": "train"}))
+    found = len(train.split)
+    if found < FEWEST:
+        raise MaamError(
+            f"{train.source}: {found} training images are too few to choose the grids of int8 "
+            f"from: {FEWEST} are needed; name others of the run's classes with `data`"
+        )
+    order = np.random.default_rng(0).permutation(found)[: config.images]
+    calibration = train.split.take(np.sort(order))
+    split = "test" if meta.metrics is None else meta.metrics.get("split", "test")
+    test = choose_images(folder, meta, make_config(EvaluateConfig, {**where, "split": split}))
+    notes = tuple(test.notes)
+    scored = test.split
+    if not test.own:  # without split folders, the same images would be in both
+        apart = ~np.isin(fingerprints(scored), fingerprints(calibration))
+        scored = scored.take(np.flatnonzero(apart))
+    if not len(scored):
+        raise MaamError(f"{test.source}: no images are left to score besides those for the grids")
+    if len(calibration) < config.images:
+        notes += (f"the grids rest on {found} images, fewer than `images={config.images}`",)
+    return calibration, scored, test.name, notes
+
+
+def _answers(split: Split, scores: Scores) -> np.ndarray:
+    """The class of each image, int (N,), by scores (n, K) of images uint8 (n, H, W, C)."""
+    answers = []
+    for pixels, _ in split.batches(_BATCH):
+        answers.append(scores(pixels).argmax(1))
+        check_signals()
+    return np.concatenate(answers)
+
+
+def _differences(
+    network: Int8Network, found: np.ndarray, images: np.ndarray
+) -> tuple[float, float]:
+    """How far ONNX Runtime's logits are from the reference, in steps of an int8 grid of logits.
+
+    A runtime multiplies in float32, so now and then a number is rounded the other way. In an early
+    layer that spreads: a few images differ by some steps, where most differ by none.
+
+    Args:
+        network: the reference.
+        found: ONNX Runtime's logits (N, K).
+        images: uint8 (N, H, W, C).
+
+    Returns:
+        Of each image's largest difference the median, and the largest.
+
+    Raises:
+        MaamError: the median is more than 1.
+    """
+    steps = (found / (network.logit_scale * LOGIT_STEPS)).clip(-128, 128)
+    each = np.abs(steps - network.logits(images) / LOGIT_STEPS).max(1)
+    if not np.median(each) <= 1:
+        raise MaamError(
+            "ONNX Runtime computes other logits from int8 on this machine, by "
+            f"{np.median(each):.2g} steps: nothing was written; another version of it may do"
+        )
+    return round(float(np.median(each)), 4), round(float(each.max()), 4)

@@ -1,0 +1,156 @@
+"""``maam quantize``: two files that were measured, or none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import maam
+from maam import MaamError
+from maam.cli.app import run as command
+from maam.core.run_folder import RunFolder
+from maam.core.tensors import load_tensors, save_tensors
+from maam.deploy.int8_file import read_int8
+from maam.deploy.int8_run import Int8Report
+from maam.deploy.onnx import Network
+
+OPTIONS: dict[str, Any] = {"data": "digits", "framework": "torch", "epochs": 1, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("int8") / "run"
+    maam.train(**OPTIONS, model="maamnet-nano", limit=300, pretrained=True, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(trained) -> Int8Report:
+    return maam.quantize(trained, max_drop=5)
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> Path:
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    for path in folder.glob("*int8*"):
+        path.unlink()
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_files_are_those_that_were_scored(trained, report):
+    folder = RunFolder(trained)
+    assert report.calibration == 300 and report.split == "test"
+    assert report.notes == ("the grids rest on 300 images, fewer than `images=500`",)
+    scores = maam.evaluate(trained)
+    assert report.images == scores["images"]
+    assert abs(report.float32.accuracy - scores["accuracy"]) <= 1 / report.images
+    lost = report.float32.accuracy - report.int8.accuracy
+    assert report.drop == pytest.approx(100 * lost, abs=1e-5)
+    assert report.same_answers > 0.9 and report.onnx_difference < 0.1
+    network = read_int8(folder)
+    test = maam.load_dataset("digits").test
+    answers = network.logits(test.pixels()).argmax(1)
+    assert float((answers == test.labels).mean()) == report.int8.accuracy
+    assert report.int8.bytes == folder.int8.stat().st_size
+    assert report.int8.onnx_bytes == folder.int8_model.stat().st_size
+    assert report.float32.bytes == folder.model.stat().st_size > 1.5 * report.int8.bytes
+    assert min(report.float32.latency_ms, report.int8.latency_ms) > 0
+    assert Network(folder.int8_model).image_shape == [1, 8, 8]
+    # The temperature is in the last layer: the softmax of these logits is calibrated too.
+    assert network.logit_scale > 0
+
+
+def test_the_command_prints_and_writes_the_same(copied, report, capsys):
+    before = contents(copied)
+    assert command(["quantize", str(copied), "--max-drop", "5", "--json", "a.json"]) == 0
+    text = capsys.readouterr().out
+    written = json.loads(Path("a.json").read_text())
+    assert written["int8"]["accuracy"] == report.int8.accuracy
+    for part in (f"{report.int8.accuracy:.2%}", f"{report.float32.accuracy:.2%}", "float32"):
+        assert part in text
+    assert "times slower" in text or "times faster" in text
+    after = contents(copied)
+    names = {Path(name).name for name in after.keys() - before.keys()}
+    assert names == {"int8.safetensors", "model-int8.onnx"}
+    assert all(after[name] == content for name, content in before.items())
+    images = maam.load_dataset("digits").test.pixels()[:20]
+    found, other = (
+        read_int8(RunFolder(each)).logits(images) for each in (copied, Path(report.run))
+    )
+    np.testing.assert_array_equal(found, other)
+
+
+def hostile_to_integers(folder: Path) -> None:
+    """One channel between the layers of each block is a million times the others: same answers."""
+    run = RunFolder(folder)
+    weights, metadata = load_tensors(run.best)
+    for number in range(9):
+        for name in ("gamma", "beta"):
+            weights[f"blocks.{number}.layer.norm.{name}"][0] *= 1e6
+        weights[f"blocks.{number}.reduce.conv.weight"][:, 0] /= 1e6
+    save_tensors(run.best, weights, metadata)
+
+
+def test_too_much_is_lost(copied, capsys):
+    hostile_to_integers(copied)
+    before = contents(copied)
+    assert command(["quantize", str(copied), "--images", "64", "--json", "a.json"]) == 1
+    captured = capsys.readouterr()
+    assert "more than --max-drop 0.3" in captured.err and captured.err.count("\n") == 1
+    assert "Accuracy" in captured.out
+    assert json.loads(Path("a.json").read_text())["drop"] > 0.3
+    assert contents(copied) == before
+
+
+def test_images_of_a_folder(copied):
+    rng = np.random.default_rng(0)
+    for name in RunFolder(copied).read_meta().classes:
+        Path("other", name).mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(Path("other", name, f"{number}.png"))
+    report = maam.quantize(copied, data="other", images=50, max_drop=100)
+    assert report.calibration == 50 and report.images == 30
+    with pytest.raises(MaamError, match="no images are left to score"):
+        maam.quantize(copied, data="other", images=80, max_drop=100)
+
+
+def test_errors_are_one_line(copied, tmp_path, capsys):
+    def says(*arguments: str) -> str:
+        before = contents(copied)
+        assert command(["quantize", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and error.startswith("maam: ")
+        assert contents(copied) == before
+        return error
+
+    name, folder = str(copied), RunFolder(copied)
+    assert "is not a run folder" in says(str(tmp_path))
+    assert "--images: " in says(name, "--images", "31")
+    assert "--max-drop: " in says(name, "--max-drop", "-1")
+    assert "no such folder or archive" in says(name, "--data", "nowhere")
+    few = tmp_path / "few"
+    for label in folder.read_meta().classes:
+        (few / label).mkdir(parents=True)
+        for number in range(3):
+            Image.new("L", (8, 8), 20 * int(label) + number).save(few / label / f"{number}.png")
+    assert "30 training images are too few" in says(name, "--data", str(few))
+    meta = json.loads(folder.meta.read_text())
+    folder.meta.write_text(json.dumps({**meta, "metrics": None}))
+    assert f"is not finished: end it with `maam train --resume {name}`" in says(name)
+    folder.meta.write_text(json.dumps({**meta, "model": "cnn"}))
+    assert "the layers of cnn are not known one by one" in says(name)
+    folder.meta.write_text(json.dumps(meta))
+    folder.model.unlink()
+    assert "model.onnx is missing" in says(name)
