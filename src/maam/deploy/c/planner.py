@@ -58,8 +58,10 @@ def plan_arena(network: LayeredNetwork | Int8Network) -> Plan:
         number: index for index, layer in enumerate(network.layers) for number in layer.inputs
     }
     kept = kept_map(network)
-    for number in {len(network.layers), kept} - {None}:
-        last_read[number] = len(network.layers)
+    int8 = isinstance(network, Int8Network)
+    last_read[len(network.layers)] = len(network.layers)
+    if kept is not None:
+        last_read[kept] = len(network.layers)
     spans = [Span(0, sizes[0])]
     scratch, backwards = [], []
     for index, layer in enumerate(network.layers):
@@ -70,15 +72,14 @@ def plan_arena(network: LayeredNetwork | Int8Network) -> Plan:
             dying = live.pop(source)
         width = sizes[source] // shapes[source][0], sizes[index + 1] // layer.shape[0]
         gaps = _gaps(layer, shapes[source][0], *width)
-        need = scratch_bytes(layer, shapes[source], isinstance(network, Int8Network))
+        need = scratch_bytes(layer, shapes[source], int8)
         span, room, down = _place(sizes[index + 1], need, list(live.values()), dying, gaps)
         spans.append(span)
         scratch.append(room.start)
         backwards.append(not down)
-        live = {}
     top = [span.end for span in spans]
     rooms = [
-        start + scratch_bytes(layer, shapes[layer.inputs[0]], isinstance(network, Int8Network))
+        start + scratch_bytes(layer, shapes[layer.inputs[0]], int8)
         for start, layer in zip(scratch, network.layers, strict=True)
     ]
     maps = tuple(span.start for span in spans)
@@ -90,7 +91,7 @@ def kept_map(network: LayeredNetwork | Int8Network) -> int | None:
     if len(network.layers) < 2:
         return None
     mean, dense = network.layers[-2:]
-    alone = dense.kind == "conv" and dense.inputs == (len(network.layers) - 1,)
+    alone = dense.kind == "conv" and dense.convolutions[0].weight.shape[1:3] == (1, 1)
     return mean.inputs[0] if mean.kind == "mean" and alone else None
 
 
