@@ -12,6 +12,7 @@ import maam
 from maam.cli import (
     console,
     data,
+    demo,
     doctor,
     evaluate,
     explain,
@@ -25,7 +26,7 @@ from maam.core import config
 from maam.core.errors import MaamError
 
 BAD_INPUT = 2
-VERBS = (train, evaluate, predict, explain, fuse, models, data, reproduce, doctor)
+VERBS = (train, evaluate, predict, explain, fuse, models, data, demo, reproduce, doctor)
 
 app = App(
     name="maam",
