@@ -145,10 +145,6 @@ def page(run, tmp_path_factory) -> Path:
     return path
 
 
-def test_the_pages_of_the_small_models_are_small(page):
-    assert page.stat().st_size < 300_000
-
-
 def test_every_way_in_and_the_keyboard(page, tmp_path):
     path = tmp_path / "part.png"
     photos(1, seed=3)[0].save(path)

@@ -10,13 +10,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from maam.deploy.int8_file import save_int8
 from page_run import make_run
 from tiny_report import HOSTILE
 
 import maam
 from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
+from maam.data.preprocessing import Preprocessing
+from maam.deploy.quantization import quantize_layers
+from maam.deploy.reading import read_layers
 from maam.deploy.web.page import write_page
 from maam.models.weights import shipped_run
 
@@ -56,6 +61,18 @@ def test_it_says_what_people_should_know(tmp_path):
     assert "said below 40.0\u00a0%" in page
     assert '"unknown": 0.4' in page
     assert "their maker&#x27;s" in page or "their maker's" in page
+
+
+@pytest.mark.parametrize("model", ["maamnet-nano", "maamnet-tiny"])
+def test_the_pages_of_the_small_models_are_small(model, tmp_path, rng):
+    """In int8; which images the grids are chosen from hardly matters for the size."""
+    source, run = shipped_run(model), RunFolder(tmp_path / model)
+    shutil.copytree(source.path, run.path)
+    how = Preprocessing.from_dict(run.read_meta().preprocessing)
+    images = rng.integers(0, 256, (2, *how.size, how.channels), np.uint8)
+    save_int8(run.int8, quantize_layers(read_layers(run), how, images), run.best)
+    write_page(run, tmp_path / "page.html", "int8")
+    assert (tmp_path / "page.html").stat().st_size < 300_000
 
 
 def test_hostile_names_are_shown_as_they_are(tmp_path):
