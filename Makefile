@@ -21,7 +21,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
-.PHONY: install demo lint check test test-all coverage docs clean
+.PHONY: install demo lint check test test-all coverage wasm docs clean
 install: .venv/dev
 
 # Train on handwritten digits, score, predict, and show what came out.
@@ -58,9 +58,24 @@ coverage: .venv/dev
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered
 
+# The page's kernels as WebAssembly, with SIMD fast and without it small: needs clang and lld, as
+# Debian 12 has them.
+WASM ?= src/maam/deploy/web
+KERNELS := src/maam/deploy/c
+CLANG := clang --target=wasm32 -std=c99 -Wall -Wextra -Werror -nostdlib \
+  -Isrc/maam/deploy/web/include -I$(KERNELS) -Wl,--no-entry -Wl,--strip-debug
+wasm:
+	for precision in int8 float32; do \
+	  sources="src/maam/deploy/web/page.c $(KERNELS)/maam_nn.c $(KERNELS)/maam_$$precision.c"; \
+	  $(CLANG) -DRUN=maam_run_$$precision -Os -o $(WASM)/$$precision.wasm $$sources && \
+	  $(CLANG) -DRUN=maam_run_$$precision -O3 -msimd128 -o $(WASM)/$$precision-simd.wasm $$sources && \
+	  chmod 644 $(WASM)/$$precision*.wasm || exit 1; \
+	done
+
 # The site, in site/: pictures of the code as it is, pages, API; broken links are errors.
 docs: .venv/docs
 	$(BIN)/python docs/draw_architecture.py
+	$(BIN)/python docs/make_demo.py
 	$(BIN)/mkdocs build --strict
 
 clean:

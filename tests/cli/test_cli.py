@@ -31,6 +31,7 @@ VERBS = (
     "doctor",
     "fuse",
     "quantize",
+    "demo",
 )
 QUICK = ("--limit", "128", "--epochs", "2", "--model", "mlp", "--seed", "1")
 

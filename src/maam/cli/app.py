@@ -12,6 +12,7 @@ import maam
 from maam.cli import (
     console,
     data,
+    demo,
     doctor,
     evaluate,
     explain,
@@ -29,7 +30,7 @@ from maam.core.errors import MaamError
 BAD_INPUT = 2
 VERBS = (
     *(train, evaluate, predict, explain, export, quantize, fuse),
-    *(models, data, reproduce, doctor),
+    *(models, data, demo, reproduce, doctor),
 )
 
 app = App(
