@@ -88,8 +88,15 @@ def _onnx(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
     return export_onnx_file(run, out, precision)
 
 
+def _html(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
+    from maam.deploy.web.page import write_page
+
+    return write_page(run, out, precision)
+
+
 # Name -> what is added to the run's name for the file or folder, and what writes it. A function
 # here imports what it needs when it is called.
 _FORMATS: dict[str, tuple[str, Exporter]] = {
     "onnx": (".onnx", _onnx),
+    "html": (".html", _html),
 }
