@@ -3,8 +3,8 @@
     apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
     python benchmarks/microcontroller.py
 
-Exports each shipped model as `maam export --format c` does, builds its programs with `make arm`, runs
-them under qemu, and reads what they print: whether the golden images get the expected logits, the
+Exports each shipped model as `maam export --format c` does, builds its programs with `make arm`,
+runs them under qemu, and reads what they print: whether the golden images get the expected logits, the
 stack in use (painted before) and the ticks of the processor's clock. qemu counts instructions, not
 cycles: an instruction takes 1 ns of its clock, a tick 40 ns. Accuracy is of the same kernels, built
 for this computer, on the test images. Writes results/microcontroller.json and
@@ -49,13 +49,14 @@ BOARDS = {  # processor -> suffix of the programs, qemu's board and processor
 INSTRUCTIONS_A_TICK = 40  # 25 MHz, and a nanosecond an instruction
 STACK = 4096  # that the linker script sets aside
 ANCHORS = (
-    "ResNet-8 in int8, of STM32's model zoo: 69.7 KiB RAM, 133 KiB flash, 85.59 % (87.01 % in float) "
-    "on the original images. ResNet-8 has 12.5 million multiply-accumulates; MLPerf Tiny v1.1 lists "
+    "ResNet-8 in int8, of STM32's model zoo: 69.7 KiB RAM, 133 KiB flash, 85.59 % (87.01 % in "
+    "float) on the original images. ResNet-8 has 12.5 million multiply-accumulates; MLPerf Tiny v1.1 "
+    "lists "
     "it on a Cortex-M4 at 120 MHz with 168 ms (Plumerai, 1.6 cycles a multiply-accumulate), 179 ms "
     "(Bosch HALE), 214 ms (X-CUBE-AI 8.1) and 390 ms (microTVM, 3.7 cycles), and on a Cortex-M7 at "
     "280 MHz with 46.8 ms (1.05 cycles). Those are cycles of real boards, published by others; the "
-    "table has instructions, of which a processor may need more cycles (loads, flash that waits) or, "
-    "on the M7, fewer (two at a time)."
+    "table has instructions, of which a processor may need more cycles (loads, flash that waits) "
+    "or, on the M7, fewer (two at a time)."
 )
 
 
@@ -190,16 +191,16 @@ Written by `{report["command"]}`, from results/microcontroller.json; built and r
 
 {markdown_table(header, table)}
 
-- Flash is code and constants of the whole program `classify`: start-up, kernels, model, and one image
-  of 3 KiB. RAM is the arena, in which the image lies too, other variables, and the stack in use, which
-  is painted before the run and looked at after it.
+- Flash is code and constants of the whole program `classify`: start-up, kernels, model, and one
+  image of 3 KiB. RAM is the arena, in which the image lies too, other variables, and the stack in
+  use, which is painted before the run and looked at after it.
 - Instructions are of one image, counted by qemu. They are not cycles.
 - Accuracy is of the same kernels on a computer, on the test images of this repository's copy of
   CIFAR-10 (JPEG), which costs every network a little. On both processors the golden images get the
   logits of the reference: int8 equal, float32 within 1e-4.
 - int8 uses the processors' dual 16-bit multiply-accumulate (SMLAD): two rows of weights times two
-  pixels in the dense and 1x1 layers, two columns at once in the depthwise ones. The rest is loading,
-  widening 8 bits to 16, and bringing sums back to 8 bits. float32 uses the floating-point unit.
+  pixels in the dense and 1x1 layers, two columns at once in the depthwise ones. The rest is
+  loading, widening 8 bits to 16, and bringing sums back to 8 bits. float32 uses the floating-point unit.
 
 ## Beside others
 

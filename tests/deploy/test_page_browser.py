@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import CHROMIUM, browser
-from maam.deploy.int8_file import read_int8, save_int8
 from page_run import make_run
 from PIL import ExifTags, Image
 
@@ -19,6 +18,7 @@ from maam.core.run_folder import RunFolder
 from maam.data.files.decoding import decode, fit
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.int8 import Int8Network
+from maam.deploy.int8_file import read_int8, save_int8
 from maam.deploy.layers import LayeredNetwork
 from maam.deploy.prediction import Classifier
 from maam.deploy.quantization import quantize_layers

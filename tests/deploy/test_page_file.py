@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from maam.deploy.int8_file import save_int8
 from page_run import make_run
 from tiny_report import HOSTILE
 
@@ -20,6 +19,7 @@ import maam
 from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.data.preprocessing import Preprocessing
+from maam.deploy.int8_file import save_int8
 from maam.deploy.quantization import quantize_layers
 from maam.deploy.reading import read_layers
 from maam.deploy.web.page import write_page

@@ -88,6 +88,12 @@ def _onnx(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
     return export_onnx_file(run, out, precision)
 
 
+def _c(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
+    from maam.deploy.c.folder import write_c
+
+    return write_c(run, out, precision)
+
+
 def _html(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
     from maam.deploy.web.page import write_page
 
@@ -98,5 +104,6 @@ def _html(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
 # here imports what it needs when it is called.
 _FORMATS: dict[str, tuple[str, Exporter]] = {
     "onnx": (".onnx", _onnx),
+    "c": ("-c", _c),
     "html": (".html", _html),
 }

@@ -142,7 +142,7 @@ def networks(draw: Any) -> LayeredNetwork:
     return LayeredNetwork(image, tuple(layers))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=tuple(HealthCheck))  # pyright: ignore
 @given(network=networks(), seed=st.integers(0, 99))
 def test_any_small_network(programs, tmp_path, network, seed):
     height, width, channels = network.image

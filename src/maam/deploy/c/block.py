@@ -1,11 +1,10 @@
-"""A network as one block of constants: ``maam_model | maam_layer[] | weights``, see ``maam_nn.h``."""
+"""A network as one block of constants, ``maam_model | maam_layer[] | weights``: ``maam_nn.h``."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -236,5 +235,3 @@ def _check_sums(name: str, conv: Int8Convolution) -> None:
         largest = largest + (255 * np.abs(conv.residual.astype(np.int64)) >> 16) + 1
     if largest.max(initial=0) > _INT32:
         raise MaamError(f"{name} does not fit int8: its sums may leave 32 bits, use float32")
-
-
