@@ -4,9 +4,9 @@
     python benchmarks/microcontroller.py
 
 Exports each shipped model as `maam export --format c` does, builds its programs with `make arm`,
-runs them under qemu, and reads what they print: whether the golden images get the expected logits, the
-stack in use (painted before) and the ticks of the processor's clock. qemu counts instructions, not
-cycles: an instruction takes 1 ns of its clock, a tick 40 ns. Accuracy is of the same kernels, built
+runs them under qemu, and reads what they print: whether the golden images get the expected logits,
+the stack in use (painted before) and the ticks of the processor's clock. qemu counts instructions,
+not cycles: an instruction takes 1 ns of its clock, a tick 40 ns. Accuracy is of the same kernels, built
 for this computer, on the test images. Writes results/microcontroller.json and
 docs/microcontroller.md.
 """
@@ -50,8 +50,8 @@ INSTRUCTIONS_A_TICK = 40  # 25 MHz, and a nanosecond an instruction
 STACK = 4096  # that the linker script sets aside
 ANCHORS = (
     "ResNet-8 in int8, of STM32's model zoo: 69.7 KiB RAM, 133 KiB flash, 85.59 % (87.01 % in "
-    "float) on the original images. ResNet-8 has 12.5 million multiply-accumulates; MLPerf Tiny v1.1 "
-    "lists "
+    "float) on the original images. ResNet-8 has 12.5 million multiply-accumulates; MLPerf Tiny "
+    "v1.1 lists "
     "it on a Cortex-M4 at 120 MHz with 168 ms (Plumerai, 1.6 cycles a multiply-accumulate), 179 ms "
     "(Bosch HALE), 214 ms (X-CUBE-AI 8.1) and 390 ms (microTVM, 3.7 cycles), and on a Cortex-M7 at "
     "280 MHz with 46.8 ms (1.05 cycles). Those are cycles of real boards, published by others; the "
@@ -200,7 +200,8 @@ Written by `{report["command"]}`, from results/microcontroller.json; built and r
   logits of the reference: int8 equal, float32 within 1e-4.
 - int8 uses the processors' dual 16-bit multiply-accumulate (SMLAD): two rows of weights times two
   pixels in the dense and 1x1 layers, two columns at once in the depthwise ones. The rest is
-  loading, widening 8 bits to 16, and bringing sums back to 8 bits. float32 uses the floating-point unit.
+  loading, widening 8 bits to 16, and bringing sums back to 8 bits. float32 uses the floating-point
+  unit.
 
 ## Beside others
 
