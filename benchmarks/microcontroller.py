@@ -6,8 +6,8 @@
 Exports each shipped model as `maam export --format c` does, builds its programs with `make arm`,
 runs them under qemu, and reads what they print: whether the golden images get the expected logits,
 the stack in use (painted before) and the ticks of the processor's clock. qemu counts instructions,
-not cycles: an instruction takes 1 ns of its clock, a tick 40 ns. Accuracy is of the same kernels, built
-for this computer, on the test images. Writes results/microcontroller.json and
+not cycles: an instruction takes 1 ns of its clock, a tick 40 ns. Accuracy is of the same kernels,
+built for this computer, on the test images. Writes results/microcontroller.json and
 docs/microcontroller.md.
 """
 
