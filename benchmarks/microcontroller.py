@@ -27,13 +27,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from maam.core.config import EvaluateConfig
 from maam.core.environment import environment
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 from maam.core.run_folder import RunFolder
+from maam.data import load_dataset
 from maam.data.preprocessing import Preprocessing
-from maam.data.unseen import choose_images
 from maam.deploy.c.block import make_block
 from maam.deploy.c.folder import KERNELS, SHARED, load_network, write_c
 from maam.models.weights import shipped_run
@@ -51,12 +50,11 @@ STACK = 4096  # that the linker script sets aside
 ANCHORS = (
     "ResNet-8 in int8, of STM32's model zoo: 69.7 KiB RAM, 133 KiB flash, 85.59 % (87.01 % in "
     "float) on the original images. ResNet-8 has 12.5 million multiply-accumulates; MLPerf Tiny "
-    "v1.1 lists "
-    "it on a Cortex-M4 at 120 MHz with 168 ms (Plumerai, 1.6 cycles a multiply-accumulate), 179 ms "
-    "(Bosch HALE), 214 ms (X-CUBE-AI 8.1) and 390 ms (microTVM, 3.7 cycles), and on a Cortex-M7 at "
-    "280 MHz with 46.8 ms (1.05 cycles). Those are cycles of real boards, published by others; the "
-    "table has instructions, of which a processor may need more cycles (loads, flash that waits) "
-    "or, on the M7, fewer (two at a time)."
+    "v1.1 lists it on a Cortex-M4 at 120 MHz with 168 ms (Plumerai, 1.6 cycles a "
+    "multiply-accumulate), 179 ms (Bosch HALE), 214 ms (X-CUBE-AI 8.1) and 390 ms (microTVM, 3.7 "
+    "cycles), and on a Cortex-M7 at 280 MHz with 46.8 ms (1.05 cycles). Those are cycles of real "
+    "boards, published by others; the table has instructions, of which a processor may need more "
+    "cycles (loads, flash that waits) or, on the M7, fewer (two at a time)."
 )
 
 
@@ -156,7 +154,7 @@ def score(run: RunFolder, precision: Any, folder: Path, images: int) -> float:
     constants = np.frombuffer(block.to_bytes(), np.uint32)
     arena = np.zeros(block.head["arena_bytes"] // 8, np.uint64)
     addresses = [ctypes.c_void_p(array.ctypes.data) for array in (constants, arena)]
-    split = choose_images(run, meta, EvaluateConfig()).split
+    split = load_dataset(meta.data).test
     split = split.take(np.arange(min(images, len(split))))
     right = 0
     for pixels, label in zip(split.pixels(), split.labels.tolist(), strict=True):

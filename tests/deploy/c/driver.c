@@ -78,7 +78,7 @@ int main(int argc, char **argv)
         const void *logits = run(block, number % 2 ? inside : image, arena);
         if (!logits) {
             fputs("refused\n", stderr);
-            return 3;
+            exit(3);
         }
         fwrite(logits, 1, logits_size, logits_file);
         maam_probabilities(block, arena, probabilities);

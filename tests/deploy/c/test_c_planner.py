@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 
 import numpy as np
 import pytest
@@ -78,9 +78,7 @@ def test_maps_that_live_together_are_apart(model, whole):
     sizes = [width * int(np.prod(shape)) for shape in shapes]
     sizes[-1] = max(2, width) * shapes[-1][2]
     last = {n: i for i, layer in enumerate(network.layers) for n in layer.inputs}
-    last[len(shapes) - 1] = len(network.layers)
-    if plan.kept is not None:
-        last[plan.kept] = len(network.layers)
+    last[plan.kept] = last[len(shapes) - 1] = len(network.layers)
     for index, layer in enumerate(network.layers):
         need = scratch_bytes(layer, shapes[layer.inputs[0]], width == 1)
         spans = [(plan.scratch[index], need), (plan.maps[index + 1], sizes[index + 1])]
@@ -90,7 +88,7 @@ def test_maps_that_live_together_are_apart(model, whole):
             if last[n] > index or (last[n] == index and layer.kind in ("sum", "mean"))
         ]
         spans.sort()
-        assert all(a + size <= b for (a, size), (b, _) in pairwise(spans))
+        assert all(a + size <= b for (a, size), (b, _) in itertools.pairwise(spans))
         assert max(a + size for a, size in spans) <= head["arena_bytes"]
 
 

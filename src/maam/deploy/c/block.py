@@ -1,4 +1,4 @@
-"""A network as one block of constants, ``maam_model | maam_layer[] | weights``: ``maam_nn.h``."""
+"""A network as one block of constants, as ``maam_nn.h`` lays it out: head, table, weights."""
 
 from __future__ import annotations
 

@@ -11,14 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from maam.core.config import EvaluateConfig
 from maam.core.errors import MaamError
 from maam.core.files import make_folder
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
+from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
-from maam.data.unseen import choose_images
 from maam.deploy.c.block import Block, make_block
 from maam.deploy.c.source import golden_header, golden_source, model_header, model_source
 from maam.deploy.int8 import Int8Network
@@ -121,22 +120,22 @@ def write_files(folder: Path, texts: dict[str, str], precision: Precision) -> No
     (folder / "Makefile").write_text(makefile.replace("@KERNELS@", kernels), encoding="utf-8")
 
 
-def golden_images(run: RunFolder, meta: RunMeta, count: int = _GOLDEN) -> tuple[np.ndarray, str]:
-    """Images of the run's data, of different classes; random ones where it can't be read.
+def golden_images(run: RunFolder, meta: RunMeta) -> tuple[np.ndarray, str]:
+    """Images for the golden test: those of the run's data that it keeps, else random ones.
 
     Returns:
-        uint8 (count, H, W, C), and where they come from, for people.
+        uint8 (8, H, W, C), and where they come from, for people.
+
+    Raises:
+        MaamError: the run's file of them is damaged.
     """
-    for split in ("test", "val"):
-        try:
-            chosen = choose_images(run, meta, EvaluateConfig(split=split))
-        except (MaamError, OSError):
-            continue
-        order = np.argsort(chosen.split.labels, kind="stable")
-        places = np.linspace(0, len(order) - 1, count).round().astype(int)
-        return chosen.split.take(order[places]).pixels(), f"images of {chosen.source}"
     channels, height, width = meta.image_shape
-    shape = count, height, width, channels
+    kept = run.model.with_suffix(".golden.safetensors")
+    if kept.exists():
+        images = load_tensors(kept)[0]["images"][:_GOLDEN, ..., :channels]
+        if images.dtype == np.uint8 and images.shape[1:] == (height, width, channels):
+            return np.ascontiguousarray(images), f"images of {meta.data_source or 'its data'}"
+    shape = _GOLDEN, height, width, channels
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8), "random images"
 
 

@@ -13,7 +13,8 @@
 #define TICKS 0x1000000u                  /* until SysTick wraps */
 #define PAINT 0xA5A5A5A5u
 
-extern uint32_t data_start, data_end, data_source, bss_start, bss_end, stack_bottom, stack_top;
+extern uint32_t data_start[], data_end[], data_source[], bss_start[], bss_end[];
+extern uint32_t stack_bottom[], stack_top[];
 int main(int argc, char **argv);
 void reset(void);
 
@@ -47,15 +48,16 @@ static void tick(void)
 }
 
 __attribute__((section(".vectors"), used)) static void *const vectors[16] = {
-    &stack_top, (void *)reset, (void *)fault, (void *)fault, (void *)fault, (void *)fault,
+    stack_top, (void *)reset, (void *)fault, (void *)fault, (void *)fault, (void *)fault,
     (void *)fault, 0, 0, 0, 0, (void *)fault, (void *)fault, 0, (void *)fault, (void *)tick};
 
 static void prepare(void)
 {
-    uint32_t here; /* what lies above it is in use */
-    memcpy(&data_start, &data_source, (size_t)((char *)&data_end - (char *)&data_start));
-    memset(&bss_start, 0, (size_t)((char *)&bss_end - (char *)&bss_start));
-    for (volatile uint32_t *word = &stack_bottom; word < &here - 8; word++) {
+    volatile uint32_t *used; /* the stack from here on is in use */
+    memcpy(data_start, data_source, (size_t)(data_end - data_start) * sizeof *data_start);
+    memset(bss_start, 0, (size_t)(bss_end - bss_start) * sizeof *bss_start);
+    __asm__ volatile("mov %0, sp" : "=r"(used));
+    for (volatile uint32_t *word = stack_bottom; word < used; word++) {
         *word = PAINT;
     }
 }
@@ -108,10 +110,10 @@ void board_stop(void)
     uint32_t left = SYST_CVR;
     SYST_CSR = 0;
     uint64_t ticks = (uint64_t)wraps * TICKS + (TICKS - 1 - left);
-    const uint32_t *word = &stack_bottom;
-    while (word < &stack_top && *word == PAINT) {
+    const volatile uint32_t *word = stack_bottom;
+    while (word < stack_top && *word == PAINT) {
         word++;
     }
-    say_number("stack bytes: ", (uint64_t)((const char *)&stack_top - (const char *)word));
+    say_number("stack bytes: ", (uint64_t)(stack_top - word) * sizeof *word);
     say_number("ticks of the processor's clock: ", ticks);
 }
