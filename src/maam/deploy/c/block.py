@@ -201,6 +201,8 @@ class _Writer:
         weight = conv.weight
         if depthwise:
             weight = weight[..., 0].transpose(1, 2, 0)  # (rows, columns, C)
+        elif isinstance(conv, Convolution):
+            weight = weight.reshape(conv.groups, outputs // conv.groups, -1).transpose(0, 2, 1)
         record = {
             "rows": rows,
             "columns": columns,

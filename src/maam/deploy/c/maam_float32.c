@@ -3,44 +3,67 @@
 
 #include <string.h>
 
-/* Four sums of products of `values` with four rows of weights; steps of a row: `depth`. */
-static void products(const float *weights, int32_t depth, const float *values, float *sums)
-{
-    float a = sums[0], b = sums[1], c = sums[2], d = sums[3];
-    const float *second = weights + depth, *third = second + depth, *fourth = third + depth;
-    for (int32_t i = 0; i < depth; i++) {
-        float value = values[i];
-        a += value * weights[i];
-        b += value * second[i];
-        c += value * third[i];
-        d += value * fourth[i];
-    }
-    sums[0] = a;
-    sums[1] = b;
-    sums[2] = c;
-    sums[3] = d;
-}
+/* Sums are made in tiles: TILE channels of a few pixels at a time, which stay in registers. Every sum
+ * adds in the same order in any tile, so that compilers may use vectors without -ffast-math. */
+#define TILE 8
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#define PIXELS 2 /* 32 registers of one number */
+#else
+#define PIXELS 4
+#endif
 
-/* Outputs `begin` to `end` of one pixel. residual: the pixel of the input that is added, or null. */
-static void multiply(const uint8_t *block, const maam_conv *conv, int32_t begin, int32_t end,
-                     const float *values, int32_t depth, const float *residual, float *pixel)
+#ifdef __GNUC__ /* the sizes of a tile are constants once its function is part of the caller */
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+/* Products of pixels (pixels, depth) with `outputs` columns of weights (depth, `stride`). */
+INLINE void products(const float *weights, int32_t stride, const float *values, int32_t depth,
+                     int32_t pixels, int32_t outputs, float sums[PIXELS][TILE])
 {
-    const float *weights = (const float *)(block + conv->weights_at);
-    const float *bias = (const float *)(block + conv->bias_at);
-    for (int32_t o = begin; o < end;) {
-        int32_t count = end - o < 4 ? 1 : 4;
-        float sums[4] = {0, 0, 0, 0};
-        if (count == 4) {
-            products(weights + o * depth, depth, values, sums);
-        } else {
-            for (int32_t i = 0; i < depth; i++) {
-                sums[0] += values[i] * weights[o * depth + i];
+    for (int32_t i = 0; i < depth; i++, weights += stride) {
+        for (int32_t p = 0; p < pixels; p++) {
+            float value = values[p * depth + i];
+            for (int32_t o = 0; o < outputs; o++) {
+                sums[p][o] += value * weights[o];
             }
         }
-        for (int32_t k = 0; k < count; k++, o++) {
-            float sum = sums[k] + bias[o];
-            sum = conv->relu && sum < 0 ? 0 : sum;
-            pixel[o] = residual ? residual[o] + sum : sum;
+    }
+}
+
+/* A 1x1 convolution of pixels (count, depth), which may be patches. residual: as `pixels`, what is
+ * added, or null. Pixels of the output are `step` values apart. */
+static void multiply(const uint8_t *block, const maam_conv *conv, int32_t group,
+                     const float *values, int32_t depth, int32_t count, const float *residual,
+                     float *pixels, int32_t step)
+{
+    int32_t each = conv->outputs / conv->groups, first = group * each;
+    const float *weights = (const float *)(block + conv->weights_at) + first * depth;
+    const float *bias = (const float *)(block + conv->bias_at) + first;
+    for (int32_t x = 0, some; x < count; x += some) {
+        const float *pixel = values + x * depth;
+        some = count - x < PIXELS ? 1 : PIXELS;
+        for (int32_t o = 0, outputs; o < each; o += outputs) {
+            float sums[PIXELS][TILE] = {{0}};
+            outputs = each - o < TILE ? 1 : TILE;
+            if (outputs == 1) {
+                for (int32_t p = 0; p < some; p++) {
+                    products(weights + o, each, pixel + p * depth, depth, 1, 1, sums + p);
+                }
+            } else if (some == 1) {
+                products(weights + o, each, pixel, depth, 1, TILE, sums);
+            } else {
+                products(weights + o, each, pixel, depth, PIXELS, TILE, sums);
+            }
+            for (int32_t p = 0; p < some; p++) {
+                int32_t at = (x + p) * step + first + o;
+                for (int32_t k = 0; k < outputs; k++) {
+                    float sum = sums[p][k] + bias[o + k];
+                    sum = conv->relu && sum < 0 ? 0 : sum;
+                    pixels[at + k] = residual ? residual[at + k] + sum : sum;
+                }
+            }
         }
     }
 }
@@ -76,41 +99,58 @@ static void convolution(const uint8_t *block, const maam_layer *layer, uint8_t *
     const float *source = (const float *)(arena + in->at);
     float *patch = (float *)(arena + layer->scratch_at);
     int32_t depth = conv->rows * conv->columns * (in->channels / conv->groups);
-    int32_t each = conv->outputs / conv->groups;
     for (int32_t row = 0; row < out->height; row++) {
         int32_t y = layer->backwards ? out->height - 1 - row : row;
         for (int32_t x = 0; x < out->width; x++) {
             float *pixel = (float *)(arena + out->at) + (y * out->width + x) * out->channels;
             for (int32_t group = 0; group < conv->groups; group++) {
                 const float *values = window(in, source, conv, group, y, x, patch);
-                int32_t begin = group * each;
-                multiply(block, conv, begin, begin + each, values, depth, 0, pixel);
+                multiply(block, conv, group, values, depth, 1, 0, pixel, out->channels);
             }
         }
     }
 }
 
-/* One pixel of a depthwise convolution, all channels. */
-static void depthwise(const uint8_t *block, const maam_map *in, const float *source,
-                      const maam_conv *conv, int32_t y, int32_t x, float *sums)
+/* `count` channels, from `first` on, of one pixel of a depthwise convolution. */
+INLINE void depthwise_tile(const uint8_t *block, const maam_map *in, const float *source,
+                           const maam_conv *conv, int32_t top, int32_t left, int32_t first,
+                           int32_t count, float *target)
 {
+    const float *weights = (const float *)(block + conv->weights_at) + first;
+    const float *bias = (const float *)(block + conv->bias_at) + first;
     int32_t channels = in->channels;
-    int32_t top = y * conv->stride - conv->padding, left = x * conv->stride - conv->padding;
-    const float *weights = (const float *)(block + conv->weights_at);
-    memcpy(sums, block + conv->bias_at, (size_t)channels * sizeof *sums);
-    for (int32_t i = top; i < top + conv->rows; i++) {
-        for (int32_t j = left; j < left + conv->columns; j++, weights += channels) {
-            if (i < 0 || i >= in->height || j < 0 || j >= in->width) {
-                continue;
-            }
-            const float *values = source + (i * in->width + j) * channels;
-            for (int32_t c = 0; c < channels; c++) {
-                sums[c] += values[c] * weights[c];
+    int32_t begin = left < 0 ? -left : 0;
+    int32_t end = left + conv->columns > in->width ? in->width - left : conv->columns;
+    float sums[TILE] = {0};
+    for (int32_t i = 0; i < conv->rows; i++) {
+        if (top + i < 0 || top + i >= in->height) {
+            continue;
+        }
+        const float *value = source + ((top + i) * in->width + left + begin) * channels + first;
+        const float *weight = weights + (i * conv->columns + begin) * channels;
+        for (int32_t j = begin; j < end; j++, value += channels, weight += channels) {
+            for (int32_t c = 0; c < count; c++) {
+                sums[c] += value[c] * weight[c];
             }
         }
     }
-    for (int32_t c = 0; c < channels; c++) {
-        sums[c] = conv->relu && sums[c] < 0 ? 0 : sums[c];
+    for (int32_t c = 0; c < count; c++) {
+        float sum = sums[c] + bias[c];
+        target[first + c] = conv->relu && sum < 0 ? 0 : sum;
+    }
+}
+
+/* One pixel of a depthwise convolution, all channels. */
+static void depthwise(const uint8_t *block, const maam_map *in, const float *source,
+                      const maam_conv *conv, int32_t y, int32_t x, float *target)
+{
+    int32_t top = y * conv->stride - conv->padding, left = x * conv->stride - conv->padding;
+    int32_t c = 0;
+    for (; c + TILE <= in->channels; c += TILE) {
+        depthwise_tile(block, in, source, conv, top, left, c, TILE, target);
+    }
+    for (; c < in->channels; c++) {
+        depthwise_tile(block, in, source, conv, top, left, c, 1, target);
     }
 }
 
@@ -125,11 +165,9 @@ static void block_of_two(const uint8_t *block, const maam_layer *layer, uint8_t 
         for (int32_t x = 0; x < out->width; x++) {
             depthwise(block, in, source, layer->conv, y, x, line + x * in->channels);
         }
-        for (int32_t x = 0; x < out->width; x++) {
-            const float *residual = source + (y * in->width + x) * in->channels;
-            multiply(block, layer->conv + 1, 0, out->channels, line + x * in->channels,
-                     in->channels, layer->residual ? residual : 0, target + x * out->channels);
-        }
+        const float *residual = layer->residual ? source + y * in->width * in->channels : 0;
+        multiply(block, layer->conv + 1, 0, line, in->channels, out->width, residual, target,
+                 out->channels);
     }
 }
 

@@ -68,11 +68,11 @@ int maam_class_map(const void *model, const void *arena, int32_t which, float *m
     int32_t pixels = mean->in.height * mean->in.width, channels = mean->in.channels;
     if (head->precision == MAAM_FLOAT32) {
         const float *x = (const float *)values;
-        const float *weights = (const float *)(block + dense->weights_at) + which * channels;
+        const float *weights = (const float *)(block + dense->weights_at) + which;
         for (int32_t i = 0; i < pixels; i++) {
             map[i] = 0.0f;
             for (int32_t c = 0; c < channels; c++) {
-                map[i] += x[i * channels + c] * weights[c];
+                map[i] += x[i * channels + c] * weights[c * head->classes];
             }
         }
         return 0;

@@ -37,8 +37,9 @@ typedef struct {
     int32_t zero;   /* int8: the number that stands for 0 */
 } maam_map;
 
-/* A convolution. The weights are (outputs, rows, columns, inputs / groups); those of the depthwise
- * convolution of a BLOCK are (rows, columns, outputs). Around the map stand `padding` zeros.
+/* A convolution. The weights are int8 (outputs, rows, columns, inputs / groups) or float32 (groups,
+ * rows, columns, inputs / groups, outputs / groups); those of the depthwise convolution of a BLOCK
+ * are (rows, columns, outputs). Around the map stand `padding` zeros.
  * int8: a sum of products and bias becomes zero + ((sum * multiplier + 2^(shift-1)) >> shift). */
 typedef struct {
     int32_t rows; /* of the window */
