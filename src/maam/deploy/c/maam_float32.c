@@ -3,68 +3,52 @@
 
 #include <string.h>
 
-/* Sums are made in tiles: TILE channels of a few pixels at a time, which stay in registers. Every sum
- * adds in the same order in any tile, so that compilers may use vectors without -ffast-math. */
+/* So many channels of a pixel are summed at a time: their sums stay in registers. Each of them adds in
+ * its own order, so that compilers may use vectors without -ffast-math. */
 #define TILE 8
-#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
-#define PIXELS 2 /* 32 registers of one number */
-#else
-#define PIXELS 4
-#endif
 
-#ifdef __GNUC__ /* the sizes of a tile are constants once its function is part of the caller */
+#ifdef __GNUC__ /* `count` is a constant once a function is part of its caller */
 #define INLINE static inline __attribute__((always_inline))
 #else
 #define INLINE static inline
 #endif
 
-/* Products of pixels (pixels, depth) with `outputs` columns of weights (depth, `stride`). */
-INLINE void products(const float *weights, int32_t stride, const float *values, int32_t depth,
-                     int32_t pixels, int32_t outputs, float sums[PIXELS][TILE])
+/* `count` channels, from `first` on, of a pixel (depth) times weights (depth, `outputs`). residual: the
+ * pixel of the input that is added, or null. */
+INLINE void product_tile(const float *weights, const float *bias, int32_t outputs, int32_t first,
+                         int32_t count, const float *values, int32_t depth, int32_t relu,
+                         const float *residual, float *target)
 {
-    for (int32_t i = 0; i < depth; i++, weights += stride) {
-        for (int32_t p = 0; p < pixels; p++) {
-            float value = values[p * depth + i];
-            for (int32_t o = 0; o < outputs; o++) {
-                sums[p][o] += value * weights[o];
-            }
+    float sums[TILE] = {0};
+    weights += first;
+    for (int32_t i = 0; i < depth; i++, weights += outputs) {
+        float value = values[i];
+        for (int32_t k = 0; k < count; k++) {
+            sums[k] += value * weights[k];
         }
+    }
+    for (int32_t k = 0; k < count; k++) {
+        float sum = sums[k] + bias[first + k];
+        sum = relu && sum < 0 ? 0 : sum;
+        target[first + k] = residual ? residual[first + k] + sum : sum;
     }
 }
 
-/* A 1x1 convolution of pixels (count, depth), which may be patches. residual: as `pixels`, what is
- * added, or null. Pixels of the output are `step` values apart. */
+/* One pixel of a convolution, one group of channels. values: (depth), what its window holds. */
 static void multiply(const uint8_t *block, const maam_conv *conv, int32_t group,
-                     const float *values, int32_t depth, int32_t count, const float *residual,
-                     float *pixels, int32_t step)
+                     const float *values, int32_t depth, const float *residual, float *pixel)
 {
-    int32_t each = conv->outputs / conv->groups, first = group * each;
-    const float *weights = (const float *)(block + conv->weights_at) + first * depth;
-    const float *bias = (const float *)(block + conv->bias_at) + first;
-    for (int32_t x = 0, some; x < count; x += some) {
-        const float *pixel = values + x * depth;
-        some = count - x < PIXELS ? 1 : PIXELS;
-        for (int32_t o = 0, outputs; o < each; o += outputs) {
-            float sums[PIXELS][TILE] = {{0}};
-            outputs = each - o < TILE ? 1 : TILE;
-            if (outputs == 1) {
-                for (int32_t p = 0; p < some; p++) {
-                    products(weights + o, each, pixel + p * depth, depth, 1, 1, sums + p);
-                }
-            } else if (some == 1) {
-                products(weights + o, each, pixel, depth, 1, TILE, sums);
-            } else {
-                products(weights + o, each, pixel, depth, PIXELS, TILE, sums);
-            }
-            for (int32_t p = 0; p < some; p++) {
-                int32_t at = (x + p) * step + first + o;
-                for (int32_t k = 0; k < outputs; k++) {
-                    float sum = sums[p][k] + bias[o + k];
-                    sum = conv->relu && sum < 0 ? 0 : sum;
-                    pixels[at + k] = residual ? residual[at + k] + sum : sum;
-                }
-            }
-        }
+    int32_t outputs = conv->outputs / conv->groups, begin = group * outputs;
+    const float *weights = (const float *)(block + conv->weights_at) + begin * depth;
+    const float *bias = (const float *)(block + conv->bias_at) + begin;
+    int32_t o = 0;
+    for (; o + TILE <= outputs; o += TILE) {
+        product_tile(weights, bias, outputs, o, TILE, values, depth, conv->relu, residual,
+                     pixel + begin);
+    }
+    for (; o < outputs; o++) {
+        product_tile(weights, bias, outputs, o, 1, values, depth, conv->relu, residual,
+                     pixel + begin);
     }
 }
 
@@ -105,7 +89,7 @@ static void convolution(const uint8_t *block, const maam_layer *layer, uint8_t *
             float *pixel = (float *)(arena + out->at) + (y * out->width + x) * out->channels;
             for (int32_t group = 0; group < conv->groups; group++) {
                 const float *values = window(in, source, conv, group, y, x, patch);
-                multiply(block, conv, group, values, depth, 1, 0, pixel, out->channels);
+                multiply(block, conv, group, values, depth, 0, pixel);
             }
         }
     }
@@ -165,9 +149,11 @@ static void block_of_two(const uint8_t *block, const maam_layer *layer, uint8_t 
         for (int32_t x = 0; x < out->width; x++) {
             depthwise(block, in, source, layer->conv, y, x, line + x * in->channels);
         }
-        const float *residual = layer->residual ? source + y * in->width * in->channels : 0;
-        multiply(block, layer->conv + 1, 0, line, in->channels, out->width, residual, target,
-                 out->channels);
+        for (int32_t x = 0; x < out->width; x++) {
+            const float *residual = source + (y * in->width + x) * in->channels;
+            multiply(block, layer->conv + 1, 0, line + x * in->channels, in->channels,
+                     layer->residual ? residual : 0, target + x * out->channels);
+        }
     }
 }
 
