@@ -10,6 +10,11 @@ import pytest
 import maam
 import maam.torch
 from maam import MaamError
+from maam.data import load_dataset
+from maam.data.preprocessing import Preprocessing
+from maam.deploy.int8_file import read_int8
+from maam.deploy.onnx import Network
+from maam.deploy.reading import read_layers
 from maam.models.weights import (
     DEFAULT,
     TINY_IMAGENET,
@@ -68,6 +73,21 @@ def test_the_onnx_form_computes_the_same(name):
     with torch.inference_mode():
         expected = net(torch.from_numpy(images)).numpy()
     assert np.abs(np.asarray(found) - expected).max() < 0.02 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["maamnet-nano", "maamnet-tiny"])
+def test_the_integers_are_those_of_the_weights(name):
+    folder = shipped_run(name)
+    network = read_int8(folder)  # if not: experiments/int8.py
+    meta = folder.read_meta()
+    how = Preprocessing.from_dict(meta.preprocessing)
+    images = load_dataset("digits").test.pixels()[:64]
+    images = images.repeat(4, 1).repeat(4, 2).repeat(3, 3)
+    expected = read_layers(folder).logits(how(images).transpose(0, 2, 3, 1))
+    found = network.logits(images) * network.logit_scale
+    assert np.sqrt(((found - expected) ** 2).mean()) < 0.15 * expected.std()
+    onnx = Network(folder.int8_model)(how(images))
+    assert np.median(np.abs(onnx - found).max(1)) <= network.logit_scale
 
 
 @pytest.mark.slow
