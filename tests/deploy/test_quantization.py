@@ -47,6 +47,19 @@ def test_grids():
     assert net.logit_scale == net.layers[-1].grid.scale == net.grids[-1].scale
 
 
+def test_a_residual_is_whole_units_of_the_sum():
+    layers, images = random_layers("maamnet-nano"), random_images(16)
+    net = quantize_layers(layers, preprocessing(), images)
+    blocks = [layer for layer in net.layers if layer.residual]
+    assert len(blocks) == 7
+    for layer in blocks:
+        conv = layer.convolutions[1]
+        assert conv.residual is not None and not (conv.residual % 2**16).any()
+        unit = conv.input.scale * conv.weight_scale.astype(float)
+        source = net.grids[layer.inputs[0]].scale
+        np.testing.assert_allclose(conv.residual / 2**16 * unit, source, rtol=1e-6)
+
+
 def test_pixels_become_the_nearest_numbers():
     net = quantize_layers(every_kind(), preprocessing(), random_images(8))
     levels = np.arange(256, dtype=np.uint8)

@@ -11,8 +11,11 @@ import maam
 import maam.torch
 from maam import MaamError
 from maam.core.tensors import load_tensors
+from maam.data import load_dataset
 from maam.data.preprocessing import Preprocessing
+from maam.deploy.int8_file import read_int8
 from maam.deploy.onnx import Network
+from maam.deploy.reading import read_layers
 from maam.models.weights import (
     DEFAULT,
     TINY_IMAGENET,
@@ -92,6 +95,21 @@ def test_the_cards_score_is_that_of_the_file(name):
     assert scores["accuracy"] == metrics["accuracy"]
     row = f"| Test accuracy, `model.onnx` | {100 * scores['accuracy']:.2f} % |"
     assert row in folder.card.read_text()
+
+
+@pytest.mark.parametrize("name", ["maamnet-nano", "maamnet-tiny"])
+def test_the_integers_are_those_of_the_weights(name):
+    folder = shipped_run(name)
+    network = read_int8(folder)  # if not: experiments/int8.py
+    meta = folder.read_meta()
+    how = Preprocessing.from_dict(meta.preprocessing)
+    images = load_dataset("digits").test.pixels()[:64]
+    images = images.repeat(4, 1).repeat(4, 2).repeat(3, 3)
+    expected = read_layers(folder).logits(how(images).transpose(0, 2, 3, 1))
+    found = network.logits(images) * network.logit_scale
+    assert np.sqrt(((found - expected) ** 2).mean()) < 0.15 * expected.std()
+    onnx = Network(folder.int8_model)(how(images))
+    assert np.median(np.abs(onnx - found).max(1)) <= network.logit_scale
 
 
 @pytest.mark.slow

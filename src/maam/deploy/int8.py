@@ -44,8 +44,8 @@ class Int8Convolution:
         weight_scale: float32 (O,).
         bias: int32 (O,), in units of input scale times weight scale, ``zero`` taken in.
         multiplier, shift: int32 (O,): of ``requantize``.
-        residual: int32 (O,): units of the sum in one of the residual map, times 2**16; None
-            where nothing is added.
+        residual: int32 (O,): units of the sum in one of the residual map, times 2**16; whole units,
+            unless that is less than one; None where nothing is added.
         stride, padding, groups: as in ``Convolution``.
         input, output: the grids of what it reads and makes.
     """
