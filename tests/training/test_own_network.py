@@ -296,7 +296,10 @@ def test_without_the_network_a_run_of_it_is_refused(finished, capsys, tmp_path):
         with pytest.raises(MaamError, match=missing):
             call()
     assert maam.evaluate(folder)["accuracy"] == finished[0].scores["accuracy"]  # its model.onnx
-    for arguments in (["evaluate", str(folder), "--framework", "torch"], ["train", "--resume", str(folder)]):
+    for arguments in (
+        ["evaluate", str(folder), "--framework", "torch"],
+        ["train", "--resume", str(folder)],
+    ):
         assert run(arguments) == 2
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and missing in lines[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -168,6 +168,12 @@ class Backend(Inference, Protocol):
 
     def fit(self, run: Any) -> list[dict[str, Any]]:
         """Train a ``TrainingRun`` to its last epoch: one row an epoch."""
+        ...
+
+    def inference(self, net: Any) -> Callable[[np.ndarray], np.ndarray]:
+        """A network in inference mode as a function: images float32 (N, C, H, W), normalised ->
+        logits float32 (N, K).
+        """
         ...
 
     def class_maps(
