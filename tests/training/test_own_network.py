@@ -155,7 +155,7 @@ def test_card_and_report_say_how_it_is_used(finished):
     assert "body.0 (MAAM); all else stays as it is" in card
     assert "maam.train(model=net, recipe='config.toml', out='../own-again')" in card
     assert "maam.torch.load_model('.', model=net)" in card
-    assert "maam predict . photo.jpg" in card and "maam evaluate ." not in card
+    assert "maam predict . photo.jpg" in card and "maam evaluate .\n" in card
     page = (folder / "report.html").read_text()
     assert "model=net" in page and "maam evaluate" not in page and "maam explain" not in page
     config = (folder / "config.toml").read_text()
@@ -284,7 +284,7 @@ def test_without_the_network_a_run_of_it_is_refused(finished, capsys, tmp_path):
     folder = finished[0].run
     missing = "TinyNet is a network of your own, whose code no run folder has"
     calls = (
-        lambda: maam.evaluate(folder),
+        lambda: maam.evaluate(folder, framework="torch"),
         lambda: maam.torch.load_model(folder),
         lambda: maam.load_model(folder),
         lambda: maam.train(resume=folder),
@@ -295,7 +295,11 @@ def test_without_the_network_a_run_of_it_is_refused(finished, capsys, tmp_path):
     for call in calls:
         with pytest.raises(MaamError, match=missing):
             call()
-    for arguments in (["evaluate", str(folder)], ["train", "--resume", str(folder)]):
+    assert maam.evaluate(folder)["accuracy"] == finished[0].scores["accuracy"]  # its model.onnx
+    for arguments in (
+        ["evaluate", str(folder), "--framework", "torch"],
+        ["train", "--resume", str(folder)],
+    ):
         assert run(arguments) == 2
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and missing in lines[0]

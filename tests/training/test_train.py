@@ -37,6 +37,7 @@ RUN_FILES = {
     "meta.json",
     "metrics.csv",
     "metrics.jsonl",
+    "model.golden.safetensors",
     "model.onnx",
     "plots",
     "report.html",

@@ -200,8 +200,7 @@ def _training(meta: RunMeta, history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _usage(meta: RunMeta) -> str:
-    lines = [*(["maam predict . photo.jpg"] if can_predict(meta) else ())]
-    lines += [] if meta.own else ["maam evaluate ."]
+    lines = ["maam predict . photo.jpg", "maam evaluate ."] if can_predict(meta) else []
     commands = code("sh", "\n".join(lines)) + "\n\n" if lines else ""
     return (
         f"In this folder (elsewhere, its path stands in place of `.`):\n\n{commands}"
