@@ -73,7 +73,6 @@ def main() -> None:
     report = {
         "command": "python benchmarks/microcontroller.py",
         "tools": [version(tool) for tool in ("arm-none-eabi-gcc", "qemu-system-arm")],
-        "anchors": ANCHORS,
         "environment": environment(),
         "rows": rows,
     }
@@ -207,7 +206,7 @@ Written by `{report["command"]}`, from results/microcontroller.json; built and r
 
 ## Beside others
 
-{report["anchors"]}
+{ANCHORS}
 
 [How to export](deployment.md#a-microcontroller).
 """
