@@ -13,6 +13,7 @@ from typing import Any
 import curves
 import design
 import folder_minutes
+import microcontroller
 import numpy as np
 import peers
 import photo_sizes
@@ -44,11 +45,21 @@ RUN = {
         ("design-notes", "design", design.notes),
         ("folder-minutes", "folder_minutes", folder_minutes.page),
         ("photo-sizes", "photo_sizes", photo_sizes.page),
+        ("microcontroller", "microcontroller", microcontroller.page),
     ],
 )
 def test_pages_are_those_of_the_results(name, written, make):
     results = json.loads((ROOT / "results" / f"{written}.json").read_text())
     assert (ROOT / "docs" / f"{name}.md").read_text() == make(results)
+
+
+def test_nano_in_int8_fits_a_small_microcontroller():
+    rows = json.loads((ROOT / "results" / "microcontroller.json").read_text())["rows"]
+    nano = [row for row in rows if (row["model"], row["precision"]) == ("maamnet-nano", "int8")]
+    assert {row["processor"] for row in nano} == set(microcontroller.BOARDS)
+    for row in nano:
+        assert row["ram"] <= 64 * 1024
+        assert row["flash"] <= 128 * 1024
 
 
 def test_curves_are_those_of_the_records():

@@ -78,7 +78,9 @@ def test_maps_that_live_together_are_apart(model, whole):
     sizes = [width * int(np.prod(shape)) for shape in shapes]
     sizes[-1] = max(2, width) * shapes[-1][2]
     last = {n: i for i, layer in enumerate(network.layers) for n in layer.inputs}
-    last[plan.kept] = last[len(shapes) - 1] = len(network.layers)
+    last[len(shapes) - 1] = len(network.layers)
+    if plan.kept is not None:
+        last[plan.kept] = len(network.layers)
     for index, layer in enumerate(network.layers):
         need = scratch_bytes(layer, shapes[layer.inputs[0]], width == 1)
         spans = [(plan.scratch[index], need), (plan.maps[index + 1], sizes[index + 1])]
