@@ -12,6 +12,7 @@ from typing import Any
 
 import curves
 import design
+import finetune
 import folder_minutes
 import microcontroller
 import numpy as np
@@ -43,6 +44,7 @@ RUN = {
     [
         ("comparison", "peers", peers.page),
         ("design-notes", "design", design.notes),
+        ("fine-tuning", "finetune", finetune.page),
         ("folder-minutes", "folder_minutes", folder_minutes.page),
         ("photo-sizes", "photo_sizes", photo_sizes.page),
         ("microcontroller", "microcontroller", microcontroller.page),
