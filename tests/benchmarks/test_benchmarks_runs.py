@@ -95,7 +95,7 @@ def test_a_run_becomes_weights_that_ship(tmp_path, recipe, monkeypatch):
 def test_shipped_weights_are_what_ship_writes():
     for path in sorted(ship.WEIGHTS.glob("**/meta.json")):
         values = json.loads(path.read_text())
-        wanted = {"format", *ship.KEPT, "config", "shipped", "metrics"}
+        wanted = {"format", *ship.KEPT, "config", "shipped", "metrics", "calibration"}
         assert values.keys() <= wanted and values["shipped"]
         # Options that are newer than the training are not there.
         assert values["config"].items() <= ship.options(values["config"]).items()
