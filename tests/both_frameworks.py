@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from layered_nets import random_array
 from mindspore import nn
 from torch import nn as torch_nn
 
@@ -33,14 +34,6 @@ def randomise(net: nn.Cell, other: torch_nn.Module, seed: int) -> None:
     arrays = {}
     for parameter in net.get_parameters():
         name, shape = parameter.name, tuple(parameter.shape)
-        if name.endswith("moving_variance"):
-            array = rng.uniform(0.5, 2, shape)
-        elif name.endswith("gamma"):
-            array = rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
-        elif len(shape) < 2:
-            array = rng.normal(0, 0.3, shape)
-        else:
-            array = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)
-        arrays[name] = array.astype(np.float32)
+        arrays[name] = random_array(name, shape, rng)
     assign_tensors(net.get_parameters(), arrays, "random")
     torch_weights.assign_tensors(torch_weights.named_tensors(other), arrays, "random")

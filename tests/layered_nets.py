@@ -20,6 +20,19 @@ def make_meta(model: str, size: tuple[int, int], channels: int = 3, classes: int
     return RunMeta(model, tuple(f"class {n}" for n in range(classes)), how.to_dict())
 
 
+def random_array(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Values for a tensor of a network: norms with gammas of both signs and odd statistics."""
+    if name.endswith("moving_variance"):
+        array = rng.uniform(0.5, 2, shape)
+    elif name.endswith("gamma"):
+        array = rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
+    elif len(shape) < 2:
+        array = rng.normal(0, 0.3, shape)
+    else:
+        array = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)
+    return array.astype(np.float32)
+
+
 def random_net(meta: RunMeta, seed: int = 0) -> Any:
     """The network in PyTorch: norms with gammas of both signs and odd statistics."""
     channels, height, width = meta.image_shape
@@ -27,16 +40,7 @@ def random_net(meta: RunMeta, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     arrays = {}
     for name, array in maam.torch.get_weights(net).items():
-        shape = array.shape
-        if name.endswith("moving_variance"):
-            made = rng.uniform(0.5, 2, shape)
-        elif name.endswith("gamma"):
-            made = rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
-        elif len(shape) < 2:
-            made = rng.normal(0, 0.3, shape)
-        else:
-            made = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)
-        arrays[name] = made.astype(np.float32)
+        arrays[name] = random_array(name, array.shape, rng)
     maam.torch.set_weights(net, arrays, "random")
     return net.eval()
 

@@ -78,8 +78,7 @@ def export(
 
 
 def _chosen(run: RunFolder, format: Format) -> Precision:
-    quantised = (run.path / "int8.safetensors").exists()
-    return "int8" if quantised and format != "onnx" else "float32"
+    return "int8" if run.int8.exists() and format != "onnx" else "float32"
 
 
 def _onnx(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:

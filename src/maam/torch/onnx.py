@@ -6,6 +6,7 @@ import copy
 import logging
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +49,7 @@ def export_onnx(
         MaamError: the network can't be exported, or the file does not compute the same; nothing
             has been written then.
     """
-    require("exporting", "torch", "onnx", "onnxscript")
-    prepare_onnx()
-    net = copy.deepcopy(net).cpu()
-    reference = net if reference is None else copy.deepcopy(reference).cpu()
-
-    def logits_of(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return reference(torch.from_numpy(images)).numpy()
-
+    net, logits_of = _prepared(net, reference)
     with exporting():
         return write_verified(_export(net, image_shape), logits_of, image_shape, path)
 
@@ -85,18 +78,30 @@ def export_model(
         MaamError: the network can't be exported, or the file does not compute the same: the error
             names the first layer that parts. Nothing is left then.
     """
-    require("exporting", "torch", "onnx", "onnxscript")
-    prepare_onnx()
-    net = copy.deepcopy(net).cpu()
-    reference = net if reference is None else copy.deepcopy(reference).cpu()
-
-    def logits_of(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return reference(torch.from_numpy(images)).numpy()
-
+    net, logits_of = _prepared(net, reference)
     computed = Computed(logits_of, lambda images: layer_outputs(net, images), get_weights(net))
     with exporting():
         return write_model(_export(net, meta.image_shape), computed, meta, images, path)
+
+
+def _prepared(
+    net: nn.Module, reference: nn.Module | None
+) -> tuple[nn.Module, Callable[[np.ndarray], np.ndarray]]:
+    """A copy of the network on the CPU, and what its file must compute: images -> logits.
+
+    Raises:
+        MaamError: a package that writes ONNX is missing.
+    """
+    require("exporting", "torch", "onnx", "onnxscript")
+    prepare_onnx()
+    net = copy.deepcopy(net).cpu()
+    expected = net if reference is None else copy.deepcopy(reference).cpu()
+
+    def logits_of(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return expected(torch.from_numpy(images)).numpy()
+
+    return net, logits_of
 
 
 def _export(net: nn.Module, image_shape: tuple[int, int, int]) -> bytes:
