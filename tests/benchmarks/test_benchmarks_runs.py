@@ -88,7 +88,7 @@ def test_a_run_becomes_weights_that_ship(tmp_path, recipe, monkeypatch):
     pixels = make_split(20, 32, 3).images
     assert len(list(maam.predict(folder.path, list(pixels)))) == 20
     card = folder.card.read_text()
-    assert f"| Test accuracy, these weights | {100 * meta.metrics['accuracy']:.2f} % |" in card
+    assert f"| Test accuracy, `model.onnx` | {100 * meta.metrics['accuracy']:.2f} % |" in card
     assert "Recipe: `recipes/cnn.toml`, seed 0, 1 epochs with PyTorch" in card
 
 
