@@ -6,6 +6,7 @@ import ast
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import maam
@@ -84,3 +85,13 @@ def test_alone_there_is_one_process():
     for backend in BACKENDS.values():
         assert (backend.rank(), backend.world_size()) == (0, 1)
         assert backend.sum_over_ranks([1.5, 2.0]) == [1.5, 2.0]
+
+
+def test_inference_is_the_same_function_in_both(rng):
+    images = rng.random((2, 3, 8, 8), np.float32)
+    nets = {name: backend.create_model("cnn", 3, 3, (8, 8)) for name, backend in BACKENDS.items()}
+    weights = BACKENDS["torch"].get_weights(nets["torch"])
+    BACKENDS["mindspore"].set_weights(nets["mindspore"], weights, "here")
+    logits = [backend.inference(nets[name])(images) for name, backend in BACKENDS.items()]
+    assert logits[0].shape == (2, 3) and logits[0].dtype == np.float32
+    np.testing.assert_allclose(logits[0], logits[1], rtol=1e-3, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -69,6 +70,22 @@ def test_a_compiler_that_fails_is_named(fresh, tmp_path, monkeypatch):
     assert not ready
     assert "no room on device" in reason
     assert not list(fresh.rglob("*.so"))
+
+
+def test_c_is_compiled_too(fresh, tmp_path):
+    source = tmp_path / "answer.c"
+    source.write_text("int answer(void) { return 42; }\n")
+    ready, path = build.compiled("test", (source,), (), "C")
+    if not ready:
+        pytest.skip(path)
+    assert ctypes.CDLL(path).answer() == 42
+    assert Path(path).name.startswith("test-")
+
+
+def test_without_a_c_compiler_that_is_said(fresh, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(fresh))
+    said = build.compiled("test", (tmp_path / "a.c",), (), "C")
+    assert said == (False, "no C compiler (gcc or cc or clang) on the PATH")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a library"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -164,6 +164,12 @@ class Backend(Protocol):
         self, net: Any, split: Any, preprocessing: Any, batch_size: int = 250
     ) -> np.ndarray:
         """The logits of a split, in order, in inference mode: float32 (N, K)."""
+        ...
+
+    def inference(self, net: Any) -> Callable[[np.ndarray], np.ndarray]:
+        """A network in inference mode as a function: images float32 (N, C, H, W), normalised ->
+        logits float32 (N, K).
+        """
         ...
 
     def class_maps(

@@ -1,15 +1,17 @@
-"""Latency and memory of exported models in ONNX Runtime, one image at a time on one thread."""
+"""Time and memory of models on this machine: in turns, each time in a process of its own."""
 
 from __future__ import annotations
 
 import multiprocessing
 import re
 import time
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,9 +20,89 @@ from maam.deploy.onnx import Network
 
 ROUNDS, WARM_UP, TIMED = 5, 20, 200
 
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Times:
+    """One call after another, each timed.
+
+    Attributes:
+        calls: how many.
+        seconds: from the first call's beginning to the last one's end.
+        percentiles_ms: the 50th, 90th and 99th percentile of a call's milliseconds.
+    """
+
+    calls: int
+    seconds: float
+    percentiles_ms: tuple[float, float, float]
+
+
+def in_turns(
+    works: Mapping[Key, Callable[[int], Value]], rounds: int
+) -> Iterator[tuple[Key, Future[Value]]]:
+    """Do several pieces of work in turns, round after round, each time in a new process.
+
+    So whatever else the machine does falls on all of them alike, and none finds the memory and the
+    caches that another has left.
+
+    Args:
+        works: name -> a function of the round's number, from 0; it and its result can be pickled.
+            What the caller takes out of the mapping is not done in later rounds.
+        rounds: how often each is done.
+
+    Yields:
+        Name and outcome: ``result()`` returns the result, or raises what the work has raised, or
+        ``BrokenProcessPool`` if its process has died.
+    """
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit a framework's memory
+    for number in range(rounds):
+        for key, work in list(works.items()):
+            with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+                outcome = pool.submit(work, number)
+            yield key, outcome
+            check_signals()
+
+
+def time_calls(
+    call: Callable[[], object], seconds: float = 0, calls: int = TIMED, warm_up: int = WARM_UP
+) -> Times:
+    """Time a call, again and again: for ``seconds`` at least, and ``calls`` times at least.
+
+    Args:
+        call: what is timed.
+        seconds: at least.
+        calls: at least.
+        warm_up: calls before, which do not count; they end early if they take ``seconds`` too.
+    """
+    begin = time.perf_counter()
+    for _ in range(warm_up):
+        call()
+        if 0 < seconds < time.perf_counter() - begin:
+            break
+    times: list[float] = []
+    begin = start = time.perf_counter()
+    while len(times) < calls or start - begin < seconds:
+        call()
+        now = time.perf_counter()
+        times.append(now - start)
+        start = now
+    low, middle, high = (1000 * np.percentile(times, [50, 90, 99])).tolist()
+    return Times(len(times), start - begin, (low, middle, high))
+
+
+def peak_mib() -> float:
+    """The peak memory of this process; ``ru_maxrss`` would begin with that of its parent."""
+    match = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert match is not None
+    return int(match[1]) / 1024
+
 
 def measure(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Measure models in turns, round after round, each time in a new process.
+    """Measure ONNX files in ONNX Runtime, one image at a time on one thread, in turns.
+
+    ``maam.benchmark`` measures run folders in more ways.
 
     Args:
         models: name -> an ONNX file whose input ``image`` is (N, C, H, W).
@@ -31,12 +113,9 @@ def measure(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         model raises the process's peak memory, the median of the rounds.
     """
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-    spawn = multiprocessing.get_context("spawn")  # a fork would inherit a framework's memory
-    for _ in range(ROUNDS):
-        for name, path in models.items():
-            with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-                samples[name].append(pool.submit(_measure_one, path).result())
-            check_signals()
+    works = {name: partial(_measure_one, path) for name, path in models.items()}
+    for name, outcome in in_turns(works, ROUNDS):
+        samples[name].append(outcome.result())
     return {name: _summary(models[name], each) for name, each in samples.items()}
 
 
@@ -51,24 +130,13 @@ def _summary(path: Path, samples: list[tuple[float, float]]) -> dict[str, Any]:
     }
 
 
-def _measure_one(path: Path) -> tuple[float, float]:
+def _measure_one(path: Path, number: int) -> tuple[float, float]:
     """Milliseconds an image, and MiB by which the peak memory has risen."""
     import onnxruntime  # noqa: F401 - before memory is measured
 
-    before = _peak_mib()
+    before = peak_mib()
     network = Network(path, threads=1)
     shape = [int(side) for side in network.image_shape]
     image = np.random.default_rng(0).random([1, *shape], dtype=np.float32)
-    times = []
-    for _ in range(WARM_UP + TIMED):
-        start = time.perf_counter()
-        network(image)
-        times.append(time.perf_counter() - start)
-    return 1000 * median(times[WARM_UP:]), _peak_mib() - before
-
-
-def _peak_mib() -> float:
-    """The peak memory of this process; ``ru_maxrss`` would begin with that of its parent."""
-    match = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert match is not None
-    return int(match[1]) / 1024
+    times = time_calls(lambda: network(image))
+    return times.percentiles_ms[0], peak_mib() - before

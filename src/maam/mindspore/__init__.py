@@ -25,7 +25,12 @@ from maam.mindspore.runtime import (  # noqa: E402
     sum_over_ranks,
     world_size,
 )
-from maam.mindspore.step import compute_logits, freeze, register_optimizer  # noqa: E402
+from maam.mindspore.step import (  # noqa: E402
+    compute_logits,
+    freeze,
+    inference,
+    register_optimizer,
+)
 from maam.mindspore.timing import time_step  # noqa: E402
 from maam.mindspore.weights import get_weights, head_names, set_weights  # noqa: E402
 
@@ -47,6 +52,7 @@ __all__ = [
     "fuse",
     "get_weights",
     "head_names",
+    "inference",
     "load_model",
     "native_operators",
     "rank",

@@ -218,3 +218,9 @@ def compute_logits(
         check_signals()
     net.set_train(mode)
     return np.concatenate(logits)
+
+
+def inference(net: nn.Cell) -> Callable[[np.ndarray], np.ndarray]:
+    """A network in inference mode as a function: float32 (N, C, H, W), normalised -> (N, K)."""
+    net.set_train(False)
+    return lambda images: net(Tensor(images)).asnumpy()

@@ -1,4 +1,4 @@
-"""Compile our C++ operators for the very machine, and load them.
+"""Compile our C++ operators, and other C and C++ of ours, for the very machine, and load them.
 
 A file is compiled when a network first asks for it, and kept in the cache folder. Where that is not
 possible, or MAAM_NATIVE=0 is set, networks use the framework's own operators: the same results but
@@ -22,8 +22,12 @@ from maam.core.errors import MaamError
 from maam.core.files import atomic_path, cache_dir
 
 _HERE = Path(__file__).parent
-_HEADERS = sorted(_HERE.glob("*.h"))
-_OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-pthread", "-shared", "-fPIC")
+_HEADERS = tuple(sorted(_HERE.glob("*.h")))
+_SHARED = ("-O3", "-march=native", "-shared", "-fPIC")
+_LANGUAGES = {  # its compilers, and their options
+    "C++": (("g++", "c++"), ("-std=c++17", "-fopenmp-simd", "-pthread", *_SHARED)),
+    "C": (("gcc", "cc", "clang"), ("-std=c99", *_SHARED)),
+}
 _CPU_FACTS = Path("/proc/cpuinfo")
 _SECONDS = 120
 _BUILDING = Lock()
@@ -51,8 +55,8 @@ def library(framework: str, name: str) -> tuple[bool, str]:
     """
     if os.environ.get("MAAM_NATIVE") == "0":
         return False, "turned off by MAAM_NATIVE=0"
-    with _BUILDING:
-        return _built(_HERE / framework / f"{name}.cc", _folder())
+    source = _HERE / framework / f"{name}.cc"
+    return compiled(f"{framework}-{name}", (source,), _HEADERS, "C++")
 
 
 @cache
@@ -103,20 +107,38 @@ def _folder() -> Path:
     return cache_dir().absolute() / f"native-{_user()}"
 
 
+def compiled(
+    name: str, sources: tuple[Path, ...], headers: tuple[Path, ...], language: str
+) -> tuple[bool, str]:
+    """A library compiled for this very processor, built unless it is there; or (False, the reason).
+
+    Args:
+        name: how the file's name in the cache folder begins.
+        sources: the files to compile.
+        headers: files that they include; a change of one builds the library anew.
+        language: ``C`` or ``C++``.
+    """
+    with _BUILDING:
+        return _built(name, sources, headers, language, _folder())
+
+
 @cache
-def _built(source: Path, folder: Path) -> tuple[bool, str]:
+def _built(
+    name: str, sources: tuple[Path, ...], headers: tuple[Path, ...], language: str, folder: Path
+) -> tuple[bool, str]:
     if ":" in str(folder):
         return False, f"{folder} has a colon, which MindSpore can't take: set MAAM_CACHE"
-    compiler = shutil.which("g++") or shutil.which("c++")
+    names, options = _LANGUAGES[language]
+    compiler = next(filter(None, map(shutil.which, names)), None)
     if not compiler:
-        return False, "no C++ compiler (g++ or c++) on the PATH"
+        return False, f"no {language} compiler ({' or '.join(names)}) on the PATH"
     try:
         version = subprocess.run(
             [compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS
         ).stdout
-        texts = [path.read_bytes() for path in (source, *_HEADERS)]
-        key = hashlib.sha256(b"\0".join([*texts, " ".join(_OPTIONS).encode(), version, _cpu()]))
-        built = folder / f"{source.parent.name}-{source.stem}-{key.hexdigest()[:16]}.so"
+        texts = [path.read_bytes() for path in (*sources, *headers)]
+        key = hashlib.sha256(b"\0".join([*texts, " ".join(options).encode(), version, _cpu()]))
+        built = folder / f"{name}-{key.hexdigest()[:16]}.so"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = folder.stat()
         if owner.st_uid != _user() or owner.st_mode & 0o022:
@@ -125,7 +147,7 @@ def _built(source: Path, folder: Path) -> tuple[bool, str]:
             ctypes.CDLL(str(built))
             return True, str(built)
         with atomic_path(built) as temporary:  # two processes may build at once
-            command = [compiler, *_OPTIONS, "-o", str(temporary), str(source)]
+            command = [compiler, *options, "-o", str(temporary), *map(str, sources)]
             subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS)
         ctypes.CDLL(str(built))
     except subprocess.CalledProcessError as error:

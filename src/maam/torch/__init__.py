@@ -27,7 +27,12 @@ from maam.torch.runtime import (  # noqa: E402
     sum_over_ranks,
     world_size,
 )
-from maam.torch.step import compute_logits, freeze, register_optimizer  # noqa: E402
+from maam.torch.step import (  # noqa: E402
+    compute_logits,
+    freeze,
+    inference,
+    register_optimizer,
+)
 from maam.torch.timing import time_step  # noqa: E402
 from maam.torch.weights import get_weights, head_names, set_weights  # noqa: E402
 
@@ -49,6 +54,7 @@ __all__ = [
     "fuse",
     "get_weights",
     "head_names",
+    "inference",
     "load_model",
     "native_operators",
     "rank",

@@ -250,3 +250,16 @@ def compute_logits(
             check_signals()
     net.train(mode)
     return torch.cat(logits).numpy()
+
+
+def inference(net: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    """A network in inference mode as a function: float32 (N, C, H, W), normalised -> (N, K)."""
+    net.eval()
+    device = next(net.parameters()).device
+
+    def logits_of(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            inputs = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+            return net(inputs).cpu().numpy()
+
+    return logits_of
