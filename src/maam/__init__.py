@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maam.data import register_source as register_source
     from maam.data.augment import register_augmentation as register_augmentation
     from maam.data.description import describe as describe
+    from maam.deploy.benchmarking import benchmark as benchmark
     from maam.deploy.explanation import explain as explain
     from maam.deploy.prediction import predict as predict
     from maam.mindspore import MAAM as MAAM
@@ -40,6 +41,7 @@ _MINDSPORE = ("MAAM", "AgentBlock", "AgentFusion", "Reduce", "create_model", "fu
 _HOMES = {
     **dict.fromkeys(_MINDSPORE, "mindspore"),
     "MaamError": "core.errors",
+    "benchmark": "deploy.benchmarking",
     "describe": "data.description",
     "doctor": "training.readiness",
     "evaluate": "training.evaluation",

@@ -19,7 +19,10 @@ from maam.cli.app import app, run
 from maam.cli.options import spelled
 from maam.core.run_folder import RunFolder
 
-VERBS = ("train", "evaluate", "predict", "explain", "models", "data", "reproduce", "doctor", "fuse")
+VERBS = (
+    *("train", "evaluate", "predict", "explain", "models", "data", "reproduce", "doctor", "fuse"),
+    "benchmark",
+)
 QUICK = ("--limit", "128", "--epochs", "2", "--model", "mlp", "--seed", "1")
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 import maam
 from maam.cli import (
+    benchmark,
     console,
     data,
     doctor,
@@ -25,7 +26,7 @@ from maam.core import config
 from maam.core.errors import MaamError
 
 BAD_INPUT = 2
-VERBS = (train, evaluate, predict, explain, fuse, models, data, reproduce, doctor)
+VERBS = (train, evaluate, predict, explain, fuse, benchmark, models, data, reproduce, doctor)
 
 app = App(
     name="maam",
