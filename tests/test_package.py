@@ -58,6 +58,7 @@ def test_public_verbs_are_functions_and_no_modules():
         "evaluate",
         "predict",
         "explain",
+        "benchmark",
         "describe",
         "doctor",
         "fuse",

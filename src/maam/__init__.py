@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maam.data import register_source as register_source
     from maam.data.augment import register_augmentation as register_augmentation
     from maam.data.description import describe as describe
+    from maam.deploy.benchmarking import benchmark as benchmark
     from maam.deploy.explanation import explain as explain
     from maam.deploy.exports import export as export
     from maam.deploy.int8_run import quantize as quantize
@@ -42,6 +43,7 @@ _MINDSPORE = ("MAAM", "AgentBlock", "AgentFusion", "Reduce", "create_model", "fu
 _HOMES = {
     **dict.fromkeys(_MINDSPORE, "mindspore"),
     "MaamError": "core.errors",
+    "benchmark": "deploy.benchmarking",
     "describe": "data.description",
     "doctor": "training.readiness",
     "evaluate": "training.evaluation",

@@ -32,6 +32,7 @@ VERBS = (
     "fuse",
     "quantize",
     "demo",
+    "benchmark",
 )
 QUICK = ("--limit", "128", "--epochs", "2", "--model", "mlp", "--seed", "1")
 

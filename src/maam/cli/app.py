@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 import maam
 from maam.cli import (
+    benchmark,
     console,
     data,
     demo,
@@ -29,7 +30,7 @@ from maam.core.errors import MaamError
 
 BAD_INPUT = 2
 VERBS = (
-    *(train, evaluate, predict, explain, export, quantize, fuse),
+    *(train, evaluate, predict, explain, export, quantize, fuse, benchmark),
     *(models, data, demo, reproduce, doctor),
 )
 

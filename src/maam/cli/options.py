@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel
 
 from maam.core import config
+from maam.core.benchmark_config import BenchmarkConfig
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 
@@ -19,7 +20,7 @@ Flags = Parameter(name="*")
 Json = Annotated[Path | None, Parameter(name="--json")]
 
 _OPTIONS = {"recipe", "resume", "jobs", "top_k", "format", "precision"}.union(
-    *(schema.model_fields for schema in config.SCHEMAS)
+    *(schema.model_fields for schema in (*config.SCHEMAS, BenchmarkConfig))
 )
 
 
@@ -39,6 +40,17 @@ def check_files(names: Sequence[str], verb: str) -> None:
     for name in names:
         if name.startswith("-") and name != "-" and not Path(name).exists():
             raise MaamError(f"unknown option {name}: see `maam {verb} --help`")
+
+
+def check_outputs(*paths: Path | None) -> None:
+    """Check, before work that takes long, that files can be written where they are wanted.
+
+    Raises:
+        MaamError: a folder is not there.
+    """
+    for path in paths:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise MaamError(f"cannot write {path}: there is no folder {path.parent}")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -22,13 +22,13 @@ RESUMABLE = frozenset(
 )
 
 
-class _Schema(BaseModel):
+class Schema(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 
-class DataConfig(_Schema):
+class DataConfig(Schema):
     """Where images lie, at which size, split how."""
 
     data_dir: Path | None = None
@@ -163,7 +163,7 @@ class TrainConfig(DataConfig):
     """The run folder; runs/DATA-MODEL, numbered, when not given."""
 
 
-class EvaluateConfig(_Schema):
+class EvaluateConfig(Schema):
     """How to score a trained run."""
 
     data: str | None = None
@@ -187,7 +187,7 @@ class EvaluateConfig(_Schema):
     """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
 
 
-class PredictConfig(_Schema):
+class PredictConfig(Schema):
     """How to classify image files."""
 
     top_k: int = Field(default=3, ge=1)
@@ -203,7 +203,7 @@ class PredictConfig(_Schema):
     """Images at a time; does not change the result."""
 
 
-class QuantizeConfig(_Schema):
+class QuantizeConfig(Schema):
     """How to bring a trained run to 8-bit integers."""
 
     data: str | None = None
@@ -219,7 +219,7 @@ class QuantizeConfig(_Schema):
     """Percentage points of accuracy that may be lost; if more are, nothing is written."""
 
 
-class ReproduceConfig(_Schema):
+class ReproduceConfig(Schema):
     """How to reproduce the paper."""
 
     data_dir: Path | None = None
@@ -257,7 +257,7 @@ SCHEMAS = (
     ReproduceConfig,
 )
 
-Config = TypeVar("Config", bound=_Schema)
+Config = TypeVar("Config", bound=Schema)
 
 
 def make_config(schema: type[Config], options: dict[str, Any], source: str = "") -> Config:
