@@ -3,6 +3,7 @@
     python benchmarks/folder_minutes.py signs.tar.gz --yolo ~/yolo/bin/yolo --minutes 1 2 5
     python benchmarks/folder_minutes.py waste scans --yolo ~/yolo/bin/yolo --minutes 2
     python benchmarks/folder_minutes.py signs.tar.gz --yolo ~/yolo/bin/yolo --minutes 2 --size 96
+    python benchmarks/folder_minutes.py signs.tar.gz ... --minutes 2 --models auto mobilenetv2-x0.5
 
 Both get the same training, validation and test images and the same minutes, and take turns. Other
 tools are run by their own command lines, in an environment of their own (`pip install
@@ -13,6 +14,7 @@ minutes replaced; docs/folder-minutes.md and its picture are made from all of th
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
 import shutil
@@ -53,6 +55,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 2, 5])
     parser.add_argument("--size", type=int, default=64, help="pixels a side (%(default)s)")
     parser.add_argument("--frameworks", nargs="+", default=["mindspore", "torch"])
+    parser.add_argument("--models", nargs="+", default=["auto"], help="of maam; auto: it chooses")
     given = parser.parse_args()
     if given.data and shutil.which(given.yolo) is None:
         sys.exit(f"folder_minutes: {given.yolo}: no such command: pip install ultralytics")
@@ -65,8 +68,9 @@ def main() -> None:
                 for minutes in given.minutes:
                     runs = [
                         *(
-                            run_maam(split, minutes, given.size, each, Path(scratch))
+                            run_maam(split, minutes, given.size, each, model, Path(scratch))
                             for each in given.frameworks
+                            for model in given.models
                         ),
                         run_yolo(split, minutes, given.size, given.yolo, Path(scratch)),
                     ]
@@ -110,7 +114,7 @@ def split_folder(data: Path, target: Path) -> Path:
 
 
 def run_maam(
-    split: Path, minutes: float, size: int, framework: str, scratch: Path
+    split: Path, minutes: float, size: int, framework: str, model: str, scratch: Path
 ) -> dict[str, Any]:
     """What `maam train` reaches; 64 pixels is what it chooses itself for photos."""
     out = scratch / "run"
@@ -118,10 +122,15 @@ def run_maam(
     command = [sys.executable, "-m", "maam", "train", str(split), "--minutes", f"{minutes:g}"]
     command += ["--framework", framework, "--out", str(out)]
     command += ["--image-size", str(size)] * (size != CHOSEN)
+    command += ["--model", model] * (model != "auto")
     seconds, _ = timed(command, scratch)
     meta = json.loads((out / "meta.json").read_text())
+    rows = (out / "metrics.jsonl").read_text().splitlines()
+    training = sum(json.loads(row)["seconds"] for row in rows)
+    fixed = "" if model == "auto" else f" --model {model}"
     return {
-        "tool": f"maam, {frameworks.NAMES[framework]}",
+        "tool": f"maam, {frameworks.NAMES[framework]}{fixed}",
+        "images_per_second": rate(split, meta["epochs"], training),
         "seconds": seconds,
         "accuracy": round(100 * meta["metrics"]["accuracy"], 2),
         "model": meta["model"],
@@ -143,14 +152,21 @@ def run_yolo(split: Path, minutes: float, size: int, yolo: str, scratch: Path) -
     found = re.search(r"^\s*all\s+([\d.]+)\s+[\d.]+", output, re.MULTILINE)
     if found is None:
         raise MaamError(f"{yolo} printed no accuracy: {output[-300:]}")
-    epochs = len((scratch / "yolo/results.csv").read_text().splitlines()) - 1
+    epochs = list(csv.DictReader((scratch / "yolo/results.csv").read_text().splitlines()))
+    training = float({key.strip(): value for key, value in epochs[-1].items()}["time"])
     return {
         "tool": "yolo11n-cls",
+        "images_per_second": rate(split, len(epochs), training),
         "seconds": seconds,
         "accuracy": round(100 * float(found[1]), 2),
         "model": "yolo11n-cls",
-        "epochs": epochs,
+        "epochs": len(epochs),
     }
+
+
+def rate(split: Path, epochs: int, seconds: float) -> float:
+    """Training images a second."""
+    return round(epochs * len(list((split / "train").rglob("*.*"))) / seconds, 1)
 
 
 def timed(command: Sequence[str], folder: Path) -> tuple[float, str]:
@@ -178,11 +194,13 @@ def page(report: dict[str, Any]) -> str:
             row["model"],
             str(row["epochs"]),
             f"{row['seconds']:.0f}",
+            f"{row['images_per_second']:.0f}" if "images_per_second" in row else "",
             f"{row['accuracy']:.2f}",
         )
         for row in rows
     )
-    header = ("Images", "Pixels", "Minutes", "Tool", "Model", "Epochs", "Seconds", "Accuracy %")
+    header = ("Images", "Pixels", "Minutes", "Tool", "Model", "Epochs", "Seconds", "Images/s")
+    header += ("Accuracy %",)
     return (
         "\n\n".join(
             [
@@ -194,7 +212,8 @@ def page(report: dict[str, Any]) -> str:
                 f"{report['environment']['cpu']}, {report['environment']['cores']} cores. One "
                 "seed, test images. Seconds are all told: maam's end with scores, report and "
                 "ONNX, yolo's without its scoring. yolo computes with one thread fewer than there "
-                "are cores, as it chooses itself.",
+                "are cores, as it chooses itself. Images/s are those of training alone; yolo's "
+                "contain the validation after each epoch, which it does not time apart.",
                 SOURCES,
                 markdown_table(header, lines),
                 "![Accuracy against seconds](folder-minutes.png)",
