@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
+import prediction_speed
 import pytest
 from child import ChildError, reason, run_child
 from framework_forms import FORMS, SHIPPED, WHATS, forms_of, measure
@@ -206,3 +208,12 @@ def test_node_counts_are_compared_with_the_plain_form():
     assert (rows[1]["fewer_nodes"], rows[1]["fewer_kernels"]) == (0.194, 0.196)
     assert rows[1]["verdict"] == "holds for kernels, not for nodes"
     assert rows[2] == failed
+
+
+@pytest.mark.slow
+def test_predictions_are_measured():
+    report = prediction_speed.collect(sys.executable, photos=2, files=[20], rounds=1)
+    assert report["cold_start"]["maam predict"] > report["cold_start"]["python -c pass"] > 0
+    assert set(report["images_per_second"]) == set(prediction_speed.WAYS)
+    assert report["folders"][0]["files"] == 20 and report["folders"][0]["peak_mib"] > 0
+    assert "| 20 |" in prediction_speed.page(report)
