@@ -15,6 +15,7 @@ from PIL import Image
 from maam.cli.app import app, run
 from maam.deploy.costs import stored_costs
 from maam.models import describe_model
+from maam.models.weights import find_run, shipped
 from maam.paper import page
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +105,16 @@ def test_the_page_of_models_has_the_stored_costs():
     for name, cost in stored_costs().items():
         counts = f"{cost.parameters:,} | {cost.deployed:,} | {cost.macs / 1e6:,.1f}"
         assert f"| `{name}` | {counts} | {describe_model(name)} |" in text
+
+
+def test_the_page_of_models_has_the_shipped_scores_and_sizes():
+    text = page_of("models")
+    for name in shipped():
+        run = find_run(name)
+        accuracy = 100 * (run.read_meta().metrics or {})["accuracy"]
+        size = run.model.stat().st_size / 1e6
+        assert re.search(rf"\| `{name}` \| {accuracy:.2f} % \| \d \| {size:.2f} MB \|", text)
+        assert f"`model.onnx` | {accuracy:.2f} % |" in run.card.read_text(encoding="utf-8")
 
 
 def test_the_table_of_steps_has_the_results():
