@@ -19,6 +19,7 @@ import numpy as np
 import peers
 import photo_sizes
 import pytest
+import search
 import ship
 
 from maam import MaamError
@@ -48,6 +49,7 @@ RUN = {
         ("folder-minutes", "folder_minutes", folder_minutes.page),
         ("photo-sizes", "photo_sizes", photo_sizes.page),
         ("microcontroller", "microcontroller", microcontroller.page),
+        ("search", "search", search.page),
     ],
 )
 def test_pages_are_those_of_the_results(name, written, make):

@@ -1,0 +1,148 @@
+"""The search for the paper's 87.0 %: accuracy on held-out training images, by epoch and reading.
+
+    python -m maam.training.campaign @experiments/queue.txt --out runs/queue
+    python experiments/search.py runs/queue    # adds what is there, finished or not
+
+The recipes are those of experiments/recipes whose first line begins with "The search". Writes
+results/search.json, docs/search.md and docs/search.png; without a folder, the pages alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from maam.core.errors import MaamError
+from maam.core.files import write_atomic
+from maam.core.run_folder import RunFolder
+from maam.deploy.costs import stored_costs
+from maam.report.markdown import markdown_table
+from maam.report.plots import save_figure
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "experiments" / "recipes"
+RESULTS = ROOT / "results" / "search.json"
+HELD_OUT, PAPER = 5000, 87.0
+SIGN = "# The search"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="*", help="folders of the campaign runner")
+    given = parser.parse_args()
+    try:
+        rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+        for folder in given.runs:
+            rows = merged(rows, read(folder))
+    except MaamError as error:
+        print(f"search: {error}", file=sys.stderr)
+        sys.exit(2)
+    report = {"what": f"accuracy on {HELD_OUT:,} held-out training images after each epoch"}
+    report["rows"] = rows
+    write_atomic(RESULTS, json.dumps(report, indent=1) + "\n")
+    write_atomic(ROOT / "docs" / "search.md", page(report))
+    draw(rows, ROOT / "docs" / "search.png")
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """A row for each training of the search.
+
+    Raises:
+        MaamError: there is none.
+    """
+    rows = []
+    for path in sorted(folder.glob("*/metrics.jsonl")):
+        recipe, _, seed = path.parent.name.rpartition("-seed-")
+        file = RECIPES / f"{recipe}.toml"
+        if not (file.exists() and file.read_text(encoding="utf-8").startswith(SIGN)):
+            continue
+        meta = RunFolder(path.parent).read_meta()
+        epochs = [json.loads(line) for line in path.read_text().splitlines()]
+        if (meta.images or {}).get("val") != HELD_OUT:
+            raise MaamError(f"{path.parent} does not hold out {HELD_OUT:,} images")
+        rows.append(
+            {
+                "recipe": recipe,
+                "seed": int(seed),
+                "model": meta.model,
+                "parameters": meta.parameters,
+                "planned": meta.config["epochs"],
+                "hours": round(sum(each["seconds"] for each in epochs) / 3600, 2),
+                "train": [round(100 * each["train_accuracy"], 2) for each in epochs],
+                "held_out": [round(100 * each["val_accuracy"], 2) for each in epochs],
+            }
+        )
+    if not rows:
+        raise MaamError(f"{folder} has no training of the search")
+    return rows
+
+
+def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """New rows take the place of old ones of the same recipe and seed; the best comes first."""
+    rows = {(row["recipe"], row["seed"]): row for row in (*old, *new)}
+    return sorted(rows.values(), key=lambda row: -row["held_out"][-1])
+
+
+def page(report: dict[str, Any]) -> str:
+    """docs/search.md."""
+    rows = report["rows"]
+    costs = stored_costs()
+    table = markdown_table(
+        (
+            *("Recipe", "Model", "Parameters", "MACs (M)", "Epochs"),
+            *("Hours", "Training %", "Held-out %"),
+        ),
+        (
+            (
+                f"[{row['recipe']}](../experiments/recipes/{row['recipe']}.toml)",
+                row["model"],
+                f"{row['parameters']:,}",
+                f"{costs[row['model']].macs / 1e6:.1f}",
+                f"{len(row['held_out'])} of {row['planned']}",
+                f"{row['hours']:.1f}",
+                f"{row['train'][-1]:.2f}",
+                f"{row['held_out'][-1]:.2f}",
+            )
+            for row in rows
+        ),
+    )
+    return (
+        "\n\n".join(
+            [
+                "# The search for 87.0 %",
+                "Written by `python experiments/search.py RUNS`, from results/search.json: which "
+                "reading of the paper's sections 3.1 to 3.3 reaches its accuracy? Trainings of "
+                "[the queue](../experiments/queue.txt) on 45,000 images of CIFAR-10 (JPEG copy), "
+                f"scored on {HELD_OUT:,} held-out training images: the test images choose nothing. "
+                "One seed each, PyTorch in bfloat16, one thread that shares its core, so hours "
+                "are an upper bound. A training that has not ended has a learning rate that has "
+                "not fallen yet. No distillation.",
+                table,
+                "![Held-out accuracy by epoch](search.png)",
+            ]
+        )
+        + "\n"
+    )
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Accuracy on held-out images by epoch, a line a training."""
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="accuracy on held-out images (%)")
+    for row in rows:
+        axes.plot(range(1, len(row["held_out"]) + 1), row["held_out"], label=row["recipe"])
+    axes.axhline(PAPER, color="grey", ls="--", lw=1, label="the paper, test images")
+    axes.set_ylim(50, 92)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    main()
