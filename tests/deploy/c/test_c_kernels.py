@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from typing import Any
 
@@ -13,7 +14,7 @@ from layered_nets import every_kind, preprocessing, random_images, random_layers
 
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.c.block import Block, make_block
-from maam.deploy.int8 import Int8Network
+from maam.deploy.int8 import Int8Convolution, Int8Network
 from maam.deploy.layers import Convolution, Layer, LayeredNetwork, shape_after
 from maam.deploy.quantization import quantize_layers
 from maam.deploy.reading import read_layers
@@ -155,6 +156,42 @@ def test_any_small_network(programs, tmp_path, network, seed):
     exact = network.logits(how(images).transpose(0, 2, 3, 1))
     answers = programs["float32"].answer(make_block(network, how), images, tmp_path)
     np.testing.assert_allclose(answers.logits, exact, rtol=1e-4, atol=1e-4)
+
+
+def unusual(network: Int8Network, seed: int) -> Int8Network:
+    """The network with factors that no training would lead to, of all that the format allows."""
+    rng = np.random.default_rng(seed)
+
+    def other(conv: Int8Convolution) -> Int8Convolution:
+        count = len(conv.bias)
+        return dataclasses.replace(
+            conv,
+            multiplier=rng.integers(2**30, 2**31, count).astype(np.int32),
+            shift=rng.choice([1, 20, 31, 32, 33, 34, 40, 62], count).astype(np.int32),
+            residual=None
+            if conv.residual is None
+            else rng.choice([0, 1, 65535, 65536, 3 << 16, 2**30 + 1], count).astype(np.int32),
+        )
+
+    layers = tuple(
+        dataclasses.replace(
+            layer,
+            convolutions=tuple(map(other, layer.convolutions)),
+            **{"shift": 30 + seed} if layer.multiplier else {},
+        )
+        for layer in network.layers
+    )
+    return dataclasses.replace(network, layers=layers)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_unusual_factors(programs, tmp_path, seed):
+    images = random_images(8, seed=seed)
+    network = unusual(quantize_layers(every_kind(seed), preprocessing(), images), seed)
+    wanted = network.logits(images)
+    for form in ("plain", "dsp"):
+        answers = programs[form].answer(make_block(network), images, tmp_path)
+        np.testing.assert_array_equal(answers.logits, wanted, form)
 
 
 def class_maps(network: LayeredNetwork, inputs: np.ndarray) -> np.ndarray:

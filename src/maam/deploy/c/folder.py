@@ -30,7 +30,8 @@ TEMPLATE = HERE / "template"
 SHARED = ("maam_nn.h", "maam_nn.c")
 KERNELS = {
     "int8": (
-        *("maam_int8.c", "maam_int8.h", "maam_int8_plain.h", "maam_int8_dsp.h", "maam_simd.h"),
+        *("maam_int8.c", "maam_int8.h", "maam_int8_plain.h"),
+        *("maam_int8_dsp.h", "maam_scale.h", "maam_simd.h"),
     ),
     "float32": ("maam_float32.c",),
 }

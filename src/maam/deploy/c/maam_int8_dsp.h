@@ -2,9 +2,8 @@
  * both products in one cycle.
  *
  * Values are widened to 16 bits once, and then read many times. The widening splits a word of four
- * int8 into the pairs (0, 2) and (1, 3), so values of a dot product are kept in that order: those of
- * two pixels make "quads" of eight int16, pixel 0's four, then pixel 1's. A product takes two rows
- * of weights and two pixels at a time, 16 multiplications for 4 widened words of weights.
+ * int8 into the pairs (0, 2) and (1, 3), so values of a dot product are kept in that order: four of
+ * two pixels make a "quad" of eight int16, see maam_products.
  * The depthwise convolution reads each channel as a plane; a pair is two columns of the window. */
 #ifndef MAAM_INT8_DSP_H
 #define MAAM_INT8_DSP_H
@@ -12,38 +11,15 @@
 #include <string.h>
 
 #include "maam_int8.h"
+#include "maam_scale.h"
 #include "maam_simd.h"
 
-enum { CHANNELS_AT_ONCE = 4 };
+enum { CHANNELS_AT_ONCE = 4, STRIP_BYTES = 2048 }; /* deploy/c/planner.py has them too */
 
 /* Where value i of pixel p lies in a quad. */
 static inline int32_t place_of(int32_t i, int32_t p)
 {
-    return (i >> 2) * 8 + p * 4 + ((i & 1) << 1 | (i & 2) >> 1);
-}
-
-/* Two rows of weights times two pixels. */
-static inline void products(const int8_t *upper, const int8_t *lower, const int16_t *values,
-                            int32_t quads, int32_t *sums)
-{
-    int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
-    for (const int16_t *end = values + 8 * quads; values != end; values += 8) {
-        maam_pair u = maam_load(upper), v = maam_load(lower);
-        maam_pair even = maam_load(values), odd = maam_load(values + 2);
-        maam_pair even2 = maam_load(values + 4), odd2 = maam_load(values + 6);
-        maam_pair u_even = maam_even(u), u_odd = maam_odd(u);
-        maam_pair v_even = maam_even(v), v_odd = maam_odd(v);
-        a = maam_smlad(u_odd, odd, maam_smlad(u_even, even, a));
-        b = maam_smlad(u_odd, odd2, maam_smlad(u_even, even2, b));
-        c = maam_smlad(v_odd, odd, maam_smlad(v_even, even, c));
-        d = maam_smlad(v_odd, odd2, maam_smlad(v_even, even2, d));
-        upper += 4;
-        lower += 4;
-    }
-    sums[0] = a;
-    sums[1] = b;
-    sums[2] = c;
-    sums[3] = d;
+    return (i >> 2) * 8 + (i & 1) * 4 + p * 2 + (i >> 1 & 1);
 }
 
 /* Where a product's outcome goes. */
@@ -55,8 +31,21 @@ typedef struct {
     int32_t bytes;
 } maam_target;
 
-static inline void finish(const maam_numbers *numbers, const maam_target *target, int32_t o,
-                          int32_t x, int32_t sum)
+/* Write one output of two pixels, in the usual case. residual: null, or where it lies for `to`. */
+static inline void finish_two(const maam_scale *scale, int32_t zero, const int8_t *residual,
+                              int8_t *to, int32_t channels, int32_t one, int32_t two)
+{
+    if (residual) {
+        one += residual[0] * scale->whole;
+        two += residual[channels] * scale->whole;
+    }
+    to[0] = (int8_t)maam_finish(scale, zero, one);
+    to[channels] = (int8_t)maam_finish(scale, zero, two);
+}
+
+/* Write output o of pixel x, in all cases. */
+static void finish(const maam_numbers *numbers, const maam_target *target, int32_t o, int32_t x,
+                   int32_t sum)
 {
     int32_t index = x * target->channels + o;
     if (target->residual) {
@@ -72,20 +61,34 @@ static inline void finish(const maam_numbers *numbers, const maam_target *target
 static void multiply(const maam_numbers *numbers, int32_t begin, int32_t end, const int16_t *values,
                      int32_t depth, int32_t pixels, const maam_target *target)
 {
-    int32_t quads = (depth + 3) >> 2;
+    int32_t quads = (depth + 3) >> 2, zero = numbers->zero, channels = target->channels;
     for (int32_t o = begin; o < end; o += 2) {
-        int32_t next = o + 1 < end ? o + 1 : o;
-        const int8_t *upper = numbers->weights + o * depth, *lower = upper + (next - o) * depth;
+        int32_t step = o + 1 < end ? 1 : 0, x = 0;
+        const int8_t *upper = numbers->weights + o * depth, *lower = upper + step * depth;
+        const int8_t *residual = target->residual ? target->residual + o : 0;
         const int16_t *pair = values;
-        for (int32_t x = 0; x < pixels; x += 2, pair += 8 * quads) {
-            int32_t sums[4] = {numbers->bias[o], numbers->bias[o], numbers->bias[next],
-                               numbers->bias[next]};
-            products(upper, lower, pair, quads, sums);
+        int8_t *to = target->row + o;
+        maam_scale first = maam_scale_of(numbers, o, target->residual_zero);
+        maam_scale second = maam_scale_of(numbers, o + step, target->residual_zero);
+        if (first.fast && second.fast && target->bytes == 1) {
+            for (; x + 1 < pixels; x += 2, pair += 8 * quads, to += 2 * channels) {
+                int32_t sums[4] = {first.start, first.start, second.start, second.start};
+                maam_products(upper, lower, pair, quads, sums);
+                finish_two(&first, zero, residual, to, channels, sums[0], sums[1]);
+                finish_two(&second, zero, residual ? residual + step : 0, to + step, channels,
+                           sums[2], sums[3]);
+                residual = residual ? residual + 2 * channels : 0;
+            }
+        }
+        for (; x < pixels; x += 2, pair += 8 * quads) {
+            int32_t sums[4] = {numbers->bias[o], numbers->bias[o], numbers->bias[o + step],
+                               numbers->bias[o + step]};
+            maam_products(upper, lower, pair, quads, sums);
             finish(numbers, target, o, x, sums[0]);
-            finish(numbers, target, next, x, sums[2]);
+            finish(numbers, target, o + step, x, sums[2]);
             if (x + 1 < pixels) {
                 finish(numbers, target, o, x + 1, sums[1]);
-                finish(numbers, target, next, x + 1, sums[3]);
+                finish(numbers, target, o + step, x + 1, sums[3]);
             }
         }
     }
@@ -118,18 +121,20 @@ static void convolution(const uint8_t *block, const maam_layer *layer, uint8_t *
     const int8_t *source = (const int8_t *)(arena + in->at);
     int16_t *quads = (int16_t *)(arena + layer->scratch_at);
     int32_t depth = conv->rows * conv->columns * (in->channels / conv->groups);
-    int32_t each = conv->outputs / conv->groups;
+    int32_t each = conv->outputs / conv->groups, pair = (depth + 3) / 4 * 8;
+    int32_t strip = STRIP_BYTES / (2 * pair) * 2; /* pixels at a time, so as to read weights once */
     maam_target target = {0, 0, 0, out->channels, out->bytes};
-    memset(quads, 0, (size_t)((depth + 3) / 4 * 8) * sizeof *quads);
+    strip = strip < 2 ? 2 : strip < out->width ? strip : (out->width + 1) & ~1;
+    memset(quads, 0, (size_t)(strip / 2 * pair) * sizeof *quads);
     for (int32_t row = 0; row < out->height; row++) {
         int32_t y = layer->backwards ? out->height - 1 - row : row;
-        for (int32_t x = 0; x < out->width; x += 2) {
-            int32_t pixels = x + 1 < out->width ? 2 : 1;
+        for (int32_t x = 0; x < out->width; x += strip) {
+            int32_t pixels = x + strip < out->width ? strip : out->width - x;
             int32_t place = (y * out->width + x) * out->channels * out->bytes;
             target.row = (int8_t *)(arena + out->at) + place;
             for (int32_t group = 0; group < conv->groups; group++) {
                 for (int32_t p = 0; p < pixels; p++) {
-                    gather(in, source, conv, group, y, x + p, p, quads);
+                    gather(in, source, conv, group, y, x + p, p & 1, quads + p / 2 * pair);
                 }
                 int32_t begin = group * each;
                 multiply(&numbers, begin, begin + each, quads, depth, pixels, &target);
@@ -139,34 +144,27 @@ static void convolution(const uint8_t *block, const maam_layer *layer, uint8_t *
 }
 
 /* The rows under the window for row y of the output, as planes of int16, one after another for
- * `count` channels. length: of a row of a plane; what is around the map is its zero. */
+ * `count` channels. length: of a row of a plane, even. Columns beside the map have its zero from the
+ * start; rows above and below it get that here. */
 static void fill_planes(const maam_map *in, const int8_t *source, const maam_conv *conv, int32_t y,
                         int32_t count, int32_t length, int16_t *planes)
 {
-    int32_t step = conv->rows * length;
-    maam_pair zeros = maam_both(in->zero);
-    for (int32_t i = 0; i < conv->rows; i++, planes += length) {
-        int32_t line = y * conv->stride - conv->padding + i;
-        int inside = line >= 0 && line < in->height;
-        int32_t begin = inside ? conv->padding : length, end = conv->padding + in->width;
-        for (int32_t c = 0; c < count; c++) {
-            int16_t *plane = planes + c * step;
-            int32_t x = 0;
-            for (; x < begin; x += 2) { /* length is even; the map comes over what is too much */
-                maam_save(plane + x, zeros);
+    int32_t step = conv->rows * length, channels = in->channels;
+    int32_t line = y * conv->stride - conv->padding;
+    for (int32_t i = 0; i < conv->rows; i++, line++, planes += length) {
+        if (line < 0 || line >= in->height) {
+            for (int32_t c = 0; c < count; c++) {
+                for (int32_t x = 0; x < length; x += 2) {
+                    maam_save(planes + c * step + x, maam_both(in->zero));
+                }
             }
-            for (x = end - (end & 1); x < length; x += 2) {
-                maam_save(plane + x, zeros);
-            }
-        }
-        if (!inside) {
             continue;
         }
-        const int8_t *values = source + line * in->width * in->channels;
+        const int8_t *values = source + line * in->width * channels;
         int16_t *plane = planes + conv->padding;
         int32_t x = 0;
-        for (; count == 4 && x + 1 < in->width; x += 2, values += 2 * in->channels, plane += 2) {
-            maam_pair left = maam_load(values), right = maam_load(values + in->channels);
+        for (; count == 4 && x + 1 < in->width; x += 2, values += 2 * channels, plane += 2) {
+            maam_pair left = maam_load(values), right = maam_load(values + channels);
             maam_pair even = maam_even(left), odd = maam_odd(left);
             maam_pair even2 = maam_even(right), odd2 = maam_odd(right);
             maam_save(plane, maam_low(even, even2));
@@ -174,7 +172,7 @@ static void fill_planes(const maam_map *in, const int8_t *source, const maam_con
             maam_save(plane + 2 * step, maam_high(even, even2));
             maam_save(plane + 3 * step, maam_high(odd, odd2));
         }
-        for (; x < in->width; x++, values += in->channels, plane++) {
+        for (; x < in->width; x++, values += channels, plane++) {
             for (int32_t c = 0; c < count; c++) {
                 plane[c * step] = values[c];
             }
@@ -189,24 +187,32 @@ static inline void depthwise(const int16_t *plane, int32_t length, const maam_pa
                              int32_t rows, int32_t wide, int32_t stride, int32_t width,
                              const maam_numbers *numbers, int32_t c, int16_t *line, int32_t step)
 {
-    int32_t bias = numbers->bias[c], multiplier = numbers->multiplier[c];
-    int32_t shift = numbers->shift[c];
-    for (int32_t x = 0; x < width; x += 4) {
-        int32_t sums[4] = {bias, bias, bias, bias};
+    maam_scale scale = maam_scale_of(numbers, c, 0);
+    int32_t zero = numbers->zero;
+    for (int32_t x = 0; x < width; x += 4, line += 2 * step) {
+        int32_t first = scale.start, second = first, third = first, fourth = first;
         const int16_t *values = plane + x * stride;
         const maam_pair *weights = pairs;
         for (int32_t i = 0; i < rows; i++, values += length) {
-            for (int32_t j = 0; j < wide; j++) {
-                maam_pair weight = *weights++;
-                for (int32_t k = 0; k < 4; k++) {
-                    maam_pair value = maam_load(values + 2 * j + k * stride);
-                    sums[k] = maam_smlad(weight, value, sums[k]);
-                }
+            for (int32_t j = 0; j < wide; j++, weights++) {
+                const int16_t *from = values + 2 * j;
+                first = maam_smlad(*weights, maam_load(from), first);
+                second = maam_smlad(*weights, maam_load(from + stride), second);
+                third = maam_smlad(*weights, maam_load(from + 2 * stride), third);
+                fourth = maam_smlad(*weights, maam_load(from + 3 * stride), fourth);
             }
         }
+        if (scale.fast && x + 3 < width) {
+            line[0] = (int16_t)maam_finish(&scale, zero, first);
+            line[2] = (int16_t)maam_finish(&scale, zero, second);
+            line[step] = (int16_t)maam_finish(&scale, zero, third);
+            line[step + 2] = (int16_t)maam_finish(&scale, zero, fourth);
+            continue;
+        }
+        int32_t sums[4] = {first, second, third, fourth};
         for (int32_t k = 0; k < 4 && x + k < width; k++) {
-            int32_t value = numbers->zero + maam_scaled(sums[k], multiplier, shift);
-            line[(x + k) / 2 * step + (k & 1) * 4] = (int16_t)maam_clamp(value, -128, 127);
+            int32_t value = maam_scaled(sums[k], scale.multiplier, numbers->shift[c]);
+            line[(k >> 1) * step + (k & 1) * 2] = (int16_t)maam_clamp(zero + value, -128, 127);
         }
     }
 }
@@ -243,6 +249,9 @@ static void block_of_two(const uint8_t *block, const maam_layer *layer, uint8_t 
     maam_target target = {0, in->zero, 0, out->channels, out->bytes};
     pair_weights(conv, first.weights, wide, pairs);
     memset(line, 0, (size_t)((out->width + 1) / 2 * step) * sizeof *line);
+    for (int32_t i = 0; i < CHANNELS_AT_ONCE * conv->rows * length; i++) {
+        planes[i] = (int16_t)in->zero;
+    }
     for (int32_t row = 0; row < out->height; row++) {
         int32_t y = layer->backwards ? out->height - 1 - row : row;
         for (int32_t c = 0; c < in->channels; c += CHANNELS_AT_ONCE) {

@@ -67,6 +67,11 @@ static inline maam_pair maam_high(maam_pair a, maam_pair b)
     return a >> 16 | (b & 0xFFFF0000u);
 }
 
+static inline int32_t maam_saturate(int32_t value)
+{
+    return value < -128 ? -128 : value > 127 ? 127 : value;
+}
+
 #else
 
 static inline int32_t maam_smlad(maam_pair a, maam_pair b, int32_t sum)
@@ -102,5 +107,65 @@ static inline maam_pair maam_high(maam_pair a, maam_pair b)
     return pair;
 }
 
+static inline int32_t maam_saturate(int32_t value)
+{
+    return __ssat(value, 8);
+}
+
 #endif
+
+/* Add to four sums the products of two rows of weights with two pixels: row 0 with pixel 0, with 1,
+ * row 1 with pixel 0, with 1. values: for each four columns the pairs (0, 2) of pixel 0 and 1, then
+ * their pairs (1, 3); 4-byte aligned. count: of columns / 4, at least 1. */
+static inline void maam_products(const int8_t *upper, const int8_t *lower, const int16_t *values,
+                                 int32_t count, int32_t *sums)
+#if defined(MAAM_DSP_EMULATED) || !defined(__OPTIMIZE__)
+{
+    for (; count; count--, upper += 4, lower += 4, values += 8) {
+        maam_pair u = maam_load(upper), v = maam_load(lower);
+        for (int32_t p = 0; p < 2; p++) {
+            maam_pair even = maam_load(values + 2 * p), odd = maam_load(values + 4 + 2 * p);
+            sums[p] = maam_smlad(maam_even(u), even, sums[p]);
+            sums[p] = maam_smlad(maam_odd(u), odd, sums[p]);
+            sums[p + 2] = maam_smlad(maam_even(v), even, sums[p + 2]);
+            sums[p + 2] = maam_smlad(maam_odd(v), odd, sums[p + 2]);
+        }
+    }
+}
+#else /* 18 instructions for 16 products; compilers run out of registers and need 21 */
+{
+    const int16_t *end = values + 8 * count;
+    int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
+    uint32_t u, v, wide, first, second;
+    __asm__("1:\n"
+            "ldrd %[first], %[second], [%[values]], #8\n"
+            "ldr %[u], [%[upper]], #4\n"
+            "ldr %[v], [%[lower]], #4\n"
+            "sxtb16 %[wide], %[u]\n"
+            "smlad %[a], %[wide], %[first], %[a]\n"
+            "smlad %[b], %[wide], %[second], %[b]\n"
+            "sxtb16 %[wide], %[v]\n"
+            "smlad %[c], %[wide], %[first], %[c]\n"
+            "smlad %[d], %[wide], %[second], %[d]\n"
+            "ldrd %[first], %[second], [%[values]], #8\n"
+            "sxtb16 %[u], %[u], ror #8\n"
+            "smlad %[a], %[u], %[first], %[a]\n"
+            "smlad %[b], %[u], %[second], %[b]\n"
+            "sxtb16 %[v], %[v], ror #8\n"
+            "smlad %[c], %[v], %[first], %[c]\n"
+            "smlad %[d], %[v], %[second], %[d]\n"
+            "cmp %[values], %[end]\n"
+            "bne 1b\n"
+            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [upper] "+r"(upper),
+              [lower] "+r"(lower), [values] "+r"(values), [u] "=&r"(u), [v] "=&r"(v),
+              [wide] "=&r"(wide), [first] "=&r"(first), [second] "=&r"(second)
+            : [end] "r"(end)
+            : "cc", "memory");
+    sums[0] = a;
+    sums[1] = b;
+    sums[2] = c;
+    sums[3] = d;
+}
+#endif
+
 #endif

@@ -16,6 +16,7 @@ from maam.deploy.layers import Convolution, Layer, LayeredNetwork, Shape
 
 _ALIGNMENT = 8  # bytes
 _FLOAT = 4
+_STRIP = 2048  # bytes of scratch memory in which maam_int8_dsp.h puts several pixels
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ def scratch_bytes(layer: Layer | Int8Layer, shape: Shape, int8: bool) -> int:
     width, channels = layer.shape[1], shape[2]
     if layer.kind == "conv":
         values = rows * columns * depth
-        return _align(16 * -(-values // 4) if int8 else _FLOAT * values)
+        pair = 16 * -(-values // 4)  # of two pixels; more of them, if they are small
+        pairs = min(max(_STRIP // pair, 1), -(-width // 2))
+        return _align(pairs * pair if int8 else _FLOAT * values)
     if not int8:
         return _align(_FLOAT * width * channels)
     pairs = (columns + 1) // 2
