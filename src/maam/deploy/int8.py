@@ -127,6 +127,10 @@ class Int8Network:
             parts.append(logits.reshape(len(logits), -1))
         return np.concatenate(parts)
 
+    def values(self, images: np.ndarray) -> np.ndarray:
+        """The logits that the integers stand for, float32 (N, K)."""
+        return self.logits(images) * np.float32(self.logit_scale)
+
 
 def requantize(
     sums: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int, zero: int, kind: type
