@@ -31,7 +31,8 @@ from maam.core.tensors import save_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources.cifar10 import CLASSES
 from maam.deploy.int8_file import save_int8
-from maam.deploy.onnx import INPUT
+from maam.deploy.int8_onnx import int8_model
+from maam.deploy.onnx import INPUT, Network
 from maam.deploy.qdq import qdq_model
 from maam.deploy.quantization import quantize_layers
 from maam.deploy.reading import read_layers
@@ -139,7 +140,9 @@ def _preprocessing(run: RunFolder) -> Preprocessing:
 def _quantize_ours(run: RunFolder) -> None:
     network = quantize_layers(read_layers(run), _preprocessing(run), _pixels())
     save_int8(run.int8, network, run.best)
-    write_atomic(run.int8_model, qdq_model(network))
+    whole = Network(run.model).whole  # both forms do the same
+    model = int8_model(network, run.read_meta()) if whole else qdq_model(network)
+    write_atomic(run.int8_model, model)
 
 
 def _quantize_others(run: RunFolder) -> None:

@@ -22,7 +22,7 @@ import maam
 from maam.data import load_dataset
 from maam.data.preprocessing import Preprocessing
 from maam.deploy import quantization
-from maam.deploy.int8_run import report_rows, verdict
+from maam.deploy.int8_report import report_rows, verdict
 from maam.deploy.layers import LayeredNetwork, outcomes
 from maam.deploy.reading import read_layers
 from maam.models.weights import shipped_run

@@ -35,7 +35,7 @@ def by_loops(x, weight, stride, padding, groups, pad=0.0):
     return made
 
 
-@pytest.mark.parametrize(
+WINDOWS = pytest.mark.parametrize(
     ("shape", "kernel", "stride", "padding", "groups"),
     [
         ((5, 6, 3), (4, 3, 3, 3), 1, 1, 1),
@@ -45,14 +45,31 @@ def by_loops(x, weight, stride, padding, groups, pad=0.0):
         ((4, 4, 4), (8, 1, 1, 1), 1, 0, 4),
         ((4, 4, 2), (3, 4, 4, 2), 1, 0, 1),
         ((7, 6, 3), (2, 2, 2, 3), 2, 0, 1),
+        ((7, 8, 2), (2, 5, 4, 1), 3, 2, 2),
+        ((5, 4, 6), (4, 1, 1, 6), 2, 0, 1),
+        ((1, 1, 1024), (2, 1, 1, 1024), 1, 0, 1),  # the largest sum in float32 below
     ],
 )
+
+
+@WINDOWS
 def test_convolutions_are_sums_of_products(shape, kernel, stride, padding, groups, rng):
     x, weight = rng.normal(size=(2, *shape)), rng.normal(size=kernel)
     window = stride, padding, groups
     for pad in (0, -128):
         found = convolve(x, weight, *window, pad)
         np.testing.assert_allclose(found, by_loops(x, weight, *window, pad), atol=1e-9)
+
+
+@WINDOWS
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_sums_of_integers_are_exact(shape, kernel, stride, padding, groups, kind, rng):
+    x, weight = rng.integers(-128, 128, (2, *shape)), rng.integers(-127, 128, kernel)
+    x[0], weight[0], weight[-1] = -128, 127, -127
+    window = stride, padding, groups
+    found = convolve(x.astype(kind), weight.astype(kind), *window, -128)
+    assert found.dtype == kind
+    np.testing.assert_array_equal(found, by_loops(x, weight, *window, -128))
 
 
 def test_pooling_leaves_an_odd_row_and_column_out(rng):

@@ -108,7 +108,7 @@ def test_the_integers_are_those_of_the_weights(name):
     expected = read_layers(folder).logits(how(images).transpose(0, 2, 3, 1))
     found = network.logits(images) * network.logit_scale
     assert np.sqrt(((found - expected) ** 2).mean()) < 0.15 * expected.std()
-    onnx = Network(folder.int8_model)(how(images))
+    onnx = Network(folder.int8_model)(images)
     assert np.median(np.abs(onnx - found).max(1)) <= network.logit_scale
 
 

@@ -22,7 +22,7 @@ from maam.deploy.formats import Prediction, exit_code, printable, render, save
 if TYPE_CHECKING:  # each verb imports what it needs itself: a prediction must start at once
     from maam.deploy.exports import Exported
     from maam.deploy.folding import Costs
-    from maam.deploy.int8_run import Int8Report
+    from maam.deploy.int8_report import Int8Report
     from maam.training.readiness import Check
 
 
@@ -217,7 +217,7 @@ def exported(written: Exported) -> None:
 
 def quantized(report: Int8Report) -> None:
     """What integers have cost and saved."""
-    from maam.deploy.int8_run import report_rows, verdict
+    from maam.deploy.int8_report import report_rows, verdict
 
     table = Table("", title=f"{escape(report.run)} in 8-bit integers", title_justify="left")
     for name in ("float32", "int8"):

@@ -36,7 +36,7 @@ def command(
     json_
         Write the report to this file too.
     """
-    from maam.deploy.int8_run import AccuracyLost
+    from maam.deploy.int8_report import AccuracyLost
 
     try:
         with deferred():

@@ -24,7 +24,7 @@ from maam.deploy.layers import Kind, Shape, convolve, pool, sum_groups
 RELU_ZERO = -128
 RESIDUAL_BITS = 16  # fraction bits of a residual's factor
 LOGIT_STEPS = 256  # steps of the int16 logits in one of the int8 grid that would hold them
-_BATCH = 32
+_BATCH = 4  # whose maps fit into a processor's cache
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,10 @@ class Int8Network:
             parts.append(logits.reshape(len(logits), -1))
         return np.concatenate(parts)
 
+    def values(self, images: np.ndarray) -> np.ndarray:
+        """The logits that the integers stand for, float32 (N, K)."""
+        return self.logits(images) * np.float32(self.logit_scale)
+
 
 def requantize(
     sums: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int, zero: int, kind: type
@@ -143,9 +147,13 @@ def requantize(
         kind: int8 or int16.
     """
     shift = np.asarray(shift, np.int64)
-    scaled = (sums * np.asarray(multiplier, np.int64) + (1 << (shift - 1))) >> shift
+    scaled = sums * np.asarray(multiplier, np.int64)
+    scaled += 1 << (shift - 1)
+    scaled >>= shift
+    scaled += zero
     range_ = np.iinfo(kind)
-    return np.clip(scaled + zero, range_.min, range_.max).astype(kind)
+    np.maximum(scaled, range_.min, out=scaled)
+    return np.minimum(scaled, range_.max, out=scaled).astype(kind)
 
 
 def _compute(
@@ -167,12 +175,18 @@ def _compute(
         exact = np.float32 if conv.weight[0].size <= 1024 else np.float64
         window = conv.stride, conv.padding, conv.groups
         products = convolve(made.astype(exact), conv.weight.astype(exact), *window, conv.input.zero)
-        sums = products.astype(np.int64) + conv.bias
+        shape, width = products.shape, products.shape[2]
+        # A row of pixels is one long vector, for NumPy is slow with short ones.
+        sums = products.reshape(-1, width * shape[3]).astype(np.int64)
+        sums += np.tile(conv.bias, width)
         if conv.residual is not None:
-            more = (x.astype(np.int64) - grids[0].zero) * conv.residual
-            sums += (more + (1 << (RESIDUAL_BITS - 1))) >> RESIDUAL_BITS
+            more = x.reshape(sums.shape).astype(np.int64)
+            more -= grids[0].zero
+            more *= np.tile(conv.residual, width)
+            more += 1 << (RESIDUAL_BITS - 1)
+            more >>= RESIDUAL_BITS
+            sums += more
+        scale = np.tile(conv.multiplier, width), np.tile(conv.shift, width)
         last = index == len(layer.convolutions) - 1
-        made = requantize(
-            sums, conv.multiplier, conv.shift, conv.output.zero, kind if last else np.int8
-        )
+        made = requantize(sums, *scale, conv.output.zero, kind if last else np.int8).reshape(shape)
     return made

@@ -41,19 +41,26 @@ def save_int8(path: Path, network: Int8Network, weights: Path | None = None) -> 
     Raises:
         MaamError: the file can't be written.
     """
-    tensors = {"table": network.table}
-    for number, layer in enumerate(network.layers):
-        for index, conv in enumerate(layer.convolutions):
-            for name, kind in _TYPES.items():
-                if (array := getattr(conv, name)) is not None:
-                    tensors[f"{number}.{index}.{name}"] = array.astype(kind)
     structure = {
         "image": network.image,
         "grid": _grid_to_dict(network.grids[0]),
         "layers": [_layer_to_dict(layer) for layer in network.layers],
     }
     digest = "" if weights is None else _digest(weights)
-    save_tensors(path, tensors, {"format": FORMAT, "weights": digest, "int8": structure})
+    save_tensors(
+        path, int8_arrays(network), {"format": FORMAT, "weights": digest, "int8": structure}
+    )
+
+
+def int8_arrays(network: Int8Network) -> dict[str, np.ndarray]:
+    """All arrays of a network in integers, by their names in the file."""
+    arrays = {"table": network.table}
+    for number, layer in enumerate(network.layers):
+        for index, conv in enumerate(layer.convolutions):
+            for name, kind in _TYPES.items():
+                if (array := getattr(conv, name)) is not None:
+                    arrays[f"{number}.{index}.{name}"] = array.astype(kind)
+    return arrays
 
 
 def load_int8(path: Path) -> Int8Network:

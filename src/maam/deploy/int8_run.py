@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,13 @@ from maam.data import SOURCES, Split
 from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
 from maam.data.unseen import choose_images
+from maam.deploy.classifier import Classifier, colour
 from maam.deploy.int8 import LOGIT_STEPS, Int8Network
 from maam.deploy.int8_file import save_int8
+from maam.deploy.int8_onnx import int8_model, scored
+from maam.deploy.int8_report import AccuracyLost, Form, Int8Report
 from maam.deploy.latency import measure
 from maam.deploy.onnx import Network
-from maam.deploy.prediction import Classifier
-from maam.deploy.qdq import qdq_model
 from maam.deploy.quantization import quantize_layers
 from maam.deploy.reading import read_layers
 from maam.models.weights import find_run
@@ -37,75 +37,6 @@ COMPARED = 200  # images on which the ONNX file must agree with the reference
 _BATCH = 250
 
 Scores = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Form:
-    """A network in one form.
-
-    Attributes:
-        accuracy: on the images that were scored, 0 to 1.
-        bytes: size of the file: model.onnx; int8.safetensors.
-        onnx_bytes: size of the ONNX file.
-        latency_ms: of one image in ONNX Runtime, on one thread.
-    """
-
-    accuracy: float
-    bytes: int
-    onnx_bytes: int
-    latency_ms: float
-
-
-@dataclass(frozen=True)
-class Int8Report:
-    """What 8-bit integers have cost and saved.
-
-    Attributes:
-        run, model: what was quantised.
-        calibration: training images that the grids were chosen from.
-        split, images: which images were scored, and how many.
-        float32, int8: before and after. The accuracy of int8 is that of the exact arithmetic of
-            ``maam.deploy.int8``, the latency that of ONNX Runtime.
-        drop: percentage points of accuracy lost.
-        same_answers: share of the images that both forms give the same class.
-        onnx_difference: of model-int8.onnx from the exact arithmetic: an image's largest difference
-            of a logit, in steps of an int8 grid; the median over images.
-        onnx_largest: over all of these images.
-        notes: what else a person should know.
-    """
-
-    run: str
-    model: str
-    calibration: int
-    split: str
-    images: int
-    float32: Form
-    int8: Form
-    drop: float
-    same_answers: float
-    onnx_difference: float
-    onnx_largest: float
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-
-class AccuracyLost(MaamError):
-    """Integers lose more accuracy than is allowed; nothing has been written.
-
-    Args:
-        report: what was measured.
-        most: percentage points that are allowed.
-    """
-
-    def __init__(self, report: Int8Report, most: float) -> None:
-        super().__init__(
-            f"{report.run}: int8 loses {report.drop:.2f} points of accuracy, more than "
-            f"`max_drop={most:g}`: nothing was written; give more `images`, or allow more"
-        )
-        self.report = report
 
 
 def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
@@ -138,16 +69,17 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
     network = quantize_layers(layers, preprocessing, calibration.pixels())
     check_signals()
     with tempfile.TemporaryDirectory() as scratch:
-        model = Path(scratch) / folder.int8_model.name
-        model.write_bytes(qdq_model(network))
-        some = test.take(np.arange(min(COMPARED, len(test)))).pixels()
-        median, largest = _differences(network, Network(model)(preprocessing(some)), some)
         before = _answers(test, classifier.probabilities)
         after = _answers(test, network.logits)
+        accuracies = [float((answers == test.labels).mean()) for answers in (before, after)]
+        content = int8_model(network, scored(meta, accuracies[1], name, len(test)))
+        some = test.take(np.arange(min(COMPARED, len(test)))).pixels()
+        median, largest = _differences(network, Network(content)(colour(some)), some)
+        model = Path(scratch) / folder.int8_model.name
+        model.write_bytes(content)
         measured = measure({"float32": folder.model, "int8": model})
         packed = Path(scratch) / folder.int8.name
         save_int8(packed, network, folder.best)
-        accuracies = [float((answers == test.labels).mean()) for answers in (before, after)]
         sizes = [file.stat().st_size for file in (folder.model, packed, model)]
         latencies = [measured[form]["latency_ms"] for form in ("float32", "int8")]
         report = Int8Report(
@@ -171,36 +103,6 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
             first.write_bytes(packed.read_bytes())
             second.write_bytes(model.read_bytes())
     return report
-
-
-def report_rows(report: Int8Report) -> list[tuple[str, str, str]]:
-    """Name, float32 and int8 of each measure, for people."""
-    before, after = report.float32, report.int8
-    return [
-        (
-            f"Accuracy, {report.images:,} {report.split} images",
-            f"{before.accuracy:.2%}",
-            f"{after.accuracy:.2%}",
-        ),
-        ("File for C and the page, KB", "-", f"{after.bytes / 1000:,.0f}"),
-        ("ONNX file, KB", f"{before.onnx_bytes / 1000:,.0f}", f"{after.onnx_bytes / 1000:,.0f}"),
-        (
-            "Milliseconds an image (ONNX Runtime, one thread)",
-            f"{before.latency_ms:.3f}",
-            f"{after.latency_ms:.3f}",
-        ),
-    ]
-
-
-def verdict(report: Int8Report) -> str:
-    """What the numbers say, in a sentence or two."""
-    lost = f"int8 loses {report.drop:.2f} points" if report.drop > 0 else "int8 loses no accuracy"
-    ratio = report.int8.latency_ms / report.float32.latency_ms
-    speed = f"{ratio:.1f} times slower" if ratio > 1 else f"{1 / ratio:.1f} times faster"
-    return (
-        f"{lost} and gives {report.same_answers:.1%} of the images the same class. In ONNX Runtime "
-        f"on this machine it is {speed} than float32."
-    )
 
 
 def _images(

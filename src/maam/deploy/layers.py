@@ -198,21 +198,36 @@ def convolve(
         pad: what stands around the map.
     """
     out, rows, columns, depth = weight.shape
-    sides = (padding, padding)
-    x = np.pad(x, ((0, 0), sides, sides, (0, 0)), constant_values=pad)
+    if padding:
+        sides = (padding, padding)
+        x = np.pad(x, ((0, 0), sides, sides, (0, 0)), constant_values=pad)
     height = (x.shape[1] - rows) // stride + 1
     width = (x.shape[2] - columns) // stride + 1
-    if depth == 1 and out == groups:  # depthwise
-        total = np.zeros((len(x), height, width, out), x.dtype)
-        for row, column in np.ndindex(rows, columns):
-            part = x[:, row:, column:][:, ::stride, ::stride][:, :height, :width]
-            total += part * weight[:, row, column, 0]
-        return total
-    windows = np.lib.stride_tricks.sliding_window_view(x, (rows, columns), (1, 2))  # pyright: ignore
-    windows = windows[:, ::stride, ::stride]  # (N, H, W, C, rows, columns)
-    split = windows.reshape(len(x), height, width, groups, depth, rows, columns)
-    parts = []
-    for group, own in enumerate(np.split(weight, groups)):  # a product of matrices each
-        matrix = split[:, :, :, group].transpose(0, 1, 2, 4, 5, 3).reshape(-1, own[0].size)
-        parts.append(matrix @ own.reshape(len(own), -1).T)
-    return np.concatenate(parts, -1).reshape(len(x), height, width, out)
+    if depth == 1 and out == groups:
+        return _depthwise(x, weight, stride, (height, width))
+    split = x.reshape(*x.shape[:3], groups, depth)
+    windows = np.empty((groups, len(x), height, width, rows, columns, depth), x.dtype)
+    for row, column in np.ndindex(rows, columns):
+        part = split[:, row:, column:][:, ::stride, ::stride][:, :height, :width]
+        windows[:, :, :, :, row, column] = part.transpose(3, 0, 1, 2, 4)
+    matrices = weight.reshape(groups, out // groups, -1).transpose(0, 2, 1)
+    parts = windows.reshape(groups, -1, matrices.shape[1]) @ matrices  # (groups, positions, O)
+    return parts.transpose(1, 0, 2).reshape(len(x), height, width, out)
+
+
+def _depthwise(x: np.ndarray, weight: np.ndarray, stride: int, size: tuple[int, int]) -> np.ndarray:
+    """The sum of shifted maps (N, H, W, C), each times its weights, to (N, *size, C).
+
+    A row of pixels is one long vector here, W times C, for NumPy is slow with short ones.
+    """
+    (height, width), channels = size, x.shape[3]
+    # The columns 0, stride, 2 stride, ...; 1, stride + 1, ...: neighbours in what they add to.
+    phases = [x[:, :, n::stride].reshape(*x.shape[:2], -1) for n in range(stride)]
+    total = np.zeros((len(x), height, width * channels), x.dtype)
+    product = np.empty_like(total)
+    vectors = np.tile(weight[..., 0].transpose(1, 2, 0), width)  # (rows, columns, W * C)
+    for row, column in np.ndindex(weight.shape[1:3]):
+        first = column // stride * channels
+        part = phases[column % stride][:, row::stride, first : first + width * channels]
+        total += np.multiply(part[:, :height], vectors[row, column], out=product)
+    return total.reshape(len(x), height, width, channels)

@@ -44,6 +44,7 @@ class Network:
     Attributes:
         whole: whether it is the file of a run; else a bare network.
         meta: what the file of a run knows of itself; None of a bare network.
+        properties: the metadata of the file, as it stands there.
         image_shape: (C, H, W) of a bare network's input; a name in place of a number means any.
 
     Raises:
@@ -78,9 +79,9 @@ class Network:
             )
         self.meta: RunMeta | None = None
         self.image_shape: list[int | str] = inputs[0].shape[1:]
+        self.properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         if self.whole:
-            properties = self._session.get_modelmeta().custom_metadata_map
-            self.meta = read_properties(properties, name)
+            self.meta = read_properties(self.properties, name)
             self.image_shape = list(self.meta.image_shape)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from maam.data import load_dataset
 from maam.data.sources import SOURCES
 from maam.data.splits import spread
 from maam.deploy.classifier import Classifier
+from maam.deploy.int8_onnx import export_int8
 from maam.deploy.onnx import Network
 from maam.deploy.onnx_writing import IMAGES, golden_path
 
@@ -30,11 +31,7 @@ def export_onnx_file(run: RunFolder, out: Path, precision: str) -> dict[str, str
         MaamError: the run is damaged or not quantised, or the file can't be written.
     """
     if precision == "int8":
-        source = run.path / "model-int8.onnx"
-        if not source.exists():
-            raise MaamError(f"{run} is not quantised: `maam quantize {run}` first")
-        Network(source)  # checks it
-        write_atomic(out, source.read_bytes())
+        export_int8(run, out)
         return _figures(out)
     meta = run.read_meta()
     if not run.model.exists() or not Network(run.model).whole:

@@ -14,6 +14,7 @@ from maam.core.run_meta import RunMeta, parse_meta
 from maam.data.sources import SOURCES
 
 META = "maam.meta"
+DIGEST = "weights.sha256"
 MAX_SIDE = 4096  # of the images that a network takes
 
 LICENCE = (
@@ -71,7 +72,7 @@ def write_properties(meta: RunMeta, weights: Mapping[str, np.ndarray]) -> dict[s
         "input": "image: uint8 (N, H, W, 3), RGB, upright, any height and width",
         "outputs": f"probabilities, logits: float32 (N, {len(meta.classes)}), as in classes",
         "preprocessing": meta.preprocessing_text,
-        "weights.sha256": weights_digest(weights),
+        DIGEST: weights_digest(weights),
         "licence": SHIPPED_LICENCE if meta.shipped else LICENCE,
         META: json.dumps(kept.to_dict(), ensure_ascii=False),
     }

@@ -1,8 +1,9 @@
 """A network in integers as ONNX: float operators between QuantizeLinear and DequantizeLinear.
 
-Runtimes put their own integer operators in their place where they have some. Input and output are
-those of model.onnx. A block adds its input before its outcome is rounded, as in ``int8``, not
-after; no ReLU is left, for it is the lower end of a grid; the logits are not rounded.
+Runtimes put their own integer operators in their place where they have some. It is a bare network:
+``int8_onnx`` makes a file of a run of it. A block adds its input before its outcome is rounded, as
+in ``int8``, not after; no ReLU is left, for it is the lower end of a grid; the logits are not
+rounded.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import numpy as np
 from maam.core.environment import prepare_onnx
 from maam.deploy.int8 import Grid, Int8Convolution, Int8Layer, Int8Network
 from maam.deploy.onnx import INPUT, LOGITS
-
-OPSET, IR_VERSION = 13, 8  # which ONNX Runtime reads since version 1.10
+from maam.deploy.preprocessing_graph import IR, OPSET
 
 
 def qdq_model(network: Int8Network) -> bytes:
-    """The ONNX file of a network in integers: ``image`` float32 (N, C, H, W), normalised, to
+    """The bare ONNX file of a network in integers: ``image`` float32 (N, C, H, W), normalised, to
     ``logits`` float32 (N, K).
     """
     prepare_onnx()
@@ -50,7 +50,7 @@ def qdq_model(network: Int8Network) -> bytes:
     model = helper.make_model(
         helper.make_graph(nodes, "maam-int8", inputs, outputs, arrays),
         opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        ir_version=IR,
         producer_name="maam",
     )
     checker.check_model(model, full_check=True)
