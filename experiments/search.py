@@ -43,7 +43,9 @@ def main() -> None:
     except MaamError as error:
         print(f"search: {error}", file=sys.stderr)
         sys.exit(2)
-    report = {"what": f"accuracy on {HELD_OUT:,} held-out training images after each epoch"}
+    report: dict[str, Any] = {
+        "what": f"accuracy on {HELD_OUT:,} held-out training images after each epoch"
+    }
     report["rows"] = rows
     write_atomic(RESULTS, json.dumps(report, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "search.md", page(report))
