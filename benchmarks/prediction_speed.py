@@ -77,7 +77,8 @@ def make_photos(folder: Path, count: int) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))
-    noise.resize(PHOTO[::-1], Image.Resampling.BICUBIC).save(folder / "0.jpg", quality=90)
+    height, width = PHOTO
+    noise.resize((width, height), Image.Resampling.BICUBIC).save(folder / "0.jpg", quality=90)
     for number in range(1, count):
         os.link(folder / "0.jpg", folder / f"{number}.jpg")
     return folder
