@@ -51,12 +51,9 @@ test: lint
 test-all: test
 	$(PYTEST) $(PARALLEL) -m slow
 
-# Branch coverage of src/maam by all tests.
+# Branch coverage of src/maam by the tests that are not slow; processes that tests start do not count.
 coverage: .venv/dev
-	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest $(PARALLEL)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --skip-covered
+	$(PYTEST) $(PARALLEL) -m "not slow" --cov --cov-report=term:skip-covered
 
 # The page's kernels as WebAssembly, with SIMD fast and without it small: needs clang and lld, as
 # Debian 12 has them.
