@@ -34,6 +34,8 @@ PARAMETERS = {
     "maam-no-attention": 8_635_594,
     "maam-no-reduce": 8_618_957,
     "maam-cnn": 8_467_274,
+    "maam-2.3m": 2_342_029,
+    "maam-deep": 2_394_925,
     "cnn": 545_098,
     "mlp": 1_707_274,
     "rnn": 117_002,

@@ -6,6 +6,7 @@ from typing import Any
 
 CHANNELS = 128  # C' of equation 4
 HIDDEN = 256  # d of equation 8
+SMALL_HIDDEN = 64  # with which the paper's "2.3M parameters" hold
 
 # The paper's classifier: name -> (description, arguments of MAAM beyond the channels)
 MAAM_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,9 +50,19 @@ MAAMNET_VARIANTS = {
 # Every model: name -> (description, file and class of its architecture, the class's own arguments)
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{
-        name: (description, "maam.MAAMClassifier", {"options": options})
+        name: (description, "maam.MAAMClassifier", {"options": options, "hidden": HIDDEN})
         for name, (description, options) in MAAM_VARIANTS.items()
     },
+    "maam-2.3m": (
+        "the paper's model with a hidden layer of 64: its 2.3 million parameters",
+        "maam.MAAMClassifier",
+        {"options": {}, "hidden": SMALL_HIDDEN},
+    ),
+    "maam-deep": (
+        "agents of conv3-32, pool, conv3-64, conv3-128; a hidden layer of 64",
+        "maam.MAAMClassifier",
+        {"options": {"layers": (32, "pool", 64, 128)}, "hidden": SMALL_HIDDEN},
+    ),
     "cnn": ("baseline: conv3-32, pool, conv3-64, pool, dense 128", "baselines.CNN", {}),
     "mlp": ("baseline: dense 512, dense 256", "baselines.MLP", {}),
     "rnn": ("baseline: an LSTM of 128 units over the rows", "baselines.RNN", {}),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from maam.paper.published import NAMES
 from maam.paper.runs import Report, tables_of
 
-HOLDS, FAILS = "holds", "does not hold"
+HOLDS, FAILS, PARTLY = "holds", "does not hold", "holds in part"
 UNTESTED, PENDING = "cannot be tested here", "not tested yet"
 
 
@@ -20,8 +20,8 @@ class Claim:
         key: short name.
         claim: what the paper says, and ``where``.
         paper, measured, difference: its figure, ours, and ours less its own, for people.
-        verdict: ``HOLDS``, ``FAILS``, ``UNTESTED``, or ``PENDING`` where trainings or results are
-            missing or the run was a quick one.
+        verdict: ``HOLDS``, ``FAILS``, ``PARTLY``, ``UNTESTED``, or ``PENDING`` where trainings or
+            results are missing or the run was a quick one.
         evidence: why.
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maam.core.files import make_folder, write_atomic
 from maam.paper import sections, study_sections
-from maam.paper.claim import FAILS, HOLDS, PENDING, UNTESTED
+from maam.paper.claim import FAILS, HOLDS, PARTLY, PENDING, UNTESTED
 from maam.paper.plan import PROTOCOL, TABLE_1, TABLE_2
 from maam.paper.runs import Report
 from maam.paper.training_claims import TOLERANCE
@@ -115,7 +115,7 @@ def _claims(report: Report) -> Iterator[str]:
     claims = report["claims"]
     counts = ", ".join(
         f"{verdict}: {sum(claim['verdict'] == verdict for claim in claims)}"
-        for verdict in (HOLDS, FAILS, UNTESTED, PENDING)
+        for verdict in (HOLDS, PARTLY, FAILS, UNTESTED, PENDING)
     )
     yield (
         f"{counts}. An accuracy holds when ours is within {100 * TOLERANCE:.0f} points of the "

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from maam.models.registry import check_size
-from maam.models.variants import CHANNELS, HIDDEN
+from maam.models.variants import CHANNELS
 from maam.torch.maam import MAAM
 
 
@@ -21,6 +21,7 @@ class MAAMClassifier(nn.Module):
         in_channels: channels of the image.
         image_size: (H, W), which fixes the first dense layer's width.
         options: arguments of ``MAAM`` beyond the channels.
+        hidden: d of equation 8.
     """
 
     def __init__(
@@ -29,15 +30,16 @@ class MAAMClassifier(nn.Module):
         in_channels: int,
         image_size: tuple[int, int],
         options: dict[str, Any],
+        hidden: int,
     ) -> None:
         super().__init__()
         height, width = image_size
         check_size(image_size, 2)
         self.maam = MAAM(in_channels, CHANNELS, **options)
         self.flatten = nn.Flatten()
-        self.hidden = nn.Linear(CHANNELS * (height // 2) * (width // 2), HIDDEN)
+        self.hidden = nn.Linear(CHANNELS * (height // 2) * (width // 2), hidden)
         self.relu = nn.ReLU()
-        self.classifier = nn.Linear(HIDDEN, num_classes)
+        self.classifier = nn.Linear(hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.flatten(self.maam(x))
