@@ -7,8 +7,9 @@ Exports each shipped model as `maam export --format c` does, builds its programs
 runs them under qemu, and reads what they print: whether the golden images get the expected logits,
 the stack in use (painted before) and the ticks of the processor's clock. qemu counts instructions,
 not cycles: an instruction takes 1 ns of its clock, a tick 40 ns. Accuracy is of the same kernels,
-built for this computer, on the test images. Writes results/microcontroller.json and
-docs/microcontroller.md.
+built for this computer, on the test images. Writes results/microcontroller.json,
+docs/microcontroller.md, and src/maam/deploy/c/measured.json, by which `maam train --fit-flash` and
+`maam export` count code and stack.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ from maam.data import load_dataset
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.c.block import make_block
 from maam.deploy.c.folder import KERNELS, SHARED, load_network, write_c
+from maam.deploy.c.footprint import MEASURED, bytes_of_names
 from maam.models.weights import shipped_run
 from maam.report.markdown import markdown_table
 
@@ -47,6 +49,8 @@ BOARDS = {  # processor -> suffix of the programs, qemu's board and processor
 }
 INSTRUCTIONS_A_TICK = 40  # 25 MHz, and a nanosecond an instruction
 STACK = 4096  # that the linker script sets aside
+PICTURE = 3 * 32 * 32  # bytes of the image that is compiled into the program
+CODE_STEP, STACK_STEP = 256, 64  # code and stack are rounded up to these: compilers differ
 ANCHOR = (  # a row of the table, published by others
     *("ResNet-8, STM32's model zoo", "int8", "85.59", "", "133", "", "69.7", "", "", "", ""),
 )
@@ -78,6 +82,7 @@ def main() -> None:
     }
     write_atomic(ROOT / "results" / "microcontroller.json", json.dumps(report, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "microcontroller.md", page(report))
+    write_atomic(MEASURED, json.dumps(measured(rows), indent=1) + "\n")
 
 
 def measure_model(model: str, images: int) -> list[dict[str, Any]]:
@@ -210,6 +215,26 @@ Written by `{report["command"]}`, from results/microcontroller.json; built and r
 
 [How to export](deployment.md#a-microcontroller).
 """
+
+
+def measured(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """precision -> the most bytes of code, of variables but the arena, and of stack in rows."""
+    names = bytes_of_names(shipped_run(MODELS[0]).read_meta().classes)
+
+    def most(precision: str, bytes_of: Callable[[dict[str, Any]], int], step: int) -> int:
+        size = max(bytes_of(row) for row in rows if row["precision"] == precision)
+        return -(-size // step) * step
+
+    return {
+        precision: {
+            "code": most(
+                precision, lambda r: r["flash"] - r["constants"] - PICTURE - names, CODE_STEP
+            ),
+            "variables": most(precision, lambda r: r["ram"] - r["arena"] - r["stack"], 1),
+            "stack": most(precision, lambda r: r["stack"], STACK_STEP),
+        }
+        for precision in PRECISIONS
+    }
 
 
 def version(tool: str) -> str:

@@ -16,8 +16,9 @@ from tiny_run import make_meta, make_network
 import maam
 from maam import MaamError
 from maam.cli.app import run
-from maam.core.config import ReproduceConfig, TrainConfig, make_config
+from maam.core.config import TrainConfig, make_config
 from maam.core.recipes import read_recipe, to_toml
+from maam.core.reproduce_config import ReproduceConfig
 from maam.core.run_folder import RunFolder
 from maam.deploy import latency
 from maam.paper import page, reproduction, study

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_report import HOSTILE, Reader, make_report
 
+from maam.core.footprint import Footprint
 from maam.report.page import report_page
 from maam.report.pictures import colours, heat, maps_as_pictures
 from maam.report.verdict import confusions, in_words
@@ -69,6 +70,14 @@ def test_balanced_accuracy_doubts_and_what_is_called_unknown():
     assert "below a probability of 61.3 %: 3 of the 10 scored images" in page
     assert "A gap: fewer epochs." in page and f"{few}." in page
     assert "<code>epochs</code>" in html
+
+
+def test_what_it_needs_on_a_microcontroller():
+    name = "On a microcontroller, C in int8"
+    report = make_report(("ant", "bee", "cat"), MATRIX)
+    assert name not in report_page(report)
+    page = report_page(replace(report, footprint=Footprint(flash=110_592, ram=41_000)))
+    assert f"{name}</th><td>40.1 KiB of RAM and 108 KiB of flash" in page
 
 
 def test_mistakes_and_the_hint_for_sure_ones():

@@ -15,12 +15,13 @@ from maam.core import config
 from maam.core.benchmark_config import BenchmarkConfig
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
+from maam.core.reproduce_config import ReproduceConfig
 
 Flags = Parameter(name="*")
 Json = Annotated[Path | None, Parameter(name="--json")]
 
 _OPTIONS = {"recipe", "resume", "jobs", "top_k", "format", "precision"}.union(
-    *(schema.model_fields for schema in (*config.SCHEMAS, BenchmarkConfig))
+    *(schema.model_fields for schema in (*config.SCHEMAS, BenchmarkConfig, ReproduceConfig))
 )
 
 

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 import maam
 from maam.cli import console
 from maam.cli.options import Flags, given
-from maam.core.config import ReproduceConfig
 from maam.core.errors import MaamError
+from maam.core.reproduce_config import ReproduceConfig
 from maam.core.signals import interruptible
 
 

@@ -159,6 +159,13 @@ class TrainConfig(DataConfig):
     mode: Literal["auto", "graph", "eager"] = "auto"
     """graph compiles first; auto: graph with MindSpore, eager with PyTorch."""
 
+    fit_ram: str | None = Field(default=None, coerce_numbers_to_str=True)
+    """RAM of the microcontroller that is to run the network as C in int8, in bytes: 65536, 64k, 1M.
+    Networks that need more are refused; what is chosen for you needs no more."""
+
+    fit_flash: str | None = Field(default=None, coerce_numbers_to_str=True)
+    """Its flash for the same network, counted and written likewise."""
+
     out: Path | None = None
     """The run folder; runs/DATA-MODEL, numbered, when not given."""
 
@@ -219,42 +226,12 @@ class QuantizeConfig(Schema):
     """Percentage points of accuracy that may be lost; if more are, nothing is written."""
 
 
-class ReproduceConfig(Schema):
-    """How to reproduce the paper."""
-
-    data_dir: Path | None = None
-    """Where cifar10 lies; else MAAM_DATA, else the cache, else a download."""
-
-    framework: Literal["auto", "mindspore", "torch"] = "auto"
-    """What trains, auto: as `maam train`; `cnn` and `mlp` are trained in the other one too."""
-
-    device: Device = "auto"
-    """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
-
-    epochs: int | None = Field(default=None, ge=1, le=1000)
-    """Of Tables 1 and 2 and Figure 2, with --full; 15, or 30 with --device CUDA, if not given."""
-
-    seeds: int | None = Field(default=None, ge=1, le=100)
-    """Trainings of each model there; 3 of CNN, MLP and RNN, and of each MAAM 1, or 3 with
-    --device CUDA, if not given."""
-
-    runs: Path = Path("runs/reproduce")
-    """Where the run folders lie. What is finished there is not trained again."""
-
-    results: Path = Path("results")
-    """Where reproduce.json goes, and where framework_speed.json and graph_nodes.json lie."""
-
-    docs: Path = Path("docs")
-    """Where reproduction.md and reproduction.html go."""
-
-
 SCHEMAS = (
     DataConfig,
     TrainConfig,
     EvaluateConfig,
     PredictConfig,
     QuantizeConfig,
-    ReproduceConfig,
 )
 
 Config = TypeVar("Config", bound=Schema)

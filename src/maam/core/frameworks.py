@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from maam.core.config import TrainConfig
+    from maam.core.footprint import Footprint
     from maam.core.run_meta import RunMeta
 
 NAMES = {"mindspore": "MindSpore", "torch": "PyTorch"}
@@ -145,6 +146,10 @@ class Backend(Inference, Protocol):
 
     def count_macs(self, net: Any, image_shape: tuple[int, int, int]) -> int:
         """Multiply-accumulates of one image (C, H, W)."""
+        ...
+
+    def footprint(self, net: Any, meta: RunMeta) -> Footprint:
+        """What a network needs on a microcontroller, as C in int8."""
         ...
 
     def native_operators(self, net: Any) -> bool:

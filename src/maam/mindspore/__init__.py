@@ -9,7 +9,7 @@ from maam.core.environment import prepare_mindspore
 
 prepare_mindspore()  # before MindSpore is imported, which reads its variables then
 
-from maam.mindspore.cost import count_macs, count_parameters  # noqa: E402
+from maam.mindspore.cost import count_macs, count_parameters, footprint  # noqa: E402
 from maam.mindspore.explanation import class_maps  # noqa: E402
 from maam.mindspore.fold import foldable, fuse, register_fold  # noqa: E402
 from maam.mindspore.load import load_model  # noqa: E402
@@ -50,6 +50,7 @@ __all__ = [
     "export_onnx",
     "fit",
     "foldable",
+    "footprint",
     "freeze",
     "fuse",
     "get_weights",

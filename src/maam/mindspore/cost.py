@@ -8,8 +8,12 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from maam.core.footprint import Footprint
+from maam.core.run_meta import RunMeta
+from maam.deploy.c.footprint import estimate
 from maam.mindspore.maam import AgentExcitation, AgentFusion
 from maam.mindspore.models.maamnet import LinearAgents
+from maam.mindspore.weights import get_weights
 
 STATISTICS = ("moving_mean", "moving_variance")  # of norms
 
@@ -59,3 +63,16 @@ def count_macs(net: nn.Cell, image_shape: tuple[int, int, int]) -> int:
         for hook in hooks:
             hook.remove()
     return total
+
+
+def footprint(net: nn.Cell, meta: RunMeta) -> Footprint:
+    """What a network needs on a microcontroller, as C in int8.
+
+    Args:
+        net: the network, trained or not, folded or not.
+        meta: its model, classes and image size.
+
+    Raises:
+        MaamError: C is not written for its model.
+    """
+    return estimate(meta, get_weights(net))

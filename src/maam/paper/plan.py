@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maam.core.config import ReproduceConfig, TrainConfig, make_config
+from maam.core.config import TrainConfig, make_config
 from maam.core.errors import MaamError
 from maam.core.files import make_folder, write_atomic
 from maam.core.frameworks import choose
 from maam.core.recipes import to_toml
+from maam.core.reproduce_config import ReproduceConfig
 
 TABLE_1 = ("maam", "cnn", "mlp", "rnn")
 TABLE_2 = ("maam", "maam-cnn", "maam-no-attention", "maam-no-reduce")

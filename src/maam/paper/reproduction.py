@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from maam.core import frameworks
-from maam.core.config import ReproduceConfig, TrainConfig, make_config
+from maam.core.config import TrainConfig, make_config
 from maam.core.environment import environment
 from maam.core.errors import MaamError
 from maam.core.files import make_folder, write_atomic
+from maam.core.reproduce_config import ReproduceConfig
 from maam.core.run_folder import RunFolder
 from maam.data import load_dataset
 from maam.deploy import latency
@@ -207,11 +208,7 @@ def _comparable(run: Run, others: list[Run]) -> Run:
 
 
 def _report(
-    scope: str,
-    config: ReproduceConfig,
-    runs: list[Run],
-    problems: dict[str, str],
-    watch: Watch,
+    scope: str, config: ReproduceConfig, runs: list[Run], problems: dict[str, str], watch: Watch
 ) -> Report:
     """All numbers, and what they say of the paper's claims."""
     models: dict[str, Path] = {}

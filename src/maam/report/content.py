@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from maam.core.footprint import Footprint
 from maam.core.run_meta import RunMeta
 
 
@@ -67,6 +68,7 @@ class Report:
         model_bytes: the size of model.onnx; None if it could not be written.
         doubts: about the training, for people.
         unknown: how many of the scored images are called "unknown".
+        footprint: what its export as C in int8 needs; None for a network that C can't compute.
     """
 
     meta: RunMeta
@@ -81,3 +83,4 @@ class Report:
     model_bytes: int | None
     doubts: Sequence[str] = ()
     unknown: int = 0
+    footprint: Footprint | None = None

@@ -167,6 +167,7 @@ def training(report: Report) -> str:
         ),
         *((name, text(value)) for name, value in own_rows(meta)),
         *([("model.onnx", f"{size}, folded")] if size else []),
+        *([("On a microcontroller, C in int8", f"{report.footprint}")] if report.footprint else []),
         ("Epochs", _count(meta.epochs)),
         ("Time of training", _duration(meta.seconds)),
         ("Device", text(" ".join(filter(None, (meta.device, meta.device_name))))),

@@ -11,7 +11,7 @@ from maam.core.frameworks import require_framework
 
 require_framework("torch")
 
-from maam.torch.cost import count_macs, count_parameters  # noqa: E402
+from maam.torch.cost import count_macs, count_parameters, footprint  # noqa: E402
 from maam.torch.explanation import class_maps  # noqa: E402
 from maam.torch.fold import foldable, fuse, register_fold  # noqa: E402
 from maam.torch.load import load_model  # noqa: E402
@@ -52,6 +52,7 @@ __all__ = [
     "export_onnx",
     "fit",
     "foldable",
+    "footprint",
     "freeze",
     "fuse",
     "get_weights",

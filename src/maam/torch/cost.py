@@ -7,8 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from maam.core.footprint import Footprint
+from maam.core.run_meta import RunMeta
+from maam.deploy.c.footprint import estimate
 from maam.torch.maam import AgentExcitation, AgentFusion
 from maam.torch.models.maamnet import LinearAgents
+from maam.torch.weights import get_weights
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -46,3 +50,16 @@ def count_macs(net: nn.Module, image_shape: tuple[int, int, int]) -> int:
         for hook in hooks:
             hook.remove()
     return total
+
+
+def footprint(net: nn.Module, meta: RunMeta) -> Footprint:
+    """What a network needs on a microcontroller, as C in int8.
+
+    Args:
+        net: the network, trained or not, folded or not.
+        meta: its model, classes and image size.
+
+    Raises:
+        MaamError: C is not written for its model.
+    """
+    return estimate(meta, get_weights(net))

@@ -17,6 +17,7 @@ from maam.core.run_meta import OWN
 from maam.data.augment import AUGMENTATIONS
 from maam.data.sources import SOURCES
 from maam.models.registry import describe_model
+from maam.training.device_limits import limits
 from maam.training.schedule import OPTIMIZERS
 
 PAPER_MODEL = "maam"  # of a named data set, unless another is named
@@ -76,7 +77,7 @@ def _checked(config: TrainConfig) -> TrainConfig:
     """The options with the framework that ``auto`` stands for on this machine.
 
     Raises:
-        MaamError: a model, an augmentation or an optimiser that there is not.
+        MaamError: a model, an augmentation or an optimiser that there is not, or no size of memory.
     """
     if config.model == "auto" and config.data in SOURCES and config.minutes is None:
         config = config.model_copy(update={"model": PAPER_MODEL})
@@ -89,6 +90,7 @@ def _checked(config: TrainConfig) -> TrainConfig:
         )
     _check_name("augment", config.augment, ("auto", *AUGMENTATIONS))
     _check_name("optimizer", config.optimizer, OPTIMIZERS)
+    limits(config)
     return config.model_copy(update={"framework": choose(config.framework)})
 
 

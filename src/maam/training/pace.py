@@ -33,7 +33,7 @@ class Pace:
         self, dataset: Dataset, backend: Backend, budget: Budget, batch: int, given: Set[str]
     ) -> None:
         self.dataset, self.given = dataset, given
-        self._backend, self._budget, self._batch = backend, budget, batch
+        self.backend, self._budget, self._batch = backend, budget, batch
         self._seconds: dict[tuple[str, int], float] = {}
 
     def timed_batch(self, config: TrainConfig) -> int:
@@ -55,9 +55,9 @@ class Pace:
     def _time(self, model: str, config: TrainConfig, batch: int) -> float:
         height, width, channels = self.dataset.image_shape
         classes = len(self.dataset.classes)
-        net = self._backend.create_model(model, classes, channels, (height, width))
+        net = self.backend.create_model(model, classes, channels, (height, width))
         config = config.model_copy(update={"batch_size": batch})
-        return self._backend.time_step(net, config, classes, (channels, height, width))
+        return self.backend.time_step(net, config, classes, (channels, height, width))
 
     def epochs(
         self, config: TrainConfig, batch: int | None = None, settling: int | None = None

@@ -23,6 +23,7 @@ from maam.data.splits import limit
 from maam.models.weights import find_run, sources
 from maam.training.budget import Budget, Deadline
 from maam.training.commands import planned_command
+from maam.training.device_limits import DeviceCheck, device_check
 from maam.training.distillation import describe_teacher
 from maam.training.events import Choice, Choices, Watch
 from maam.training.pace import Pace
@@ -83,7 +84,8 @@ def plan(config: TrainConfig, backend: Backend, watch: Watch, began: float) -> P
     backend.set_device(config.device, config.mode)
     path = Path(os.path.expanduser(config.data))
     tree = scan(path) if config.data not in SOURCES and path.exists() else None
-    size = choose_size(config, tree) if tree else []
+    device = device_check(config, backend, tree.classes) if tree else None
+    size = choose_size(config, tree, device) if tree else []
     dataset = load_data(_with(config, size), watch, tree)
     if config.teacher:
         describe_teacher(config.teacher, dataset.classes, dataset.image_shape)
@@ -119,12 +121,13 @@ def candidates(config: TrainConfig) -> tuple[str, ...]:
     return models
 
 
-def choose_size(config: TrainConfig, tree: Tree) -> list[Choice]:
+def choose_size(config: TrainConfig, tree: Tree, device: DeviceCheck | None = None) -> list[Choice]:
     """The image size for a folder; nothing if it is given or no image opens.
 
     Args:
         config: the given options, and defaults.
         tree: what the folder holds.
+        device: the microcontroller that must hold a network for this size, if there is one.
 
     Raises:
         MaamError: the teacher is no run folder.
@@ -137,8 +140,14 @@ def choose_size(config: TrainConfig, tree: Tree) -> list[Choice]:
     side = typical_side(tree)
     if side is None:  # the loader says what is wrong
         return []
-    why = f"the images have {side} pixels a side"
-    return [Choice("image_size", suited_size(side), why)]
+    size, why = suited_size(side), f"the images have {side} pixels a side"
+    models, shape = candidates(config), (size, size, 3)
+    if device and not device.fitting(models, shape):
+        smaller = device.smaller_size(models, shape)
+        if smaller:
+            why = f"for {size} pixels a side {models[-1]} needs {device.excess(models[-1], shape)}"
+            size = smaller
+    return [Choice("image_size", size, why)]
 
 
 def choose_options(
@@ -164,22 +173,31 @@ def choose_options(
 
 
 def _model(config: TrainConfig, pace: Pace) -> Iterator[Choice]:
-    """The first model that the time allows to see each image often enough."""
+    """The first model that fits the device, and that the time allows to see each image often
+    enough."""
+    best, shape = candidates(config)[0], pace.dataset.image_shape
+    device = device_check(config, pace.backend, pace.dataset.classes)
+    models = device.fitting(candidates(config), shape) if device else candidates(config)
+    if device and not models:
+        device.check(candidates(config)[-1], shape)
     if config.model != "auto":
         return
-    models = candidates(config)
     needed = config.epochs if "epochs" in pace.given else EPOCHS[0]
     for model in models:
         tried = config.model_copy(update={"model": model})
         if pace.epochs(tried, settling=BATCHES[-1]) >= needed:
             break
     model = tried.model
-    if model != models[0]:
+    if device and models[0] != best:
+        why = f"{best} needs {device.excess(best, shape)}"
+    elif model != models[0]:
         why = f"the time allows {models[0]} fewer than {needed:,} epochs"
     elif model != MODELS[0]:
         why = f"it has the weights of {config.weights}"
     else:
         why = f"{1 / pace.seconds(tried):,.0f} images/s here"
+    if device:
+        why += f"; {model} needs {device.need(model, shape)}"
     yield Choice("model", model, why)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from maam.core.errors import MaamError
 from maam.core.files import write_atomic
+from maam.core.footprint import Footprint
 from maam.core.frameworks import Backend, ClassMaps
 from maam.core.metrics import softmax
 from maam.core.run_meta import RunMeta
@@ -70,8 +72,16 @@ def write_report(
         model_bytes=None if meta.export_error is None else run.folder.model.stat().st_size,
         doubts=doubts,
         unknown=sum(map(meta.is_unknown, probabilities.max(1).tolist())),
+        footprint=_footprint(backend, net, meta),
     )
     write_atomic(run.folder.report, report_page(report))
+
+
+def _footprint(backend: Backend, net: Any, meta: RunMeta) -> Footprint | None:
+    try:
+        return backend.footprint(net, meta)
+    except MaamError:  # a network that C can't compute
+        return None
 
 
 def _choose(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, int]:

@@ -30,6 +30,7 @@ from maam.data.sources.folder import read_tree
 from maam.data.splits import limit
 from maam.models.weights import find_run, source_run
 from maam.training.budget import Deadline
+from maam.training.device_limits import device_check
 from maam.training.distillation import describe_teacher, trained_on_any
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
@@ -168,10 +169,13 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
     """The network of a training, with shipped weights and frozen in part if so configured.
 
     Raises:
-        MaamError: no such model or weights, images too small for it, or nothing left to train.
+        MaamError: no such model or weights, images too small for it, a network too large for the
+            device that is to hold it, or nothing left to train.
     """
     height, width, channels = dataset.image_shape
     net = backend.create_model(config.model, len(dataset.classes), channels, (height, width))
+    if device := device_check(config, backend, dataset.classes):
+        device.check(config.model, dataset.image_shape, net)
     preprocessing = Preprocessing.fit(dataset.train.pixels(), config.normalize)
     if config.pretrained:
         preprocessing = take_weights(

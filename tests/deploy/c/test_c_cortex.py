@@ -12,9 +12,11 @@ import pytest
 from c_programs import KERNELS
 from layered_nets import every_kind, preprocessing, random_images
 
+from maam.core.footprint import Footprint, Limits
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.c.block import make_block
 from maam.deploy.c.folder import Precision, write_files
+from maam.deploy.c.footprint import footprint
 from maam.deploy.c.source import golden_header, golden_source, model_header, model_source
 from maam.deploy.layers import LayeredNetwork
 from maam.deploy.quantization import quantize_layers
@@ -31,8 +33,8 @@ KIB = 1024
 
 def write_folder(
     folder: Path, network: LayeredNetwork, how: Preprocessing, images: np.ndarray, kind: Precision
-) -> None:
-    """An exported folder whose golden images are these."""
+) -> Footprint:
+    """An exported folder whose golden images are these; what it is said to need."""
     if kind == "int8":
         integers = quantize_layers(network, how, images)
         block, logits = make_block(integers), integers.logits(images)
@@ -48,6 +50,7 @@ def write_folder(
     }
     folder.mkdir()
     write_files(folder, texts, kind)
+    return footprint(block, names)
 
 
 def make(folder: Path, *goals: str) -> str:
@@ -65,12 +68,31 @@ def size(program: Path) -> tuple[int, int, int]:
     return text, data, bss
 
 
+def measured(folder: Path, said: str, picture: int) -> list[Footprint]:
+    """What the programs of a folder need on M4 and M7, but for the picture compiled into them.
+
+    Args:
+        folder: the folder, built.
+        said: what ``make qemu`` has printed.
+        picture: its bytes.
+    """
+    stacks = [int(number) for number in re.findall(r"stack bytes: (\d+)", said)]
+    needs = []
+    for suffix, stack in zip(("m4", "m7"), stacks, strict=True):
+        text, data, bss = size(folder / f"classify-{suffix}.elf")
+        needs.append(Footprint(text + data - picture, data + bss - 4096 + stack))
+    return needs
+
+
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 @pytest.mark.parametrize("seed", range(2))
 def test_a_layer_of_every_kind(tmp_path, precision, seed):
     images = random_images(200, seed=seed)
-    write_folder(tmp_path / "c", every_kind(seed), preprocessing(), images, precision)
-    assert make(tmp_path / "c", "qemu").count("golden images: as expected") == 2
+    need = write_folder(tmp_path / "c", every_kind(seed), preprocessing(), images, precision)
+    said = make(tmp_path / "c", "qemu")
+    assert said.count("golden images: as expected") == 2
+    for real in measured(tmp_path / "c", said, images[0].size):
+        assert Limits(need.flash, need.ram).hold(real)
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
@@ -78,16 +100,15 @@ def test_the_shipped_nano_on_200_images(tmp_path, precision):
     run = shipped_run("maamnet-nano")
     how = Preprocessing.from_dict(run.read_meta().preprocessing)
     images = random_images(200, how.size)
-    write_folder(tmp_path / "c", read_layers(run), how, images, precision)
+    need = write_folder(tmp_path / "c", read_layers(run), how, images, precision)
     said = make(tmp_path / "c", "qemu")
     assert said.count("golden images: as expected") == 2
-    stacks = [int(number) for number in re.findall(r"stack bytes: (\d+)", said)]
-    assert len(stacks) == 2
-    if precision == "int8":
-        for suffix, stack in zip(("m4", "m7"), stacks, strict=True):
-            text, data, bss = size(tmp_path / "c" / f"classify-{suffix}.elf")
-            assert text + data <= 128 * KIB
-            assert data + bss - 4096 + stack <= 64 * KIB
+    for real in measured(tmp_path / "c", said, images[0].size):
+        assert real.flash <= need.flash <= 1.1 * real.flash
+        assert real.ram <= need.ram <= 1.1 * real.ram
+        if precision == "int8":
+            assert real.flash + images[0].size <= 128 * KIB
+            assert real.ram <= 64 * KIB
 
 
 def test_wrong_logits_are_noticed(tmp_path):

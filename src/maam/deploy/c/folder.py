@@ -13,12 +13,14 @@ import numpy as np
 
 from maam.core.errors import MaamError
 from maam.core.files import make_folder
+from maam.core.footprint import kib
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
 from maam.core.tensors import load_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.c.block import Block, make_block
+from maam.deploy.c.footprint import footprint
 from maam.deploy.c.source import golden_header, golden_source, model_header, model_source
 from maam.deploy.int8 import Int8Network
 from maam.deploy.int8_file import read_int8
@@ -60,6 +62,7 @@ def write_c(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
     network = load_network(run, precision)
     preprocessing = Preprocessing.from_dict(meta.preprocessing)
     block = make_block(network, preprocessing)
+    need = footprint(block, meta.classes)
     images, source = golden_images(run, meta)
     if isinstance(network, Int8Network):
         logits = network.logits(images)
@@ -69,8 +72,8 @@ def write_c(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
     version = metadata.version("maam")
     title = f"{meta.model}, {precision}: written by maam {version}"
     figures = {
-        "Flash": f"{_kib(block.head['bytes'])} of constants, and the kernels' code",
-        "RAM": f"{_kib(block.head['arena_bytes'])}, the arena, and the stack",
+        "Flash": f"{kib(need.flash)}, of it {kib(block.head['bytes'])} of constants",
+        "RAM": f"{kib(need.ram)}, of it {kib(block.head['arena_bytes'])} of the arena",
         "Golden images": f"{len(images)} {source}",
     }
     texts = {
@@ -164,7 +167,3 @@ def _readme(block: Block, meta: RunMeta, source: str) -> str:
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     return text
-
-
-def _kib(size: int) -> str:
-    return f"{size / 1024:.1f} KiB"
