@@ -22,12 +22,14 @@ def command(
     """Bring a trained network to 8-bit integers, and measure what that costs and saves.
 
     Writes int8.safetensors, for C and the page, and model-int8.onnx into the run folder. Prints
-    accuracy, size and latency before and after. Exit code 1 if it loses more accuracy than allowed.
+    accuracy, size and latency before and after. Exit code 1 if it loses more accuracy than allowed;
+    with --finetune-epochs, a copy of the weights first learns to lose less.
 
     **Examples**
 
         maam quantize runs/digits-maam
         maam quantize runs/photos --images 1000 --max-drop 0.5 --json int8.json
+        maam quantize runs/photos --finetune-epochs 5
 
     Parameters
     ----------

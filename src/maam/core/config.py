@@ -225,6 +225,9 @@ class QuantizeConfig(Schema):
     max_drop: float = Field(default=0.3, ge=0, le=100)
     """Percentage points of accuracy that may be lost; if more are, nothing is written."""
 
+    finetune_epochs: int = Field(default=0, ge=0, le=1000)
+    """Epochs in which weights learn to lose less, where more is lost; PyTorch computes them."""
+
 
 SCHEMAS = (
     DataConfig,

@@ -36,6 +36,8 @@ class Int8Report:
         float32, int8: before and after. The accuracy of int8 is that of the exact arithmetic of
             ``maam.deploy.int8``, the latency that of ONNX Runtime.
         drop: percentage points of accuracy lost.
+        untuned_drop: those lost before fine-tuning; None if there was none.
+        epochs: of fine-tuning that are in the integers; 0 if there was none, or it has not helped.
         same_answers: share of the images that both forms give the same class.
         onnx_difference: of model-int8.onnx from the exact arithmetic: an image's largest difference
             of a logit, in steps of an int8 grid; the median over images.
@@ -51,6 +53,8 @@ class Int8Report:
     float32: Form
     int8: Form
     drop: float
+    untuned_drop: float | None
+    epochs: int
     same_answers: float
     onnx_difference: float
     onnx_largest: float
@@ -70,9 +74,12 @@ class AccuracyLost(MaamError):
     """
 
     def __init__(self, report: Int8Report, most: float) -> None:
+        tuned = report.untuned_drop is not None
+        advice = "give more `finetune_epochs`" if tuned else "try `finetune_epochs=5`"
         super().__init__(
-            f"{report.run}: int8 loses {report.drop:.2f} points of accuracy, more than "
-            f"`max_drop={most:g}`: nothing was written; give more `images`, or allow more"
+            f"{report.run}: int8 loses {report.drop:.2f} points of accuracy"
+            f"{', fine-tuned too' if tuned else ''}, more than `max_drop={most:g}`: nothing was "
+            f"written; {advice}, more `images`, or allow more"
         )
         self.report = report
 
@@ -99,6 +106,8 @@ def report_rows(report: Int8Report) -> list[tuple[str, str, str]]:
 def verdict(report: Int8Report) -> str:
     """What the numbers say, in a sentence or two."""
     lost = f"int8 loses {report.drop:.2f} points" if report.drop > 0 else "int8 loses no accuracy"
+    if report.untuned_drop is not None:
+        lost += f" ({report.untuned_drop:.2f} points before fine-tuning)"
     ratio = report.int8.latency_ms / report.float32.latency_ms
     speed = f"{ratio:.1f} times slower" if ratio > 1 else f"{1 / ratio:.1f} times faster"
     return (

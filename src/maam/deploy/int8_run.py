@@ -26,9 +26,10 @@ from maam.deploy.int8 import LOGIT_STEPS, Int8Network
 from maam.deploy.int8_file import save_int8
 from maam.deploy.int8_onnx import int8_model, scored
 from maam.deploy.int8_report import AccuracyLost, Form, Int8Report
+from maam.deploy.int8_tuning import fine_tuned, tuning_images
 from maam.deploy.latency import measure
 from maam.deploy.onnx import Network
-from maam.deploy.quantization import quantize_layers
+from maam.deploy.quantization import largest_values, with_limits
 from maam.deploy.reading import read_layers
 from maam.models.weights import find_run
 
@@ -42,11 +43,13 @@ Scores = Callable[[np.ndarray], np.ndarray]
 def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
     """Write a run's network in 8-bit integers beside it: int8.safetensors and model-int8.onnx.
 
-    The grids are chosen from training images; accuracy is of test images, before and after.
+    The grids are chosen from training images; accuracy is of test images, before and after. Where
+    more is lost than allowed, ``finetune_epochs`` of training let a copy of the weights lose less.
 
     Args:
         run: a run folder, as ``maam.train`` makes it.
-        options: fields of ``QuantizeConfig``: ``data``, ``data_dir``, ``images``, ``max_drop``.
+        options: fields of ``QuantizeConfig``: ``data``, ``data_dir``, ``images``, ``max_drop``,
+            ``finetune_epochs``.
 
     Example:
         >>> maam.quantize("runs/photos").drop
@@ -54,7 +57,8 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
     Raises:
         AccuracyLost: int8 loses more than ``max_drop``. Nothing is written then.
         MaamError: bad options; a run that is not finished, is damaged, or is of a model whose
-            layers are not known; too few training images; data as for ``maam.evaluate``.
+            layers are not known; too few training images; data as for ``maam.evaluate``; no PyTorch
+            to fine-tune with.
     """
     config = make_config(QuantizeConfig, options)
     folder = find_run(run)
@@ -63,14 +67,23 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
         raise MaamError(f"{folder} is not finished: end it with `maam train --resume {folder}`")
     layers = read_layers(folder)
     require("an ONNX file in int8", EXTRAS[meta.framework], "onnx")
+    if config.finetune_epochs:
+        require("fine-tuning for int8", EXTRAS["torch"], "torch")
     preprocessing = Preprocessing.from_dict(meta.preprocessing)
     classifier = Classifier.load(folder.path)
     calibration, test, name, notes = _images(folder, meta, config)
-    network = quantize_layers(layers, preprocessing, calibration.pixels())
-    check_signals()
-    with tempfile.TemporaryDirectory() as scratch:
-        before = _answers(test, classifier.probabilities)
+    limits = largest_values(layers, preprocessing, calibration.pixels())
+    network = with_limits(layers, preprocessing, limits)
+    before = _answers(test, classifier.probabilities)
+    after = _answers(test, network.logits)
+    untuned, epochs = None, 0
+    if config.finetune_epochs and _drop(test, before, after) > config.max_drop:
+        untuned = _drop(test, before, after)
+        images = tuning_images(folder, meta, _where(config), test)
+        network, epochs = fine_tuned(layers, limits, preprocessing, images, config.finetune_epochs)
         after = _answers(test, network.logits)
+        notes += (_told(epochs, images),)
+    with tempfile.TemporaryDirectory() as scratch:
         accuracies = [float((answers == test.labels).mean()) for answers in (before, after)]
         content = int8_model(network, scored(meta, accuracies[1], name, len(test)))
         some = test.take(np.arange(min(COMPARED, len(test)))).pixels()
@@ -90,7 +103,9 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
             images=len(test),
             float32=Form(accuracies[0], sizes[0], sizes[0], latencies[0]),
             int8=Form(accuracies[1], sizes[1], sizes[2], latencies[1]),
-            drop=round(100 * (accuracies[0] - accuracies[1]), 6),
+            drop=_drop(test, before, after),
+            untuned_drop=untuned,
+            epochs=epochs,
             same_answers=float((before == after).mean()),
             onnx_difference=median,
             onnx_largest=largest,
@@ -109,10 +124,7 @@ def _images(
     folder: RunFolder, meta: RunMeta, config: QuantizeConfig
 ) -> tuple[Split, Split, str, tuple[str, ...]]:
     """Training images for the grids; others to score, which split they are, and notes."""
-    data = config.data
-    if data and data not in SOURCES:
-        data = os.path.abspath(os.path.expanduser(data))
-    where = {"data": data, "data_dir": config.data_dir}
+    where = _where(config)
     train = choose_images(folder, meta, make_config(EvaluateConfig, {**where, "split": "train"}))
     found = len(train.split)
     if found < FEWEST:
@@ -134,6 +146,31 @@ def _images(
     if len(calibration) < config.images:
         notes += (f"the grids rest on {found} images, fewer than `images={config.images}`",)
     return calibration, scored, test.name, notes
+
+
+def _where(config: QuantizeConfig) -> dict[str, Any]:
+    """The options that say where images are."""
+    data = config.data
+    if data and data not in SOURCES:
+        data = os.path.abspath(os.path.expanduser(data))
+    return {"data": data, "data_dir": config.data_dir}
+
+
+def _told(epochs: int, images: tuple[Split, Split]) -> str:
+    """What fine-tuning has done, for people."""
+    train, held_out = (len(split) for split in images)
+    if not epochs:
+        return f"fine-tuning on {train:,} images was better on {held_out:,} others in no epoch"
+    return (
+        f"fine-tuned for {epochs} epoch{'s' if epochs > 1 else ''} on {train:,} training images, "
+        f"chosen by {held_out:,} others; the run's own weights are as they were"
+    )
+
+
+def _drop(split: Split, before: np.ndarray, after: np.ndarray) -> float:
+    """Percentage points of accuracy lost between two answers (N,)."""
+    right = [float((answers == split.labels).mean()) for answers in (before, after)]
+    return round(100 * (right[0] - right[1]), 6)
 
 
 def _answers(split: Split, scores: Scores) -> np.ndarray:

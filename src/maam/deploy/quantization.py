@@ -20,7 +20,7 @@ from maam.deploy.layers import Convolution, Layer, LayeredNetwork, outcomes
 
 _BATCH = 32
 _SMALLEST = 2.0**-64  # scale of weights: smaller ones are 0
-_MOST_UNITS = 2**14  # of a sum, in one of the residual map
+MOST_UNITS = 2**14  # of a sum, in one of the residual map
 
 
 def quantize_layers(
@@ -161,7 +161,7 @@ def _whole_residual(
     of the sum: nothing is rounded when it is added. And its factor, in units of 2**-16.
     """
     units = residual.scale / (source.scale * scale.astype(np.float64))
-    whole = np.clip(np.floor(units * (1 + 1e-6)), 1, _MOST_UNITS)
+    whole = np.clip(np.floor(units * (1 + 1e-6)), 1, MOST_UNITS)
     fits = units * (1 + 1e-6) >= 1  # else the weights would not fit into int8
     larger = (residual.scale / (source.scale * whole)).astype(np.float32)
     factor = np.where(fits, whole, units) * 2**RESIDUAL_BITS
