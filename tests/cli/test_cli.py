@@ -315,6 +315,18 @@ def test_doctor_finds_this_machine_fit(capsys):
         (["train", "--val-fraction", "0.99999"], "--val-fraction"),
         (["train", "--epochs", "1000000000000"], "--epochs"),
         (["models", "--size", "100000000"], "--size"),
+        (["benchmark", "--threads", "1.5"], "--threads: "),
+        (["quantize", "maamnet-nano"], "maamnet-nano comes with maam"),
+        (["quantize", "none", "--json", "no/x.json"], "there is no folder no"),
+        (["evaluate", "none", "--json", "/dev/null"], "/dev/null: it is not a regular file"),
+        (["data", "none", "--html", ".."], "..: it is not a regular file"),
+        (["export", "maamnet-nano", "--out", "no/.."], "--out no/.. names no file"),
+        (["export", "maamnet-nano", "--out", "/dev/null/x.onnx"], "/dev/null"),
+        (["export", "maamnet-nano", "--format", "c", "--out", "/proc/x"], "cannot write /proc/x:"),
+        (
+            ["export", "maamnet-nano", "--format", "html", "--out", "/proc/x"],
+            "cannot write /proc/x: ",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments, words, capsys):

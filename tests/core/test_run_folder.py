@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tiny_run import make_run
 from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder, new_run_folder
 from maam.core.run_meta import RunMeta
+from maam.core.tensors import load_tensors
 from maam.models.weights import WEIGHTS
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,7 @@ def test_kept_runs_are_there():
         '"x"',
         "[" * 100_000,
         b"\xff\xfe".decode("latin-1"),
+        r'{"format": 1, "model": "\ud800"}',
     ],
 )
 def test_a_broken_meta_is_named(tmp_path, text):
@@ -132,12 +135,26 @@ def test_a_broken_meta_is_named(tmp_path, text):
         ({"config": None}, "config"),
         ({"channels": 2}, r"preprocessing\.channels"),
         ({"std": [0.5, 0.25, 0.0]}, r"preprocessing\.std\.2"),
+        ({"size": [10**9, 8]}, r"preprocessing\.size\.0"),
+        ({"unknown": {"threshold": "1", "share": 0.1}}, r"unknown\.threshold"),
+        ({"metrics": {"accuracy": "1"}}, r"metrics\.accuracy"),
+        ({"metrics": {"images": "many"}}, r"metrics\.images"),
     ],
 )
 def test_a_meta_that_can_not_be_used_says_where(tmp_path, changes: dict[str, Any], where):
     make_run(tmp_path, **changes)
     with pytest.raises(MaamError, match=rf"meta\.json: {where}: .*train again"):
         RunFolder(tmp_path).read_meta()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_regular_file_is_not_read(tmp_path, make):
+    folder = RunFolder(tmp_path)
+    for path in (folder.meta, folder.history, folder.best):
+        make(path)
+    for read in (folder.read_meta, folder.read_history, lambda: load_tensors(folder.best)):
+        with pytest.raises(MaamError, match="not a regular file: restore it"):
+            read()
 
 
 def test_a_folder_without_meta_is_no_run(tmp_path):

@@ -22,7 +22,7 @@ import maam.torch
 from maam import MaamError
 from maam.cli.app import run
 from maam.core.run_folder import RunFolder
-from maam.core.tensors import load_tensors
+from maam.core.tensors import load_tensors, save_tensors
 from maam.data import load_dataset
 from maam.deploy.classifier import Classifier
 from maam.deploy.onnx import Network
@@ -222,6 +222,26 @@ def test_export_copies_the_file_with_its_golden_images(finished, tmp_path, capsy
     said = capsys.readouterr().err.splitlines()
     assert "exists already: name another with --out" in said[0]
     assert "maam quantize" in said[1] and "is no run folder" in said[2]
+
+
+def test_an_export_leaves_what_is_there_and_nothing_half(finished, tmp_path, capsys):
+    folder = RunFolder(Path(shutil.copytree(finished, tmp_path / "run")))
+    out, precious = tmp_path / "out.onnx", tmp_path / "out.golden.safetensors"
+    precious.write_text("precious")
+    assert run(["export", str(folder), "--out", str(out)]) == 2
+    assert precious.read_text() == "precious" and not out.exists()
+    precious.unlink()
+    for damaged in (b"", folder.golden.read_bytes()[:-9]):
+        folder.golden.write_bytes(damaged)
+        assert run(["export", str(folder), "--out", str(out)]) == 2
+        assert os.listdir(tmp_path) == ["run"]
+    said = capsys.readouterr().err.splitlines()
+    assert f"{precious.name} exists already" in said[0].replace("\n", "")
+    assert all(f"{folder.golden} is damaged" in line for line in said[1:]) and len(said) == 3
+    save_tensors(folder.golden, {"others": np.zeros(3)}, {})  # whole, but no images
+    assert run(["export", str(folder), "--format", "c", "--out", str(tmp_path / "c")]) == 0
+    assert "random images" in (tmp_path / "c" / "README.md").read_text()
+    assert run(["export", "maamnet-nano", "--out", str(tmp_path / "new" / "out.onnx")]) == 0
 
 
 def test_a_run_of_an_older_version_predicts_and_is_exported_anew(finished, photo, tmp_path, capsys):

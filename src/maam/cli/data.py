@@ -12,7 +12,7 @@ from rich.table import Table
 import maam
 from maam.cli.console import escape, note, out
 from maam.cli.display import Display
-from maam.cli.options import Flags, Json, given, spelled, write_json
+from maam.cli.options import Flags, Json, check_outputs, given, spelled, write_json
 from maam.core.config import DataConfig
 from maam.core.signals import deferred, interruptible
 
@@ -57,6 +57,7 @@ def command(
     json_
         Write the description to this file too: all classes, files and pairs.
     """
+    check_outputs(json_, html)
     with interruptible(), Display() as display:
         description = maam.describe(
             source, **given(config), progress=display.download, inspected=display.inspected

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import maam
 from maam.cli import console
-from maam.cli.options import Flags, Json, given, write_json
+from maam.cli.options import Flags, Json, check_outputs, given, write_json
 from maam.core.config import EvaluateConfig
 from maam.core.errors import MaamError
 from maam.core.signals import deferred
@@ -42,6 +42,7 @@ def command(
     """
     if (run is None) == (model is None):
         raise MaamError("maam evaluate: name RUN, a run folder, or a --model with weights")
+    check_outputs(json_)
     with deferred():
         scores = maam.evaluate(run or shipped_run(str(model)).path, **given(config))
     if json_ is not None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from maam.core import config
 from maam.core.benchmark_config import BenchmarkConfig
 from maam.core.errors import MaamError
-from maam.core.files import write_atomic
+from maam.core.files import check_writable, write_atomic
 from maam.core.reproduce_config import ReproduceConfig
 
 Flags = Parameter(name="*")
@@ -47,11 +47,11 @@ def check_outputs(*paths: Path | None) -> None:
     """Check, before work that takes long, that files can be written where they are wanted.
 
     Raises:
-        MaamError: a folder is not there.
+        MaamError: one can't be.
     """
     for path in paths:
-        if path is not None and not path.absolute().parent.is_dir():
-            raise MaamError(f"cannot write {path}: there is no folder {path.parent}")
+        if path is not None:
+            check_writable(path)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

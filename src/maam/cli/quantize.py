@@ -7,7 +7,7 @@ from typing import Annotated
 
 import maam
 from maam.cli import console
-from maam.cli.options import Flags, Json, given, write_json
+from maam.cli.options import Flags, Json, check_outputs, given, write_json
 from maam.core.config import QuantizeConfig
 from maam.core.signals import deferred
 
@@ -40,6 +40,7 @@ def command(
     """
     from maam.deploy.int8_report import AccuracyLost
 
+    check_outputs(json_)
     try:
         with deferred():
             report = maam.quantize(run, **given(config))

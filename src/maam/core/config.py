@@ -264,7 +264,8 @@ def make_config(schema: type[Config], options: dict[str, Any], source: str = "")
 def explain(error: ValidationError, schema: type[BaseModel], source: str = "") -> str:
     """The first complaint of a failed check, in one line."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    # A number is that of a value in an option that takes several.
+    key = ".".join(str(part) for part in first["loc"] if source or not isinstance(part, int))
     where = f"{source}: " if source else ""
     name = key if source else f"`{key}`"  # in a file there are no flags
     if first["type"] == "extra_forbidden":

@@ -44,6 +44,38 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(data)
 
 
+def check_regular(path: Path) -> None:
+    """Check that a path does not lead to a folder, a device or a pipe, which may have no end.
+
+    What is missing passes.
+
+    Raises:
+        MaamError: it does.
+    """
+    try:
+        other = path.exists() and not path.is_file()
+    except OSError as error:
+        raise MaamError(f"cannot read {path}: {error.strerror or error}") from None
+    if other:
+        raise MaamError(f"{path} is not a regular file: restore it from a copy")
+
+
+def check_writable(path: Path) -> None:
+    """Check, before work that takes long, that a file can be written to.
+
+    Raises:
+        MaamError: its folder is not there, or it is a folder, a device or a pipe.
+    """
+    try:
+        folder, other = path.absolute().parent.is_dir(), path.exists() and not path.is_file()
+    except OSError as error:
+        raise MaamError(f"cannot write {path}: {error.strerror or error}") from None
+    if not folder:
+        raise MaamError(f"cannot write {path}: there is no folder {path.parent}")
+    if other:
+        raise MaamError(f"cannot write {path}: it is not a regular file, name another")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it, unless it is there.
 

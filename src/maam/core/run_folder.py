@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from maam.core.errors import MaamError
-from maam.core.files import locked, make_folder, write_atomic
+from maam.core.files import check_regular, locked, make_folder, write_atomic
 from maam.core.run_meta import RunMeta, parse_meta
 from maam.core.tensors import load_tensors, save_tensors
 
@@ -170,12 +170,13 @@ class RunFolder:
         """
         if self.path.is_file():
             raise MaamError(f"{self} is a file, not a folder: name the run folder that it is of")
+        check_regular(self.meta)
         try:
             text = self.meta.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise MaamError(f"{self} is not a run folder: it has no {self.meta.name}") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise MaamError(f"cannot read {self.meta}: {error}") from None
+            raise MaamError(f"cannot read {self.meta}: {error}; restore it") from None
         return parse_meta(text, str(self.meta))
 
     def write_meta(self, meta: RunMeta) -> None:
@@ -209,6 +210,7 @@ class RunFolder:
         """
         if not self.history.exists():
             return []
+        check_regular(self.history)
         try:
             lines = self.history.read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in lines]

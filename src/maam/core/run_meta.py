@@ -152,10 +152,13 @@ class RunMeta:
         return RunMeta(**kept)
 
 
+_SIDE = 2**12  # pixels of an image's side, at most
+
+
 class _Preprocessing(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    size: Annotated[list[Annotated[int, Field(ge=1, le=_SIDE)]], Field(min_length=2, max_length=2)]
     channels: Literal[1, 3]
     mean: list[FiniteFloat]
     std: list[Annotated[FiniteFloat, Field(gt=0)]]
@@ -177,13 +180,18 @@ class _Stage(BaseModel):
 
 
 class _Unknown(BaseModel):
+    model_config = ConfigDict(strict=True)
+
     threshold: FiniteFloat
     share: FiniteFloat
 
 
 class _Metrics(BaseModel):
+    model_config = ConfigDict(strict=True)
+
     accuracy: FiniteFloat | None = None
     split: Literal["test", "val"] = "test"
+    images: PositiveInt | None = None
 
 
 class _Meta(BaseModel):
@@ -231,8 +239,10 @@ def parse_meta(text: str, source: str) -> RunMeta:
     """
     try:
         values = json.loads(text)
+        # A half of a pair of UTF-16, which JSON can spell and no file can hold, raises here.
+        json.dumps(values, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise MaamError(f"cannot read {source}: {error}") from None
+        raise MaamError(f"cannot read {source}: {error}; restore it") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise MaamError(f"{source} is not of format {FORMAT}: train again with this version")
     try:

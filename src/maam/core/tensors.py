@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from maam.core.errors import MaamError
-from maam.core.files import write_atomic
+from maam.core.files import check_regular, write_atomic
 
 
 def save_tensors(
@@ -30,10 +30,11 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what ``save_tensors`` wrote: the arrays and the metadata.
 
     Raises:
-        MaamError: the file is missing, truncated, altered, or not written by maam.
+        MaamError: the file is missing, truncated, altered, no regular file, or not written by maam.
     """
     from safetensors import SafetensorError, safe_open
 
+    check_regular(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -41,7 +42,9 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except FileNotFoundError:
         raise MaamError(f"{path} does not exist: train first, or name another run") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise MaamError(f"{path} is damaged or not a safetensors file: {error}") from None
+        raise MaamError(
+            f"{path} is damaged or not a safetensors file: {error}; restore it"
+        ) from None
     text = metadata.get("maam")
     if text is None:
         raise MaamError(f"{path} was not written by maam, or is damaged")

@@ -71,6 +71,8 @@ def export(
         raise MaamError(f"`precision` must be auto, int8 or float32, not {precision!r}")
     suffix, exporter = _FORMATS[format]
     target = Path(out) if out is not None else Path(f"{folder.path.resolve().name}{suffix}")
+    if target.name in ("", ".."):
+        raise MaamError(f"`out={target}` names no file: give a name that is free")
     if os.path.lexists(target):
         raise MaamError(f"{target} exists already: name another with `out`")
     chosen = _chosen(folder, format) if precision == "auto" else precision

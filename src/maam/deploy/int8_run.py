@@ -56,12 +56,17 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
 
     Raises:
         AccuracyLost: int8 loses more than ``max_drop``. Nothing is written then.
-        MaamError: bad options; a run that is not finished, is damaged, or is of a model whose
-            layers are not known; too few training images; data as for ``maam.evaluate``; no PyTorch
-            to fine-tune with.
+        MaamError: bad options; the name of a shipped model; a run that is not finished, is damaged,
+            or is of a model whose layers are not known; too few training images; data as for
+            ``maam.evaluate``; no PyTorch to fine-tune with.
     """
     config = make_config(QuantizeConfig, options)
     folder = find_run(run)
+    if folder.path != Path(run):
+        raise MaamError(
+            f"{run} comes with maam, whose files stay as they are: name a run of yours, or a copy "
+            f"of {folder}"
+        )
     meta = folder.read_meta()
     if not meta.metrics:
         raise MaamError(f"{folder} is not finished: end it with `maam train --resume {folder}`")

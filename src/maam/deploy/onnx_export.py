@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from maam.core import frameworks
 from maam.core.errors import MaamError
-from maam.core.files import write_atomic
+from maam.core.files import atomic_path, make_folder, write_atomic
 from maam.core.frameworks import Backend
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
+from maam.core.tensors import load_tensors
 from maam.data import load_dataset
 from maam.data.sources import SOURCES
 from maam.data.splits import spread
@@ -28,8 +30,12 @@ def export_onnx_file(run: RunFolder, out: Path, precision: str) -> dict[str, str
     Needs a framework only for a run that an older version has finished.
 
     Raises:
-        MaamError: the run is damaged or not quantised, or the file can't be written.
+        MaamError: the run is damaged or not quantised, the file can't be written, or there is one
+            where its golden images belong.
     """
+    make_folder(out.absolute().parent)
+    if os.path.lexists(golden_path(out)):
+        raise MaamError(f"{golden_path(out)} exists already: name another file with `out`")
     if precision == "int8":
         export_int8(run, out)
         return _figures(out)
@@ -88,9 +94,14 @@ def real_images(meta: RunMeta) -> np.ndarray:
 
 
 def _copy(run: RunFolder, out: Path) -> None:
-    write_atomic(out, run.model.read_bytes())
-    if run.golden.exists():
-        write_atomic(golden_path(out), run.golden.read_bytes())
+    """Copy the file and its golden images; both are whole before either takes its place."""
+    if not run.golden.exists():
+        write_atomic(out, run.model.read_bytes())
+        return
+    load_tensors(run.golden)  # checks it
+    with atomic_path(out) as first, atomic_path(golden_path(out)) as second:
+        first.write_bytes(run.model.read_bytes())
+        second.write_bytes(run.golden.read_bytes())
 
 
 def _figures(out: Path) -> dict[str, str]:

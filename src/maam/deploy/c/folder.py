@@ -84,14 +84,15 @@ def write_c(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
         "README.md": _readme(block, meta, source),
     }
     make_folder(out.absolute().parent)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.absolute().parent) as scratch:
-        folder = Path(scratch) / "folder"
-        try:
+    beside = {"prefix": f".{out.name}.", "dir": out.absolute().parent}
+    try:
+        with tempfile.TemporaryDirectory(**beside) as scratch:
+            folder = Path(scratch) / "folder"
             folder.mkdir()
             write_files(folder, texts, precision)
             folder.rename(out.absolute())
-        except OSError as error:
-            raise MaamError(f"cannot write {out}: {error.strerror or error}") from None
+    except OSError as error:
+        raise MaamError(f"cannot write {out}: {error.strerror or error}") from None
     return figures
 
 
@@ -136,7 +137,8 @@ def golden_images(run: RunFolder, meta: RunMeta) -> tuple[np.ndarray, str]:
     channels, height, width = meta.image_shape
     kept = run.model.with_suffix(".golden.safetensors")
     if kept.exists():
-        images = load_tensors(kept)[0]["images"][:_GOLDEN, ..., :channels]
+        stored = load_tensors(kept)[0].get("images", np.empty(0))
+        images = stored[:_GOLDEN, ..., :channels] if stored.ndim == 4 else stored
         if images.dtype == np.uint8 and images.shape[1:] == (height, width, channels):
             return np.ascontiguousarray(images), f"images of {meta.data_source or 'its data'}"
     shape = _GOLDEN, height, width, channels

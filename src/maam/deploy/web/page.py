@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Literal
 
-from maam.core.files import write_atomic
+from maam.core.files import make_folder, write_atomic
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.data.preprocessing import Preprocessing
@@ -46,6 +46,7 @@ def write_page(run: RunFolder, out: Path, precision: Precision) -> dict[str, str
             know, it has not been quantized, or ``out`` can't be written.
     """
     page = make_page(run, precision)
+    make_folder(out.absolute().parent)
     write_atomic(out, page)
     return {"Size": f"{len(page.encode()) / 1000:,.0f} KB"}
 
