@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -143,3 +144,11 @@ def test_the_reproduction_is_the_one_in_the_results():
     for name in re.findall(r"\]\((reproduction/[\w.]+)\)", text):
         assert (ROOT / "docs" / name).exists(), name
     assert report["command"] in README
+
+
+def test_every_name_in_the_api_pages_is_there():
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/api/*.md"))
+    names = re.findall(r"^::: (maam[\w.]+)$", pages, re.M)
+    assert len(names) > 20
+    for name in names:
+        assert pkgutil.resolve_name(name), name
