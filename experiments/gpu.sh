@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The most valuable trainings for half an hour of one graphics card, in order; resumable.
+#   experiments/gpu.sh OUT [SECONDS] [DEVICE]    # 1620 seconds on CUDA, if not given
+# Run folders lie in OUT/runs; OUT/small has what is to be kept of them. To try it on a CPU:
+#   experiments/gpu.sh /tmp/gpu 60 CPU
+set -euo pipefail
+out=${1:?usage: experiments/gpu.sh OUT [SECONDS] [DEVICE]}
+seconds=${2:-1620}
+device=${3:-CUDA}
+recipes=$(dirname "$0")/recipes
+
+campaign() {
+    local left=$((seconds - SECONDS))
+    if ((left > 20)); then
+        python -m maam.training.campaign --device "$device" --out "$out/runs" --budget "$left" "$@"
+    fi
+}
+
+keep() {
+    mkdir -p "$out/small"
+    for run in "$out"/runs/*/; do
+        local target=$out/small/$(basename "$run")
+        mkdir -p "$target"
+        for name in meta.json config.toml metrics.csv best.safetensors; do
+            if [[ -f $run$name ]]; then cp "$run$name" "$target/"; fi
+        done
+    done
+}
+trap keep EXIT
+
+campaign "$recipes/maamnet-base-200.toml:0"
+campaign "$recipes"/maamnet-{nano,tiny}-200.toml:0 --parallel 2
+campaign "$recipes"/maamnet-{nano,tiny}-200.toml:1,2 --parallel 4
+campaign "$recipes/maam-p2-cutmix-sgd60.toml:0"
