@@ -220,7 +220,7 @@ def test_export_copies_the_file_with_its_golden_images(finished, tmp_path, capsy
     )
     assert run(["export", str(tmp_path / "nowhere")]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert "exists already: name another with --out" in said[0]
+    assert "exists already: delete it, or name another with --out" in said[0]
     assert "maam quantize" in said[1] and "is no run folder" in said[2]
 
 

@@ -119,6 +119,21 @@ def test_card_says_when_an_image_is_called_unknown() -> None:
     assert "answers every image" not in card
 
 
+def test_card_says_that_a_run_was_stopped_before_its_last_epoch() -> None:
+    meta, done = make_meta(CLASSES), HISTORY[-1]["epoch"]
+    told = f"It was stopped after epoch {done} of {done + 1}; a repetition trains all {done + 1}."
+    for options, stopped in (({}, True), ({"early_stopping": 2}, False)):
+        config = {**meta.config, "epochs": done + 1, **options}
+        card = model_card(replace(meta, config=config), {}, HISTORY, COMMAND)
+        assert (told in card) == stopped
+
+
+def test_what_is_given_away_names_no_folders_of_this_machine() -> None:
+    meta = replace(make_meta(CLASSES), data_source="images in /home/me/my photos/pets")
+    assert meta.given_source == "images in pets"
+    assert replace(meta, data_source="CIFAR-10 (JPEG copy)").given_source == "CIFAR-10 (JPEG copy)"
+
+
 def test_card_explains_the_preprocessing_it_was_given() -> None:
     meta = make_meta(CLASSES)
     assert "subtracts" not in model_card(meta, {}, HISTORY, COMMAND)

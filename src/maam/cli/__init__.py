@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
-INTERRUPTED = (
-    "interrupted; a training goes on with `maam train --resume RUN`, a reproduction with the same "
-    "command"
-)
+INTERRUPTED = {
+    "train": "interrupted; the training goes on with `maam train --resume RUN`",
+    "reproduce": "interrupted; the same command goes on",
+}
 
 
 def main() -> None:
@@ -17,7 +17,8 @@ def main() -> None:
     """
     from maam.core import signals
 
-    signals.watch_signals(INTERRUPTED)  # before anything imports NumPy
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    signals.watch_signals(INTERRUPTED.get(verb, "interrupted"))  # before anything imports NumPy
     try:
         from maam.cli.app import run
 

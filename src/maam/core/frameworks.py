@@ -283,11 +283,14 @@ def install(extra: str) -> str:
 
 
 def choose(wanted: str, trained_with: str = "mindspore") -> str:
-    """``wanted``; for ``auto`` what trained the run, or the other one where that is missing."""
+    """``wanted``; for ``auto`` what trained the run, or the other one where that is missing.
+
+    MindSpore where both are missing: the extra ``train`` brings it.
+    """
     if wanted != "auto":
         return wanted
-    first, second = trained_with, "torch" if trained_with == "mindspore" else "mindspore"
-    return second if installed(second) and not installed(first) else first
+    second = "torch" if trained_with == "mindspore" else "mindspore"
+    return next((name for name in (trained_with, second) if installed(name)), "mindspore")
 
 
 def installed(package: str) -> bool:

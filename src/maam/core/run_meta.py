@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from maam.core.errors import MaamError
@@ -91,6 +92,12 @@ class RunMeta:
         """(C, H, W) of the network's input."""
         height, width = self.preprocessing["size"]
         return self.preprocessing["channels"], height, width
+
+    @property
+    def given_source(self) -> str:
+        """``data_source`` for others: of a folder's path its own name alone."""
+        words, mark, path = self.data_source.partition("images in ")
+        return words + mark + Path(path).name if mark else self.data_source
 
     @property
     def preprocessing_text(self) -> str:

@@ -74,7 +74,7 @@ def export(
     if target.name in ("", ".."):
         raise MaamError(f"`out={target}` names no file: give a name that is free")
     if os.path.lexists(target):
-        raise MaamError(f"{target} exists already: name another with `out`")
+        raise MaamError(f"{target} exists already: delete it, or name another with `out`")
     chosen = _chosen(folder, format) if precision == "auto" else precision
     return Exported(target, exporter(folder, target, chosen))
 

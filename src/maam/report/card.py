@@ -91,6 +91,7 @@ def model_card(
         *_plots(scores, history),
         "## How it was trained",
         _training(meta, history),
+        *_stopped(meta, history),
         f"Given in this folder{own}, this repeats the run in a new one:",
         code("python" if meta.own else "sh", command),
         "## How to use it",
@@ -100,6 +101,15 @@ def model_card(
         _limits(meta),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _stopped(meta: RunMeta, history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """That a repetition trains longer, where minutes or a signal ended the run."""
+    wanted, done = meta.config.get("epochs"), history[-1].get("epoch") if history else None
+    early = meta.config.get("early_stopping")  # which a repetition would do again
+    if early or not (isinstance(wanted, int) and isinstance(done, int) and done < wanted):
+        return []
+    return [f"It was stopped after epoch {done} of {wanted}; a repetition trains all {wanted}."]
 
 
 def _summary(meta: RunMeta) -> str:

@@ -11,12 +11,12 @@ WITHOUT_MAAM = """\
 import json
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 model = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 classes = json.loads(model.get_modelmeta().custom_metadata_map["classes"])
-image = np.stack([Image.open("photo.jpg").convert("RGB")])
-(probabilities,) = model.run(["probabilities"], {"image": image})
+image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+(probabilities,) = model.run(["probabilities"], {"image": np.stack([image])})
 best = probabilities[0].argmax()
 print(classes[best], probabilities[0, best])"""
 

@@ -81,7 +81,7 @@ def test_a_file_of_another_size_is_refused(run, tmp_path):
         image.write_bytes(bytes(size))
         said = subprocess.run([tmp_path / "c" / "classify", image], capture_output=True, text=True)
         assert said.returncode == 2
-        wanted = "the image must have exactly 3072 bytes, uint8 (height, width, channels)\n"
+        wanted = "the image must have exactly 3072 bytes: uint8, height 32, width 32, channels 3\n"
         assert said.stderr == wanted
     image.unlink()
     said = subprocess.run([tmp_path / "c" / "classify", image], capture_output=True, text=True)
@@ -105,7 +105,7 @@ def test_a_folder_that_is_not_empty_is_refused(run, tmp_path):
     out = tmp_path / "c"
     out.mkdir()
     (out / "mine.txt").write_text("mine")
-    with pytest.raises(MaamError, match=r"c exists already: name another with `out`"):
+    with pytest.raises(MaamError, match=r"c exists already: delete it, or name another with `out`"):
         write_c(run, out, "int8")
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 

@@ -57,7 +57,7 @@ def write_c(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
             or of a model that can't be computed in C.
     """
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise MaamError(f"{out} exists already: name another with `out`")
+        raise MaamError(f"{out} exists already: delete it, or name another with `out`")
     meta = run.read_meta()
     network = load_network(run, precision)
     preprocessing = Preprocessing.from_dict(meta.preprocessing)
@@ -74,7 +74,7 @@ def write_c(run: RunFolder, out: Path, precision: Precision) -> dict[str, str]:
     figures = {
         "Flash": f"{kib(need.flash)}, of it {kib(block.head['bytes'])} of constants",
         "RAM": f"{kib(need.ram)}, of it {kib(block.head['arena_bytes'])} of the arena",
-        "Golden images": f"{len(images)} {source}",
+        "Golden images": source,
     }
     texts = {
         "model.h": model_header(block, title),
@@ -140,9 +140,10 @@ def golden_images(run: RunFolder, meta: RunMeta) -> tuple[np.ndarray, str]:
         stored = load_tensors(kept)[0].get("images", np.empty(0))
         images = stored[:_GOLDEN, ..., :channels] if stored.ndim == 4 else stored
         if images.dtype == np.uint8 and images.shape[1:] == (height, width, channels):
-            return np.ascontiguousarray(images), f"images of {meta.data_source or 'its data'}"
+            source = f"{len(images)} of the {meta.given_source or 'images'}"
+            return np.ascontiguousarray(images), source
     shape = _GOLDEN, height, width, channels
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8), "random images"
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8), f"{_GOLDEN} random images"
 
 
 def _readme(block: Block, meta: RunMeta, source: str) -> str:
@@ -154,7 +155,7 @@ def _readme(block: Block, meta: RunMeta, source: str) -> str:
     values = {
         "MODEL": meta.model,
         "PRECISION": block.precision,
-        "DATA": meta.data_source or meta.data or "its data",
+        "DATA": meta.given_source or meta.data or "its data",
         "ACCURACY": "" if accuracy is None else f" The run's own score is {accuracy:.2%}.",
         "HEIGHT": height,
         "WIDTH": width,

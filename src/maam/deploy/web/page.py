@@ -108,7 +108,7 @@ def _facts(meta: RunMeta, precision: Precision) -> list[tuple[str, str]]:
         before = ", before its weights became integers" if precision == "int8" else ""
         rows.append(("Accuracy", f"{percent(accuracy, 2)} of {count}{images}{before}"))
     if meta.data_source:
-        rows.append(("Learned from", text(meta.data_source)))
+        rows.append(("Learned from", text(meta.given_source)))
     colours = "in grey" if channels == 1 else "in colour"
     rows.append(("Looks at", f"{width} x {height} pixels {colours}: the middle of the picture"))
     if deployed["parameters"]:

@@ -115,5 +115,5 @@ void board_stop(void)
         word++;
     }
     say_number("stack bytes: ", (uint64_t)(stack_top - word) * sizeof *word);
-    say_number("ticks of the processor's clock: ", ticks);
+    say_number("ticks of the processor's clock (in qemu, 40 instructions each): ", ticks);
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "board.h"
+#include "model.h"
 
 void board_say(const char *text)
 {
@@ -21,8 +22,9 @@ int board_image(int argc, char **argv, uint8_t *image, uint32_t bytes)
         fclose(file);
     }
     if (count != bytes || more) {
-        fprintf(stderr, "the image must have exactly %lu bytes, uint8 (height, width, channels)\n",
-                (unsigned long)bytes);
+        fprintf(stderr,
+                "the image must have exactly %lu bytes: uint8, height %d, width %d, channels %d\n",
+                (unsigned long)bytes, MODEL_HEIGHT, MODEL_WIDTH, MODEL_CHANNELS);
         return -1;
     }
     return 0;
