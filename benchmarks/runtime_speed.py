@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 import maam
-import maam.torch
 from maam.core.environment import prepare_onnx
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
@@ -113,6 +112,8 @@ def make_run(model: str, path: Path) -> RunFolder:
 
 
 def _write_fresh(model: str, run: RunFolder) -> None:
+    import maam.torch  # here, for a measuring process imports this file before threads are set
+
     net = maam.torch.create_model(model).eval()
     folded = maam.torch.fuse(net)
     run.path.mkdir()

@@ -18,7 +18,9 @@ import microcontroller
 import numpy as np
 import peers
 import photo_sizes
+import prediction_speed
 import pytest
+import runtime_speed
 import search
 import ship
 
@@ -50,6 +52,8 @@ RUN = {
         ("photo-sizes", "photo_sizes", photo_sizes.page),
         ("microcontroller", "microcontroller", microcontroller.page),
         ("search", "search", search.page),
+        ("prediction-speed", "prediction_speed", prediction_speed.page),
+        ("runtimes", "runtimes", runtime_speed.page),
     ],
 )
 def test_pages_are_those_of_the_results(name, written, make):

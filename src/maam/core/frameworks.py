@@ -283,10 +283,7 @@ def install(extra: str) -> str:
 
 
 def choose(wanted: str, trained_with: str = "mindspore") -> str:
-    """``wanted``; for ``auto`` what trained the run, or the other one where that is missing.
-
-    MindSpore where both are missing: the extra ``train`` brings it.
-    """
+    """``wanted``; for ``auto`` what trained the run, else the other one; MindSpore if none is here."""
     if wanted != "auto":
         return wanted
     second = "torch" if trained_with == "mindspore" else "mindspore"
