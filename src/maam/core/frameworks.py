@@ -283,7 +283,7 @@ def install(extra: str) -> str:
 
 
 def choose(wanted: str, trained_with: str = "mindspore") -> str:
-    """``wanted``; for ``auto`` what trained the run, else the other one; MindSpore if none is here."""
+    """``wanted``; for ``auto`` what trained the run, else the other one; MindSpore if neither."""
     if wanted != "auto":
         return wanted
     second = "torch" if trained_with == "mindspore" else "mindspore"
