@@ -246,8 +246,8 @@ def parse_meta(text: str, source: str) -> RunMeta:
     """
     try:
         values = json.loads(text)
-        # A half of a pair of UTF-16, which JSON can spell and no file can hold, raises here.
-        json.dumps(values, ensure_ascii=False).encode()
+        # Half of a pair of UTF-16, which JSON can spell, raises; bytes of a folder's name do not.
+        json.dumps(values, ensure_ascii=False).encode(errors="surrogateescape")
     except (ValueError, RecursionError) as error:
         raise MaamError(f"cannot read {source}: {error}; restore it") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
