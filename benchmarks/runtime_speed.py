@@ -90,7 +90,8 @@ def collect(models: Sequence[str], seconds: float, rounds: int) -> dict[str, Any
         each["model"] = Path(each["model"]).name  # without the temporary folder
     return {
         "what": "latency of one image, throughput, memory and load time by runtime",
-        "command": "python benchmarks/runtime_speed.py",
+        "command": f"python benchmarks/runtime_speed.py --rounds {rounds} --seconds {seconds:g} "
+        f"--models {' '.join(models)}",
         "accuracy": {model: known[model] for model in models},
         **written,
     }

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 import maam.torch
+from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
+from maam.core.tensors import load_tensors, save_tensors
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.layers import Convolution, Layer, LayeredNetwork
 from maam.deploy.reading import layered
@@ -88,3 +90,13 @@ def every_kind(seed: int = 0, classes: int = 3) -> LayeredNetwork:
             Layer("classifier", "conv", (11,), (1, 1, classes), (conv(classes, 1, 1, 4),)),
         ),
     )
+
+
+def enlarge_a_channel(run: RunFolder, factor: float) -> None:
+    """One channel between the layers of each block of nano becomes larger; the answers stay."""
+    weights, metadata = load_tensors(run.best)
+    for number in range(9):
+        for name in ("gamma", "beta"):
+            weights[f"blocks.{number}.layer.norm.{name}"][0] *= factor
+        weights[f"blocks.{number}.reduce.conv.weight"][:, 0] /= factor
+    save_tensors(run.best, weights, metadata)

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layered_nets import every_kind, preprocessing, random_images
+from layered_nets import enlarge_a_channel, every_kind, preprocessing, random_images
 
 import maam
 import maam.torch
 from maam import MaamError
 from maam.cli.app import run as command
 from maam.core.run_folder import RunFolder
-from maam.core.tensors import load_tensors, save_tensors
 from maam.data.base import ArraySplit
 from maam.deploy.int8_file import read_int8
 from maam.deploy.int8_tuning import fine_tuned
@@ -28,13 +27,7 @@ def uneven(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tuning") / "run"
     options = {"data": "digits", "framework": "torch", "epochs": 2, "seed": 0}
     maam.train(**options, model="maamnet-nano", pretrained=True, out=folder)
-    run = RunFolder(folder)
-    weights, metadata = load_tensors(run.best)
-    for number in range(9):
-        for name in ("gamma", "beta"):
-            weights[f"blocks.{number}.layer.norm.{name}"][0] *= 100
-        weights[f"blocks.{number}.reduce.conv.weight"][:, 0] /= 100
-    save_tensors(run.best, weights, metadata)
+    enlarge_a_channel(RunFolder(folder), 100)
     return folder
 
 
