@@ -28,7 +28,8 @@ keep() {
 }
 trap keep EXIT
 
+campaign "$recipes"/maamnet-{tiny,nano}-200.toml:0 --parallel 2
+campaign "$recipes/maamnet-small-100.toml:0"
+campaign "$recipes"/maamnet-{tiny,nano}-200.toml:1,2 --parallel 2
 campaign "$recipes/maamnet-base-200.toml:0"
-campaign "$recipes"/maamnet-{nano,tiny}-200.toml:0 --parallel 2
-campaign "$recipes"/maamnet-{nano,tiny}-200.toml:1,2 --parallel 4
-campaign "$recipes/maam-p2-cutmix-sgd60.toml:0"
+campaign "$recipes/maam-deep-cutmix-sgd60.toml:0"

@@ -157,7 +157,8 @@ class TrainConfig(DataConfig):
     """amp: bfloat16 where it is safe (PyTorch), or float16 (MindSpore: for Ascend, not CPU)."""
 
     mode: Literal["auto", "graph", "eager"] = "auto"
-    """graph compiles first; auto: graph with MindSpore, eager with PyTorch."""
+    """graph compiles first, or with PyTorch on CUDA records CUDA graphs; auto: graph with MindSpore
+    and for our models on CUDA, eager with PyTorch otherwise."""
 
     fit_ram: str | None = Field(default=None, coerce_numbers_to_str=True)
     """RAM of the microcontroller that is to run the network as C in int8, in bytes: 65536, 64k, 1M.

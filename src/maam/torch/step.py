@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from maam.core.errors import MaamError
 from maam.core.signals import check_signals
 from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
+from maam.torch.graphs import compiled, recorded, records
 from maam.torch.loader import input_maker
 from maam.torch.weights import NORMS, named_tensors
 from maam.training.freezing import frozen_names
@@ -120,20 +122,23 @@ def make_train_step(
     Raises:
         MaamError: by the step, if a norm gets one value per channel.
     """
-    forward = _compiled(net) if config.mode == "graph" else net
     parameters = list(net.parameters())
+    device = parameters[0].device
+    graphs = records(config, device)
+    forward = recorded(net) if graphs else compiled(net) if config.mode == "graph" else net
     amp, smoothing = config.precision == "amp", config.label_smoothing
+    autocast = partial(torch.autocast, device.type, torch.bfloat16, amp, cache_enabled=not graphs)
     weight = config.teacher_weight
     weights = None
     if image_weights is not None:
-        weights = torch.from_numpy(image_weights).to(parameters[0].device)
+        weights = torch.from_numpy(image_weights).to(device)
 
     def step(images: Tensor, labels: Tensor, rate: float) -> tuple[Tensor, Tensor]:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         try:
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+            with autocast():
                 logits = forward(images)
         except ValueError as error:  # of a BatchNorm
             if "more than 1 value per channel" not in str(error):
@@ -148,7 +153,7 @@ def make_train_step(
             )
             loss = (each * (labels @ weights if labels.ndim > 1 else weights[labels])).mean()
         if teacher is not None:
-            with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+            with torch.no_grad(), autocast():
                 targets = teacher(images)
             loss = torch.lerp(loss, distillation_loss(logits, targets, config.temperature), weight)
         loss.backward()
@@ -175,28 +180,6 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Te
     """
     student, guide = (F.log_softmax(z.float() / temperature, 1) for z in (logits, targets))
     return temperature**2 * F.kl_div(student, guide, reduction="batchmean", log_target=True)
-
-
-def _compiled(net: nn.Module) -> Callable[[Tensor], Tensor]:
-    """``torch.compile``, whose failures are one line.
-
-    Raises:
-        MaamError: at the first call: it can't be compiled here.
-    """
-    compiled = torch.compile(net)
-
-    def forward(images: Tensor) -> Tensor:
-        try:
-            return compiled(images)
-        except RuntimeError as error:
-            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise
-            reason = " ".join(str(error).split())[:200]
-            raise MaamError(
-                f"`mode=graph`: PyTorch can't compile here, use `mode=eager` ({reason})"
-            ) from None
-
-    return forward
 
 
 @torch.no_grad()

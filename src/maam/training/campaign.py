@@ -200,16 +200,17 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
         meta = folder.read_meta()
         write_scores(training, meta, (meta.metrics or {})["accuracy"])
         return 0
-    last_event = time.time()
+    last_event = first_step = time.time()
 
     def watch(event: Event) -> None:
-        nonlocal last_event
+        nonlocal last_event, first_step
         if os.getppid() != parent:
             sys.exit(f"{name}: the campaign was killed")
         if isinstance(event, Step):
-            done, now = event.step + 1, time.time()
-            left = (now - last_event) / done * (run.steps - done)
-            if now + (left if done >= STEPS else 0) > until:
+            now = time.time()
+            first_step = first_step if event.step else now  # it may take longer than others
+            left = (now - first_step) / max(1, event.step) * (run.steps - 1 - event.step)
+            if now + (left if event.step >= STEPS else 0) > until:
                 raise _OutOfTime
         elif isinstance(event, Epoch):
             spent, last_event = time.time() - last_event, time.time()
