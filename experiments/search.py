@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 from maam.core.run_folder import RunFolder
 from maam.deploy.costs import stored_costs
+from maam.paper.runs import spread
+from maam.paper.words import plus_minus
 from maam.report.markdown import markdown_table
 from maam.report.plots import save_figure
 
@@ -37,58 +39,84 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="*", help="folders of the campaign runner")
     given = parser.parse_args()
     try:
-        rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+        before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        rows, best = before.get("rows", []), before.get("all_images", [])
         for folder in given.runs:
-            rows = merged(rows, read(folder))
+            rows = merged(rows, read(folder), lambda row: row["held_out"][-1])
+            best = merged(best, read_best(folder), lambda row: row["accuracy"])
     except MaamError as error:
         print(f"search: {error}", file=sys.stderr)
         sys.exit(2)
     report: dict[str, Any] = {
         "what": f"accuracy on {HELD_OUT:,} held-out training images after each epoch"
     }
-    report["rows"] = rows
+    report |= {"rows": rows, "all_images": best}
     write_atomic(RESULTS, json.dumps(report, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "search.md", page(report))
     draw(rows, ROOT / "docs" / "search.png")
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """A row for each training of the search.
+    """A row for each training of the search that holds images out.
 
     Raises:
-        MaamError: there is none.
+        MaamError: there is no training of the search at all.
     """
-    rows = []
-    for path in sorted(folder.glob("*/metrics.jsonl")):
-        recipe, _, seed = path.parent.name.rpartition("-seed-")
-        file = RECIPES / f"{recipe}.toml"
-        if not (file.exists() and file.read_text(encoding="utf-8").startswith(SIGN)):
+    rows, number = [], 0
+    for path, recipe, seed in _trainings(folder):
+        number += 1
+        meta = RunFolder(path).read_meta()
+        epochs = RunFolder(path).read_history()
+        if not epochs or (meta.images or {}).get("val") != HELD_OUT:
             continue
-        meta = RunFolder(path.parent).read_meta()
-        epochs = [json.loads(line) for line in path.read_text().splitlines()]
-        if (meta.images or {}).get("val") != HELD_OUT:
-            raise MaamError(f"{path.parent} does not hold out {HELD_OUT:,} images")
         rows.append(
             {
                 "recipe": recipe,
-                "seed": int(seed),
+                "seed": seed,
                 "model": meta.model,
                 "parameters": meta.parameters,
+                "device": meta.device_name or meta.device,
                 "planned": meta.config["epochs"],
-                "hours": round(sum(each["seconds"] for each in epochs) / 3600, 2),
+                "minutes": round(sum(each["seconds"] for each in epochs) / 60, 1),
                 "train": [round(100 * each["train_accuracy"], 2) for each in epochs],
                 "held_out": [round(100 * each["val_accuracy"], 2) for each in epochs],
             }
         )
-    if not rows:
+    if not number:
         raise MaamError(f"{folder} has no training of the search")
     return rows
 
 
-def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def read_best(folder: Path) -> list[dict[str, Any]]:
+    """A row for each finished training of the search that holds no images out."""
+    rows = []
+    for path, recipe, seed in _trainings(folder):
+        meta = RunFolder(path).read_meta()
+        if (meta.images or {}).get("val") or not RunFolder(path).scores.exists():
+            continue
+        scores = json.loads(RunFolder(path).scores.read_text(encoding="utf-8"))
+        keys = "model", "parameters", "epochs", "accuracy", "device"
+        rows.append({"recipe": recipe, "seed": seed, **{key: scores[key] for key in keys}})
+    return rows
+
+
+def _trainings(folder: Path) -> Iterator[tuple[Path, str, int]]:
+    """(run folder, recipe, seed) of each training whose recipe is one of the search."""
+    for path in sorted(folder.glob("*-seed-*")):
+        recipe, _, seed = path.name.rpartition("-seed-")
+        file = RECIPES / f"{recipe}.toml"
+        if file.exists() and file.read_text(encoding="utf-8").startswith(SIGN):
+            yield path, recipe, int(seed)
+
+
+def merged(
+    old: Sequence[dict[str, Any]],
+    new: Sequence[dict[str, Any]],
+    score: Callable[[dict[str, Any]], float],
+) -> list[dict[str, Any]]:
     """New rows take the place of old ones of the same recipe and seed; the best comes first."""
     rows = {(row["recipe"], row["seed"]): row for row in (*old, *new)}
-    return sorted(rows.values(), key=lambda row: -row["held_out"][-1])
+    return sorted(rows.values(), key=score, reverse=True)
 
 
 def page(report: dict[str, Any]) -> str:
@@ -98,7 +126,7 @@ def page(report: dict[str, Any]) -> str:
     table = markdown_table(
         (
             *("Recipe", "Model", "Parameters", "MACs (M)", "Epochs"),
-            *("Hours", "Training %", "Held-out %"),
+            *("Device", "Minutes", "Training %", "Held-out %"),
         ),
         (
             (
@@ -107,7 +135,8 @@ def page(report: dict[str, Any]) -> str:
                 f"{row['parameters']:,}",
                 f"{costs[row['model']].macs / 1e6:.1f}",
                 f"{len(row['held_out'])} of {row['planned']}",
-                f"{row['hours']:.1f}",
+                row["device"],
+                f"{row['minutes']:.0f}",
                 f"{row['train'][-1]:.2f}",
                 f"{row['held_out'][-1]:.2f}",
             )
@@ -122,14 +151,44 @@ def page(report: dict[str, Any]) -> str:
                 "reading of the paper's sections 3.1 to 3.3 reaches its accuracy? Trainings of "
                 "[the queue](../experiments/queue.txt) on 45,000 images of CIFAR-10 (JPEG copy), "
                 f"scored on {HELD_OUT:,} held-out training images: the test images choose nothing. "
-                "One seed each, PyTorch in bfloat16, one thread that shares its core, so hours "
-                "are an upper bound. A training that has not ended has a learning rate that has "
-                "not fallen yet. No distillation.",
+                "One seed each, PyTorch in bfloat16; trainings shared their processor with others, "
+                "so minutes are an upper bound. A training that has not ended has a learning rate "
+                "that has not fallen yet. No distillation.",
                 table,
                 "![Held-out accuracy by epoch](search.png)",
+                *outcome(report["all_images"]),
             ]
         )
         + "\n"
+    )
+
+
+def outcome(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What the best readings give on the test images, trained on all others."""
+    if not runs:
+        return
+    yield "## On all 50,000 training images"
+    yield (
+        "What the held-out images chose, trained anew, and scored on the 10,000 test images after "
+        f"the last epoch. The paper has {PAPER:.1f} %."
+    )
+    recipes = dict.fromkeys(run["recipe"] for run in runs)
+    groups = [[run for run in runs if run["recipe"] == recipe] for recipe in recipes]
+    yield markdown_table(
+        ("Recipe", "Model", "Parameters", "Epochs", "Device", "Seeds", "Test %"),
+        (
+            (
+                f"[{first['recipe']}](../experiments/recipes/{first['recipe']}.toml)",
+                first["model"],
+                f"{first['parameters']:,}",
+                str(first["epochs"]),
+                first["device"],
+                str(len(group)),
+                plus_minus(spread([run["accuracy"] for run in group])),
+            )
+            for group in groups
+            for first in group[:1]
+        ),
     )
 
 

@@ -19,7 +19,8 @@ ROOM = Path(maam.__file__).parent
 # What one of them needs and the other does not.
 FILES = {
     "mindspore": {"ops/aot.py", "ops/convolution.py"},  # operators as MindSpore's; convolution
-    "torch": {"augment.py", "rounding.py"},  # whole batches on a GPU; fine-tuning for integers
+    # whole batches on a GPU; CUDA graphs; fine-tuning for integers
+    "torch": {"augment.py", "graphs.py", "rounding.py"},
 }
 CLASSES = {
     "mindspore": {"FusedNorm"},  # a cell, where PyTorch has a function

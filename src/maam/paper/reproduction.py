@@ -20,7 +20,7 @@ from maam.core.reproduce_config import ReproduceConfig
 from maam.core.run_folder import RunFolder
 from maam.data import load_dataset
 from maam.deploy import latency
-from maam.paper import page
+from maam.paper import measured, page
 from maam.paper.cost_claims import cost_claims
 from maam.paper.plan import Row, plan, write_recipe
 from maam.paper.runs import Report, Run, read_run, select
@@ -28,14 +28,6 @@ from maam.paper.training_claims import training_claims
 from maam.training.finalize import check_packages
 from maam.training.options import absolute
 from maam.training.setup import check_begun
-
-# Forms of benchmarks/framework_speed.py: MindSpore without and with our operators, PyTorch.
-_FORMS = {
-    "plain": ("mindspore-operators", "mindspore-naive"),
-    "shipped": ("mindspore",),
-    "torch": ("torch-nchw", "torch-nhwc"),
-    "compiled": ("torch-compile-nchw", "torch-compile-nhwc"),
-}
 
 # Told of what happens: a kind (training, line, skip, note) and a text.
 Watch = Callable[[str, str], None]
@@ -229,63 +221,13 @@ def _report(
         "problems": problems,
         "environment": environment(),
         "inference": latency.measure(models),
-        "speed": _speed(config.results / "framework_speed.json"),
-        "nodes": _nodes(config.results / "graph_nodes.json"),
+        "speed": measured.speed(config.results / "framework_speed.json"),
+        "nodes": measured.nodes(config.results / "graph_nodes.json"),
+        "search": measured.search(config.results / "search.json"),
         "runs": runs,
     }
     judged = [asdict(claim) for claim in (*training_claims(report), *cost_claims(report))]
     return {**report, "claims": judged}
-
-
-def _speed(path: Path) -> dict[str, Any] | None:
-    """What ``benchmarks/framework_speed.py`` measured of a training step of `maam`, batch 64.
-
-    Speeds are times PyTorch's, eager, in float32 and its faster layout. None, if the file or a
-    form is missing.
-    """
-    results = _read_json(path) or {"rows": []}
-    rows = {
-        row["form"]: row
-        for row in results["rows"]
-        if (row["what"], row["model"], row["batch"]) == ("training step", "maam", 64)
-        and "ms" in row
-    }
-    groups = [[rows[form] for form in forms if form in rows] for forms in _FORMS.values()]
-    if not all(groups):
-        return None
-    fastest = (min(group, key=lambda row: row["ms"]) for group in groups)
-    best = dict(zip(_FORMS, fastest, strict=True))
-    eager = best["torch"]["ms"]
-    return {
-        "command": results["command"],
-        "cpu": results["environment"]["cpu"],
-        "threads": results["threads"],
-        "torch_label": best["torch"]["label"],
-        "plain_label": best["plain"]["label"],
-        **{name: round(eager / best[name]["ms"], 3) for name in ("plain", "shipped")},
-        "compiled": round(best["compiled"]["ms"] / best["shipped"]["ms"], 3),
-    }
-
-
-def _nodes(path: Path) -> dict[str, Any] | None:
-    """What ``benchmarks/graph_nodes.py`` counted: graph -> form -> shares saved."""
-    results = _read_json(path)
-    if results is None:
-        return None
-    graphs: dict[str, Any] = {}
-    for row in results["rows"]:
-        saved = {key: row[key] for key in ("fewer_nodes", "fewer_kernels")}
-        graphs.setdefault(row["graph"], {})[row["form"]] = saved
-    return graphs
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MaamError(f"{path} is damaged, write it again or delete it: {error}") from None
 
 
 def _write(report: Report, config: ReproduceConfig) -> Path:
