@@ -99,6 +99,18 @@ def test_a_file_alone_is_measured_as_what_it_is(tmp_path):
     assert [row.network for row in report.rows] == ["maam", None]
 
 
+def test_each_precision_has_the_accuracy_that_was_recorded_for_it():
+    model = find_model("maamnet-nano")
+    report = maam.benchmark("maamnet-nano", **QUICK, runtimes=("onnx", "onnx-int8"))
+    recorded = {
+        precision: float(Network(file).properties["accuracy"].split()[0])
+        for precision, file in model.files.items()
+    }
+    assert {row.precision: row.accuracy for row in report.rows} == recorded
+    (alone,) = maam.benchmark(model.files["int8"], **QUICK, runtimes=("onnx-int8",)).rows
+    assert alone.accuracy == recorded["int8"]
+
+
 def test_every_runtime_computes_the_same(rng):
     model = find_model("maamnet-nano")
     images = rng.integers(0, 256, (3, 32, 32, 3), np.uint8)

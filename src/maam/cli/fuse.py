@@ -16,9 +16,10 @@ def command(
     out: Path | None = None,
     framework: Literal["auto", "mindspore", "torch"] = "auto",
 ) -> int:
-    """Fold a trained network: the same answers from fewer operations, in a run folder of its own.
+    """Write a run folder whose weights are folded: the same answers from fewer operations.
 
-    Prints parameters, multiply-accumulates, graph nodes and latency before and after.
+    Prints parameters, multiply-accumulates, graph nodes and latency before and after. model.onnx
+    is folded without it; the new folder is for the framework's weights.
 
     **Examples**
 

@@ -21,6 +21,7 @@ from maam.data import SOURCES, Split
 from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
 from maam.data.unseen import choose_images
+from maam.deploy.c.block import make_block
 from maam.deploy.classifier import Classifier, colour
 from maam.deploy.int8 import LOGIT_STEPS, Int8Network
 from maam.deploy.int8_file import save_int8
@@ -98,7 +99,9 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
         measured = measure({"float32": folder.model, "int8": model})
         packed = Path(scratch) / folder.int8.name
         save_int8(packed, network, folder.best)
-        sizes = [file.stat().st_size for file in (folder.model, packed, model)]
+        blocks = make_block(layers, preprocessing), make_block(network)
+        constants = [block.head["bytes"] for block in blocks]
+        sizes = [file.stat().st_size for file in (folder.model, model)]
         latencies = [measured[form]["latency_ms"] for form in ("float32", "int8")]
         report = Int8Report(
             run=str(run),
@@ -106,8 +109,8 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
             calibration=len(calibration),
             split=name,
             images=len(test),
-            float32=Form(accuracies[0], sizes[0], sizes[0], latencies[0]),
-            int8=Form(accuracies[1], sizes[1], sizes[2], latencies[1]),
+            float32=Form(accuracies[0], constants[0], sizes[0], latencies[0]),
+            int8=Form(accuracies[1], constants[1], sizes[1], latencies[1]),
             drop=_drop(test, before, after),
             untuned_drop=untuned,
             epochs=epochs,

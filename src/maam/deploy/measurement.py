@@ -64,8 +64,9 @@ class Measurement:
         runtime, title, precision: what computed it: the name of the option, that for people, and
             float32 or int8.
         threads: how many it could use.
-        accuracy: 0 to 1; of int8 only if it was scored now.
-        images: how many were scored now; None: the accuracy is what the run has recorded.
+        accuracy: 0 to 1; None if it is not known.
+        images: how many were scored now; None: the accuracy is what the file or the run has
+            recorded.
         parameters, macs: of the folded network; None if it is not known.
         bytes: of the file, or of the constants in C.
         p50_ms, p90_ms, p99_ms: latency of one image: percentiles of a round.
@@ -169,7 +170,6 @@ def summarise(form: Form, model: Model, samples: Sequence[Sample], batch_size: i
     singles = np.array([sample.single.percentiles_ms for sample in samples])
     p50, p90, p99 = np.median(singles, 0).round(4).tolist()
     batches = [sample.batches for sample in samples if sample.batches]
-    recorded = meta.metrics if meta and meta.metrics and how.precision == "float32" else {}
     deployed = meta.deployed if meta else {}
     return Measurement(
         model=form.model,
@@ -178,7 +178,7 @@ def summarise(form: Form, model: Model, samples: Sequence[Sample], batch_size: i
         title=how.title,
         precision=how.precision,
         threads=form.threads,
-        accuracy=recorded.get("accuracy"),
+        accuracy=model.accuracies.get(how.precision),
         images=None,
         parameters=deployed.get("parameters", meta.parameters if meta else None),
         macs=deployed.get("macs", meta.macs if meta else None),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -26,6 +26,7 @@ class Model:
         files: precision -> an ONNX file.
         run: the run folder, that of the file too; None for a file that lies in none.
         meta: of the run.
+        accuracies: precision -> what was scored before, 0 to 1, where it is known.
         alone: whether a file was named, which then is all that is measured.
     """
 
@@ -34,6 +35,7 @@ class Model:
     files: dict[Precision, Path]
     run: RunFolder | None = None
     meta: RunMeta | None = None
+    accuracies: Mapping[Precision, float] = field(default_factory=dict)
     alone: bool = False
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
+from maam.core.run_meta import RunMeta
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.classifier import Classifier
 from maam.deploy.onnx import Network
@@ -31,10 +33,21 @@ def find_model(named: str | os.PathLike[str]) -> Model:
         )
     classifier = Classifier.load(name)
     files: dict[Precision, Path] = {"float32": run.model}
+    metas: dict[Precision, RunMeta | None] = {"float32": classifier.meta}
     if run.int8_model.is_file():
-        Network(run.int8_model)
         files["int8"] = run.int8_model
-    return Model(name, classifier.preprocessing, files, run, classifier.meta)
+        metas["int8"] = Network(run.int8_model).meta
+    accuracies = _accuracies(metas)
+    return Model(name, classifier.preprocessing, files, run, classifier.meta, accuracies)
+
+
+def _accuracies(metas: Mapping[Precision, RunMeta | None]) -> dict[Precision, float]:
+    """Precision -> the accuracy that its file, or its run, has recorded."""
+    accuracies: dict[Precision, float] = {}
+    for precision, meta in metas.items():
+        if meta is not None and meta.metrics and "accuracy" in meta.metrics:
+            accuracies[precision] = meta.metrics["accuracy"]
+    return accuracies
 
 
 def _file(name: str, path: Path) -> Model:
@@ -45,12 +58,13 @@ def _file(name: str, path: Path) -> Model:
     run = RunFolder(path.parent)
     if run.is_begun() and path.name in (run.model.name, run.int8_model.name):
         meta = run.read_meta()
-        return Model(
-            name, Preprocessing.from_dict(meta.preprocessing), files, run, meta, alone=True
-        )
+        preprocessing = Preprocessing.from_dict(meta.preprocessing)
+        accuracies = _accuracies({precision: meta if precision == "float32" else network.meta})
+        return Model(name, preprocessing, files, run, meta, accuracies, alone=True)
     if network.meta is not None:
         preprocessing = Preprocessing.from_dict(network.meta.preprocessing)
-        return Model(name, preprocessing, files, RunFolder(path), network.meta, alone=True)
+        accuracies = _accuracies({precision: network.meta})
+        return Model(name, preprocessing, files, RunFolder(path), network.meta, accuracies, True)
     sides = [side for side in network.image_shape if isinstance(side, int)]
     if len(sides) != 3:
         raise MaamError(f"{name} takes images of any size: name the run folder that it is of")
