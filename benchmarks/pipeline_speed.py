@@ -37,7 +37,7 @@ def main() -> None:
     images = rng.integers(0, 256, (IMAGES, 32, 32, 3)).astype(np.uint8)
     labels = rng.integers(0, 10, IMAGES).astype(np.int32)
     split = ArraySplit(images, labels, ("",) * IMAGES)
-    preprocessing = Preprocessing.fit(images, "unit")
+    preprocessing = Preprocessing.fit(split, "unit")
     config = TrainConfig(epochs=1)
     net = create_model("maam").set_train(True)
     step = make_train_step(net, make_optimizer(net, config), config)

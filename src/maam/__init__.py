@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maam.data import register_source as register_source
     from maam.data.augment import register_augmentation as register_augmentation
     from maam.data.description import describe as describe
+    from maam.data.packing import pack as pack
     from maam.deploy.benchmarking import benchmark as benchmark
     from maam.deploy.explanation import explain as explain
     from maam.deploy.exports import export as export
@@ -52,6 +53,7 @@ _HOMES = {
     "find_label_errors": "training.label_errors",
     "list_models": "models",
     "load_dataset": "data",
+    "pack": "data.packing",
     "predict": "deploy.prediction",
     "quantize": "deploy.int8_run",
     "register_augmentation": "data.augment",

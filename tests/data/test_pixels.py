@@ -52,7 +52,7 @@ def peak(call) -> float:
 def test_the_peak_is_the_pixels(photos):
     load_dataset(str(photos), image_size=8)  # imports what is needed
     assert peak(lambda: load_dataset(str(photos), image_size=SIDE)) < 1.3
-    images = load_dataset(str(photos), image_size=SIDE).train.pixels()
+    images = load_dataset(str(photos), image_size=SIDE).train
     assert peak(lambda: Preprocessing.fit(images, "standard")) < 0.5
     assert peak(lambda: load_all(photos, (SIDE, SIDE, 3), ("a", "b"))) < 1.3
 

@@ -31,7 +31,7 @@ def collect(batches):
 
 def test_unit_preprocessing_is_the_papers():
     split = make_split(2)
-    assert Preprocessing.fit(split.images, "unit") == UNIT
+    assert Preprocessing.fit(split, "unit") == UNIT
     seen = UNIT(split.images)
     assert seen.dtype == np.float32
     np.testing.assert_allclose(seen, split.images.transpose(0, 3, 1, 2) / 255, atol=1e-6)
@@ -39,13 +39,14 @@ def test_unit_preprocessing_is_the_papers():
 
 def test_standard_preprocessing_gives_mean_0_and_deviation_1():
     split = make_split(50)
-    preprocessing = Preprocessing.fit(split.images, "standard")
+    preprocessing = Preprocessing.fit(split, "standard")
     seen = preprocessing(split.images)
     np.testing.assert_allclose(seen.mean((0, 2, 3)), 0, atol=1e-4)
     np.testing.assert_allclose(seen.std((0, 2, 3)), 1, atol=1e-4)
     assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
     flat = np.full((3, 4, 4, 1), 7, np.uint8)  # one colour only
-    assert np.isfinite(Preprocessing.fit(flat, "standard")(flat)).all()
+    one_colour = ArraySplit(flat, np.zeros(3, np.int32), ("",) * 3)
+    assert np.isfinite(Preprocessing.fit(one_colour, "standard")(flat)).all()
 
 
 @settings(max_examples=30, deadline=None)

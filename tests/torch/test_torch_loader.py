@@ -8,6 +8,7 @@ import torch
 
 from maam.data.augment import Augmentation, augment
 from maam.data.augment.mixing import apply_mix, draw_mix, mix_labels
+from maam.data.base import ArraySplit
 from maam.data.preprocessing import Preprocessing
 from maam.torch.loader import input_maker, train_batches
 
@@ -15,7 +16,8 @@ from maam.torch.loader import input_maker, train_batches
 def batches_of(kind, key=(0, 0), **mix):
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (70, 9, 8, 3)).astype(np.uint8))
-    unit = Preprocessing.fit(images.numpy(), "standard")
+    split = ArraySplit(images.numpy(), np.arange(70, dtype=np.int32) % 7, ("",) * 70)
+    unit = Preprocessing.fit(split, "standard")
     how = Augmentation(kind, num_classes=7, **mix)
     return images, unit, list(train_batches(images, torch.arange(70) % 7, unit, 16, how, key))
 

@@ -20,6 +20,7 @@ from maam.cli import (
     export,
     fuse,
     models,
+    pack,
     predict,
     quantize,
     reproduce,
@@ -31,7 +32,7 @@ from maam.core.errors import MaamError
 BAD_INPUT = 2
 VERBS = (
     *(train, evaluate, predict, explain, export, quantize, fuse, benchmark),
-    *(models, data, demo, reproduce, doctor),
+    *(models, demo, reproduce, doctor),
 )
 
 app = App(
@@ -43,6 +44,10 @@ app = App(
 )
 for verb in VERBS:
     app.command(verb.command, name=verb.__name__.rpartition(".")[2])
+of_data = App(name="data", help_format="markdown")
+of_data.default(data.command)
+of_data.command(pack.command, name="pack")
+app.command(of_data)
 
 
 def run(arguments: list[str]) -> int:

@@ -136,6 +136,21 @@ def environment() -> dict[str, str]:
     return versions
 
 
+def free_memory() -> int | None:
+    """Bytes that this process could take without swapping; None where the system doesn't say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+    except (OSError, StopIteration, ValueError):
+        return None
+    try:  # a container may have less
+        group = Path("/sys/fs/cgroup")
+        most, now = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return free if most == "max" else min(free, max(0, int(most) - int(now)))
+    except (OSError, ValueError):
+        return free
+
+
 def usable_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

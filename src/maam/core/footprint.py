@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from maam.core.errors import MaamError
 
-_UNITS = {"": 1, "k": 1024, "m": 1024**2}
-_SIZE = re.compile(r"([0-9]{1,12})([km]?)", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_SIZE = re.compile(r"([0-9]{1,12})([kmg]?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -44,6 +44,15 @@ class Split(Protocol):
 
     def digest(self) -> str:
         """A fingerprint of the images and labels, to notice that files have changed."""
+        ...
+
+
+@runtime_checkable
+class Joinable(Protocol):
+    """A split that other splits of its data set can be added to without decoding them."""
+
+    def joined(self, others: Sequence[Split]) -> Split:
+        """These images, then those of the others."""
         ...
 
 
@@ -130,6 +139,8 @@ class Dataset:
     def all(self) -> Split:
         """All images, whatever their split."""
         splits = (self.train, self.val, self.test)
+        if isinstance(self.train, Joinable):
+            return self.train.joined(splits[1:])
         return ArraySplit(
             np.concatenate([split.pixels() for split in splits]),
             np.concatenate([split.labels for split in splits]),

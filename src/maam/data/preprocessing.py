@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from maam.data.base import Split
+from maam.data.splits import spread
+
+MEASURED = 50_000
 _BATCH = 32
 
 
@@ -26,17 +30,17 @@ class Preprocessing:
     std: tuple[float, ...]
 
     @staticmethod
-    def fit(images: np.ndarray, normalize: str) -> Preprocessing:
-        """Measure it on training images, uint8 (N, H, W, C).
+    def fit(images: Split, normalize: str) -> Preprocessing:
+        """Measure it on training images.
 
         Args:
-            images: the training images.
+            images: the training images, of which ``MEASURED`` from all over are looked at.
             normalize: ``unit`` (pixels in [0, 1]) or ``standard`` (mean 0, deviation 1).
         """
-        height, width, channels = images.shape[1:]
+        height, width, channels = images.image_shape
         mean, std = np.zeros(channels), np.ones(channels)
         if normalize == "standard":
-            counts = _histograms(images)
+            counts = _histograms(spread(images, MEASURED) if len(images) > MEASURED else images)
             levels = np.arange(256) / 255
             mean = np.array([np.average(levels, weights=count) for count in counts])
             second = np.array([np.average(levels**2, weights=count) for count in counts])
@@ -66,12 +70,11 @@ class Preprocessing:
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32)
 
 
-def _histograms(images: np.ndarray) -> np.ndarray:
-    """How often each grey level occurs in each channel: uint8 (N, H, W, C) -> int64 (C, 256)."""
-    channels = images.shape[3]
+def _histograms(images: Split) -> np.ndarray:
+    """How often each grey level occurs in each channel: int64 (C, 256)."""
+    channels = images.image_shape[2]
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(images), _BATCH):  # which ``bincount`` makes eight times as large
-        batch = images[start : start + _BATCH]
+    for batch, _ in images.batches(_BATCH):  # which ``bincount`` makes eight times as large
         for channel in range(channels):
             counts[channel] += np.bincount(batch[..., channel].ravel(), minlength=256)
     return counts

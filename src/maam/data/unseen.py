@@ -16,7 +16,7 @@ from maam.core.run_meta import RunMeta
 from maam.data import Dataset, Split, load_dataset
 from maam.data.fingerprints import fingerprints
 from maam.data.readiness import quoted
-from maam.data.sources import SOURCES
+from maam.data.sources import SOURCES, packed
 from maam.data.sources.folder import load_all
 from maam.data.splits import limit
 
@@ -70,7 +70,7 @@ def choose_images(run: RunFolder, meta: RunMeta, config: EvaluateConfig) -> Imag
     data = config.data or trained.data
     fixed = data in SOURCES or (data == trained.data and config.split != "all")
     choose = _split_as_trained if fixed or not Path(data).exists() else _folder
-    chosen = choose(data, trained, meta, config)
+    chosen = choose(data, trained, meta, config, run)
     if not len(chosen.split):
         raise MaamError(f"`split={config.split}`: {chosen.source} has no images in this split")
     unseen = _without_seen(chosen, run, data)
@@ -82,10 +82,10 @@ def choose_images(run: RunFolder, meta: RunMeta, config: EvaluateConfig) -> Imag
 
 
 def _split_as_trained(
-    data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig
+    data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig, run: RunFolder
 ) -> Images:
     """The run's own data, or a data set with a name."""
-    dataset, own = _load(data, trained, meta, config)
+    dataset, own = _load(data, trained, meta, config, run)
     # The test images of a shipped model are anyone's copy of them.
     if data == trained.data and config.split != "all" and not own and not meta.shipped:
         # Split anew, changed images would put some that were trained on among the others.
@@ -104,18 +104,21 @@ def _split_as_trained(
     return _of_dataset(dataset, own, config.split)
 
 
-def _folder(data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig) -> Images:
+def _folder(
+    data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig, run: RunFolder
+) -> Images:
     """The images of a folder or an archive: the run's own, moved, or others.
 
     Others are not split: if they have no split folders, all are scored.
     """
     channels, height, width = meta.image_shape
-    every = load_all(Path(data), (height, width, channels), meta.classes)
+    load = packed.load_all if packed.is_pack(Path(data)) else load_all
+    every = load(Path(data), (height, width, channels), meta.classes)
     held = sum(meta.images.values())
     count = len(every.images)
     if count == held or (trained.limit and count > held):
         with suppress(MaamError):  # nothing to train on: then it is not the run's own
-            dataset, own = _load(data, trained, meta, config)
+            dataset, own = _load(data, trained, meta, config, run)
             if own and dataset.classes == meta.classes:
                 return _of_dataset(dataset, own, config.split)
     name = config.split
@@ -137,8 +140,28 @@ def _folder(data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConf
     )
 
 
+def same_images(dataset: Dataset, meta: RunMeta, run: RunFolder) -> bool:
+    """Whether a data set, split as the run's, is what the run was trained on, packed or not.
+
+    Raises:
+        MaamError: the run's file of images is damaged.
+    """
+    digests, before = dataset.digests(), meta.data_digests
+    packed_now, packed_then = (
+        {digest.startswith(packed.DIGEST) for digest in each.values()} for each in (digests, before)
+    )
+    if packed_now == packed_then or digests.keys() != before.keys():
+        return digests == before
+    # Digests of a pack are of other numbers than those of arrays: compare image by image.
+    known, splits = run.read_images(), {"train": dataset.train, "val": dataset.val}
+    return all(
+        name in known and np.array_equal(np.unique(fingerprints(split)), known[name])
+        for name, split in splits.items()
+    )
+
+
 def _load(
-    data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig
+    data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig, run: RunFolder
 ) -> tuple[Dataset, bool]:
     """A data set, split as the run's, and whether it is the very same."""
     dataset = load_dataset(
@@ -151,7 +174,7 @@ def _load(
     used = dataset
     if trained.limit and trained.limit <= len(dataset.train):
         used = limit(dataset, trained.limit, trained.seed)
-    own = used.digests() == meta.data_digests
+    own = same_images(used, meta, run)
     return (used if own and config.split != "all" else dataset), own
 
 

@@ -17,6 +17,7 @@ from maam.data.augment import Augmentation, augment
 from maam.data.augment.mixing import apply_mix, draw_mix, mix_labels
 from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
+from maam.data.sources.packed import PackedSplit, shuffled
 
 
 class _Batches:
@@ -72,7 +73,9 @@ def train_batches(
         (images, labels) tensors: float32 (batch_size, C, H, W), and int32 (batch_size,) or, where
         images are mixed, float32 (batch_size, num_classes).
     """
-    order = np.random.default_rng((*key, 0)).permutation(len(split))
+    rng = np.random.default_rng((*key, 0))
+    packed = isinstance(split, PackedSplit)
+    order = shuffled(split.shards, rng) if packed else rng.permutation(len(split))
     order = np.concatenate([order, order[: -len(order) % batch_size]])
     return _iterate(_Batches(split, preprocessing, order, batch_size, augmentation, key), workers)
 

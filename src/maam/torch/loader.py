@@ -1,4 +1,5 @@
-"""The input pipeline in PyTorch: all images lie on the device as uint8, and vary there.
+"""The input pipeline in PyTorch: all images lie on the device as uint8, and vary there; those of a
+pack come there when they are needed.
 
 The mirror of ``maam.mindspore.loader``: order and augmentation depend on seed and epoch alone, and
 the random numbers are drawn on the CPU, so that every device sees the same batches.
@@ -6,7 +7,9 @@ the random numbers are drawn on the CPU, so that every device sees the same batc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -16,13 +19,14 @@ from torch.nn import functional as F
 from maam.data.augment import Augmentation
 from maam.data.augment.mixing import draw_mix
 from maam.data.preprocessing import Preprocessing
+from maam.data.sources.packed import PackedSplit, shuffled
 from maam.torch.augment import apply_mix, augment
 
 CHUNK = 2**23  # pixels augmented at a time: enough to keep a GPU busy, little enough for memory
 
 
 def train_batches(
-    images: Tensor,
+    images: Tensor | PackedSplit,
     labels: Tensor,
     preprocessing: Preprocessing,
     batch_size: int,
@@ -32,7 +36,7 @@ def train_batches(
     """Shuffled, augmented batches of one epoch; its first images fill the last batch up.
 
     Args:
-        images: uint8 (M, H, W, C), on the device.
+        images: uint8 (M, H, W, C), on the device; or M images in a pack.
         labels: int64 (M,), on the device.
         preprocessing: how pixels become numbers.
         batch_size: images in a batch, at most M.
@@ -46,21 +50,54 @@ def train_batches(
     generator = torch.Generator()
     generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
     rng = np.random.default_rng(key)
-    to_input = input_maker(preprocessing, images.device)
-    order = torch.randperm(len(labels), generator=generator).to(images.device)
+    to_input = input_maker(preprocessing, labels.device)
+    if isinstance(images, Tensor):
+        order = torch.randperm(len(labels), generator=generator)
+    else:
+        order = torch.from_numpy(shuffled(images.shards, np.random.default_rng((*key, 0))))
     order = torch.cat([order, order[: -len(order) % batch_size]])
     height, width = preprocessing.size
-    for part in order.split(max(1, CHUNK // (batch_size * height * width)) * batch_size):
-        pixels = augment(images[part], augmentation.kind, generator, rng)
+    parts = order.split(max(1, CHUNK // (batch_size * height * width)) * batch_size)
+    for part, some in _pixels(images, parts, labels.device):
+        pixels = augment(some, augmentation.kind, generator, rng)
         batches = zip(pixels.split(batch_size), labels[part].split(batch_size), strict=True)
-        for some, answers in batches:
-            inputs = to_input(some)
+        for chosen, answers in batches:
+            inputs = to_input(chosen)
             if not augmentation.mixes:
                 yield inputs, answers
                 continue
             mix = draw_mix(rng, augmentation.mixup, augmentation.cutmix, preprocessing.size)
             shares = F.one_hot(answers, augmentation.num_classes).float()
             yield apply_mix(inputs, mix), torch.lerp(shares.roll(1, 0), shares, mix.share)
+
+
+def _pixels(
+    images: Tensor | PackedSplit, parts: Iterable[Tensor], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Numbers of images and their pixels, on the device; of a pack, decoded one part ahead."""
+    if isinstance(images, Tensor):
+        for part in parts:
+            numbers = part.to(device)
+            yield numbers, images[numbers]
+        return
+    with ThreadPoolExecutor(1) as ahead:
+
+        def ask(part: Tensor) -> tuple[Tensor, Future[np.ndarray]]:
+            return part, ahead.submit(lambda: images.take(part.numpy()).pixels())
+
+        waiting: deque[tuple[Tensor, Future[np.ndarray]]] = deque()
+        for part in parts:
+            waiting.append(ask(part))
+            if len(waiting) > 1:
+                yield _arrived(*waiting.popleft(), device)
+        while waiting:
+            yield _arrived(*waiting.popleft(), device)
+
+
+def _arrived(
+    part: Tensor, pixels: Future[np.ndarray], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    return part.to(device), torch.from_numpy(pixels.result()).to(device)
 
 
 def input_maker(preprocessing: Preprocessing, device: torch.device) -> Callable[[Tensor], Tensor]:

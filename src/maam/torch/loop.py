@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from maam.core.signals import check_signals
 from maam.data.preprocessing import Preprocessing
+from maam.data.sources.packed import PackedSplit
 from maam.torch.load import load_model
 from maam.torch.loader import train_batches
 from maam.torch.maam import AgentFusion
@@ -56,8 +57,10 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         lambda tensors, source: _restore(changing, live, optimizer, tensors, source),
     )
     state.load(run.folder)
-    images = torch.from_numpy(run.dataset.train.pixels()).to(device)
-    labels = torch.from_numpy(run.dataset.train.labels).long().to(device)
+    train = run.dataset.train
+    packed = isinstance(train, PackedSplit)
+    images = train if packed else torch.from_numpy(train.pixels()).to(device)
+    labels = torch.from_numpy(train.labels).long().to(device)
     teacher = _teacher(run) if config.teacher else None
     train_step = make_train_step(net, optimizer, config, teacher, run.image_weights)
     while state.epoch < config.epochs and not run.stalled(state):

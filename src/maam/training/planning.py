@@ -19,6 +19,7 @@ from maam.core.frameworks import Backend
 from maam.data import SOURCES, Dataset
 from maam.data.files.tree import Tree, scan
 from maam.data.look import suited_size, typical_side
+from maam.data.sources.packed import is_pack
 from maam.data.splits import limit
 from maam.models.weights import find_run, sources
 from maam.training.budget import Budget, Deadline
@@ -83,7 +84,8 @@ def plan(config: TrainConfig, backend: Backend, watch: Watch, began: float) -> P
     candidates(config)  # before images are loaded
     backend.set_device(config.device, config.mode)
     path = Path(os.path.expanduser(config.data))
-    tree = scan(path) if config.data not in SOURCES and path.exists() else None
+    folder = config.data not in SOURCES and path.exists() and not is_pack(path)
+    tree = scan(path) if folder else None
     device = device_check(config, backend, tree.classes) if tree else None
     size = choose_size(config, tree, device) if tree else []
     dataset = load_data(_with(config, size), watch, tree)

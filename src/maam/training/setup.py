@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -21,13 +22,15 @@ from maam.core.run_folder import RunFolder, new_run_folder
 from maam.core.run_meta import OWN, RunMeta
 from maam.core.signals import check_signals
 from maam.core.tensors import check_tensors, load_tensors
-from maam.data import Dataset, load_dataset
+from maam.data import SOURCES, Dataset, load_dataset
 from maam.data.augment import Augmentation
-from maam.data.files.tree import Tree
+from maam.data.files.tree import Tree, scan
 from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
-from maam.data.sources.folder import read_tree
+from maam.data.sources.packed import is_pack
 from maam.data.splits import limit
+from maam.data.streaming import load_tree
+from maam.data.unseen import same_images
 from maam.models.weights import find_run, source_run
 from maam.training.budget import Deadline
 from maam.training.device_limits import device_check
@@ -105,7 +108,7 @@ def set_up(
         watch(Note(SEEN))
     if resume is not None:
         folder = RunFolder(resume)
-        meta = resumed(folder, meta)
+        meta = resumed(folder, meta, same_images(dataset, folder.read_meta(), folder))
         check_fits(folder, backend.get_weights(network.net))
         watch(Note(f"goes on after epoch {finished_epochs(folder)} of {config.epochs}"))
     else:
@@ -145,16 +148,15 @@ def load_data(config: TrainConfig, watch: Watch, tree: Tree | None = None) -> Da
     Raises:
         MaamError: as ``load_dataset``; or none are left to validate or to score on.
     """
+    path = Path(os.path.expanduser(config.data))
+    if tree is None and config.data not in SOURCES and path.exists() and not is_pack(path):
+        tree = scan(path)
+    how = config.image_size, config.val_fraction, config.seed
     if tree is not None:
-        dataset = read_tree(tree, config.image_size, config.val_fraction, config.seed)
+        dataset = load_tree(tree, *how, lambda text: watch(Note(text)))
     else:
         dataset = load_dataset(
-            config.data,
-            config.data_dir,
-            config.image_size,
-            config.val_fraction,
-            config.seed,
-            lambda done, total: watch(Download(done, total)),
+            config.data, config.data_dir, *how, lambda done, total: watch(Download(done, total))
         )
     for note in dataset.notes:
         watch(Note(note))
@@ -176,7 +178,7 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
     net = backend.create_model(config.model, len(dataset.classes), channels, (height, width))
     if device := device_check(config, backend, dataset.classes):
         device.check(config.model, dataset.image_shape, net)
-    preprocessing = Preprocessing.fit(dataset.train.pixels(), config.normalize)
+    preprocessing = Preprocessing.fit(dataset.train, config.normalize)
     if config.pretrained:
         preprocessing = take_weights(
             backend, net, source_run(config.model, config.weights), preprocessing, dataset.classes
@@ -187,12 +189,13 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
     return Network(net, preprocessing, parameters, macs)
 
 
-def resumed(folder: RunFolder, meta: RunMeta) -> RunMeta:
+def resumed(folder: RunFolder, meta: RunMeta, same: bool) -> RunMeta:
     """The metadata of a run that goes on.
 
     Args:
         folder: the run's.
         meta: as of a new run.
+        same: whether its images are those that the run began with.
 
     Raises:
         MaamError: it can't go on: other images, another teacher, or fewer epochs than it has.
@@ -201,7 +204,7 @@ def resumed(folder: RunFolder, meta: RunMeta) -> RunMeta:
     trained = finished_epochs(folder)
     if trained > epochs:
         raise MaamError(f"`epochs={epochs}`: {folder} has {trained} epochs already")
-    if before.data_digests != meta.data_digests:
+    if not same:
         raise MaamError(
             f"`resume` {folder}: the images of {meta.data} are not those it was trained on: "
             "bring them back, name where they lie now with `data`, or train anew"

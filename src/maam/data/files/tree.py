@@ -28,6 +28,8 @@ EXPECTED = (
 
 NO_LABEL = "(no class)"
 
+PACK_INDEX = "index.safetensors"  # of a folder that ``maam data pack`` has made
+
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _NO_IMAGE = "not an image"
 
@@ -118,11 +120,13 @@ def list_images(path: Path) -> Tree:
     Hidden and system files and run folders do not count. Links are followed, not in archives.
 
     Raises:
-        MaamError: the path is missing or none of these, holds no images, or can be understood in
-            two ways.
+        MaamError: the path is missing, a pack or none of these, holds no images, or can be
+            understood in two ways.
     """
     if not path.exists():
         raise MaamError(f"{path}: no such folder or archive")
+    if (path / PACK_INDEX).is_file():
+        raise MaamError(f"{path} is a pack to train and to score on: name the images themselves")
     if path.is_dir():
         tree = _understood(path, list_folder(path))
     elif path.is_file() and _is_archive(path):

@@ -8,7 +8,7 @@ A missing test split is made of 20 % of the training images, a missing validatio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from maam.core.errors import MaamError, listed
-from maam.data.base import ArraySplit, Dataset
+from maam.data.base import Dataset, Split
 from maam.data.files.pixels import decode_tree
 from maam.data.files.tree import EXPECTED, ImageFile, Tree, list_images, scan
 from maam.data.splits import held_out
@@ -28,10 +28,19 @@ FEW = 5
 
 
 def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
+    """``read_tree`` of what lies at a path.
+
+    Raises:
+        MaamError: as ``tree.scan`` and ``read_tree``.
+    """
+    return read_tree(scan(path), image_size, val_fraction, seed)
+
+
+def read_tree(tree: Tree, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
     """Load the images of a folder, an archive or a CSV file.
 
     Args:
-        path: the folder, archive or CSV file.
+        tree: what it holds.
         image_size: side in pixels that every image is fitted to; 32 when None.
         val_fraction: part of the training images held out where there is no validation split.
         seed: seed of the splits.
@@ -40,14 +49,9 @@ def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> 
         RGB images (N, S, S, 3). Files that cannot be read are named in ``skipped``.
 
     Raises:
-        MaamError: as ``tree.scan``; a folder for a class or a split has no images; or a class has
-            too few readable images to split.
+        MaamError: a folder for a class or a split has no images, or a class has too few readable
+            images to split.
     """
-    return read_tree(scan(path), image_size, val_fraction, seed)
-
-
-def read_tree(tree: Tree, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
-    """``load`` for a tree that is scanned already."""
     tree.check_no_empty()
     side = image_size or DEFAULT_SIZE
     decoded = decode_tree(tree, (side, side, 3))
@@ -104,7 +108,28 @@ def assign_splits(
     splits = np.array([file.split for file in files], "<U5")
     labels = np.unique([file.label for file in files], return_inverse=True)[1]
     given = {file.split for file in tree.files}
-    few = np.count_nonzero(splits == "train") < FEW * len(tree.classes)
+    return assign(splits, labels, given, len(tree.classes), val_fraction, seed).tolist()
+
+
+def assign(
+    splits: np.ndarray,
+    labels: np.ndarray,
+    given: Collection[str],
+    classes: int,
+    val_fraction: float,
+    seed: int,
+) -> np.ndarray:
+    """``assign_splits`` of images whose split folders and classes are in arrays.
+
+    Args:
+        splits: the split folder of each image (N,), which is not changed.
+        labels: its class (N,).
+        given: split folders that there are, of images too that can't be read.
+        classes: how many.
+        val_fraction, seed: see there.
+    """
+    splits = splits.copy()
+    few = np.count_nonzero(splits == "train") < FEW * classes
     for split, fraction, its_seed in (
         ("test", TEST_FRACTION, TEST_SEED),
         ("val", 0.0 if few else val_fraction, seed),
@@ -112,7 +137,7 @@ def assign_splits(
         if split not in given:
             rest = np.flatnonzero(splits == "train")
             splits[rest[held_out(labels[rest], fraction, its_seed)[1]]] = split
-    return splits.tolist()
+    return splits
 
 
 def _check_counts(tree: Tree, reasons: dict[ImageFile, str]) -> None:
@@ -143,7 +168,7 @@ class Labelled:
         notes: what else a person should know, such as files that are not used.
     """
 
-    images: ArraySplit
+    images: Split
     splits: np.ndarray
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
