@@ -56,6 +56,11 @@ def test_probabilities_are_those_of_the_definition(classifier: Classifier) -> No
     np.testing.assert_allclose(found, [expected(colour) for colour in colours], atol=1e-5)
 
 
+def test_a_loaded_classifier_predicts_like_its_run(run: Path, classifier: Classifier) -> None:
+    images = [plain(0, 0, 0), b"no image", plain(255, 255, 255)]
+    assert list(predict(classifier, images)) == list(predict(run, images))
+
+
 def test_file_array_and_image_of_the_same_pixels_agree(
     classifier: Classifier, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ Prepared = np.ndarray | str
 
 
 def predict(
-    run: str | os.PathLike[str],
+    run: str | os.PathLike[str] | Classifier,
     inputs: Source | Iterable[Source],
     top_k: int = 3,
     batch_size: int = 64,
@@ -40,7 +40,8 @@ def predict(
     The images of a batch are decoded side by side, in threads.
 
     Args:
-        run: a run folder, as ``maam.train`` makes it, or the ONNX file of one.
+        run: a run folder, as ``maam.train`` makes it, or the ONNX file of one; or a classifier that
+            is loaded already, for many calls.
         inputs: strings: files, folders, globs or ``-`` (see ``inputs.expand``); a ``Path`` is a
             file or folder whatever characters are in it; images in memory are as for
             ``Classifier.prepare``. One, or any number; they are taken as they are needed.
@@ -58,7 +59,7 @@ def predict(
     for option, value in (("top_k", top_k), ("batch_size", batch_size)):
         if value < 1:
             raise MaamError(f"`{option}` must be 1 or more, not {value}")
-    classifier = Classifier.load(run)
+    classifier = run if isinstance(run, Classifier) else Classifier.load(run)
     if isinstance(inputs, Source):
         inputs = [inputs]
     return _stream(classifier, find_images(inputs, stdin), top_k, batch_size)
