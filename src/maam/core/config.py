@@ -18,7 +18,10 @@ Device = Literal["auto", "CPU", "CUDA", "Ascend"]
 # What a resumed run may change without changing what has been learned so far. Its images may lie
 # elsewhere, but must be the same.
 RESUMABLE = frozenset(
-    {"data", "data_dir", "device", "early_stopping", "epochs", "teacher", "workers"}
+    {
+        *("data", "data_dir", "device", "early_stopping", "epochs", "teacher", "workers"),
+        "checkpoint_minutes",
+    }
 )
 
 
@@ -88,6 +91,9 @@ class TrainConfig(DataConfig):
 
     workers: int = Field(default=4, ge=1)
     """Threads that prepare batches; never more than there are cores."""
+
+    checkpoint_minutes: float = Field(default=5.0, ge=0)
+    """Minutes between checkpoints inside an epoch; 0: one after every step."""
 
     epochs: int = Field(default=15, ge=1, le=100_000)
     """Passes over the training images. A resumed run may change it; its schedule is laid anew."""

@@ -64,6 +64,10 @@ class RunFolder:
         return self.path / "last.safetensors"
 
     @property
+    def previous(self) -> Path:
+        return self.path / "previous.safetensors"
+
+    @property
     def history(self) -> Path:
         return self.path / "metrics.jsonl"
 

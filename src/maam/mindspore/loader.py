@@ -31,15 +31,18 @@ class _Batches:
         batch_size: int,
         augmentation: Augmentation,
         key: tuple[int, int],
+        begin: int = 0,
     ) -> None:
         self.split, self.preprocessing = split, preprocessing
         self.augmentation, self.key = augmentation, key
         self.parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        self.begin = begin
 
     def __len__(self) -> int:
-        return len(self.parts)
+        return len(self.parts) - self.begin
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        number = self.begin + index
         chosen = self.split.take(self.parts[number])
         rng = np.random.default_rng((*self.key, number + 1))
         how = self.augmentation
@@ -58,6 +61,7 @@ def train_batches(
     augmentation: Augmentation,
     key: tuple[int, int],
     workers: int = 4,
+    begin: int = 0,
 ) -> Iterator[tuple]:
     """Shuffled, augmented batches of one epoch; its first images fill the last batch up.
 
@@ -68,6 +72,7 @@ def train_batches(
         augmentation: how the images vary.
         key: (seed, epoch): the same key gives the same batches.
         workers: threads that prepare batches, clamped to the cores.
+        begin: how many of the first batches are left out.
 
     Yields:
         (images, labels) tensors: float32 (batch_size, C, H, W), and int32 (batch_size,) or, where
@@ -77,7 +82,8 @@ def train_batches(
     packed = isinstance(split, PackedSplit)
     order = shuffled(split.shards, rng) if packed else rng.permutation(len(split))
     order = np.concatenate([order, order[: -len(order) % batch_size]])
-    return _iterate(_Batches(split, preprocessing, order, batch_size, augmentation, key), workers)
+    batches = _Batches(split, preprocessing, order, batch_size, augmentation, key, begin)
+    return _iterate(batches, workers) if len(batches) else iter(())
 
 
 def eval_batches(

@@ -17,7 +17,7 @@ from maam.mindspore.step import compute_logits, make_optimizer, make_train_step,
 from maam.mindspore.weights import assign_tensors, read_tensors
 from maam.training.distillation import renormalisation
 from maam.training.events import EpochTotals, Step
-from maam.training.resume import TrainingState
+from maam.training.resume import NotFinite, TrainingState
 from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
 
@@ -43,22 +43,29 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     state.load(run.folder)
     teacher = _Teacher(run) if config.teacher else None
     train_step = make_train_step(net, optimizer, config, average, teacher, run.image_weights)
-    while state.epoch < config.epochs and not run.stalled(state):
-        epoch = state.epoch
+
+    def train_epoch() -> None:
+        epoch, before = state.epoch, state.totals
         net.set_train(True)
         what = dataset.train, run.preprocessing, run.batch_size, run.augmentation_in(epoch)
         batches = partial(train_batches, *what, (config.seed, epoch), config.workers)
-        total, correct, seen, start = 0.0, 0, 0, time.perf_counter()
-        for number, (images, labels) in enumerate(batches()):
-            done = epoch * run.steps + number
-            rate, decay = run.rates[done], average_decay(config.ema, done)
-            loss, right = train_step(images, labels, Tensor(rate), Tensor(decay, float32))
+        total, correct, seen = before.loss, before.correct, before.images
+        start = time.perf_counter() - before.seconds
+
+        def totals() -> EpochTotals:
+            return EpochTotals(total, correct, seen, time.perf_counter() - start)
+
+        for number, (images, labels) in enumerate(batches(begin=state.step), state.step):
+            decay = average_decay(config.ema, epoch * run.steps + number)
+            rates = Tensor(run.rate(state, number), float32), Tensor(decay, float32)
+            loss, right = train_step(images, labels, *rates)
             total += float(loss.asnumpy()) * len(labels)
             correct += int(right.asnumpy())
             seen += len(labels)
-            speed = seen / (time.perf_counter() - start)
+            run.end_step(state, number + 1, totals)
+            speed = seen / totals().seconds
             run.tell_step(Step(epoch, number, total / seen, correct / seen, speed))
-        totals = EpochTotals(total, correct, seen, time.perf_counter() - start)
+        sums = totals()
         if passes := run.settling_passes(epoch):
             settle_norms(scored, net, repeated(batches, passes))
         logits = compute_logits(scored, run.probe, run.preprocessing)
@@ -66,7 +73,13 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             name.removeprefix("ema."): array
             for name, array in read_tensors(scored.get_parameters()).items()
         }
-        run.end_epoch(state, totals, logits, weights, agent_weights(scored))
+        run.end_epoch(state, sums, logits, weights, agent_weights(scored))
+
+    while state.epoch < config.epochs and not run.stalled(state):
+        try:
+            train_epoch()
+        except NotFinite as error:
+            run.roll_back(state, error)
     return state.history
 
 

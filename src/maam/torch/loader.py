@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ def train_batches(
     batch_size: int,
     augmentation: Augmentation,
     key: tuple[int, int],
+    begin: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled, augmented batches of one epoch; its first images fill the last batch up.
 
@@ -42,6 +44,7 @@ def train_batches(
         batch_size: images in a batch, at most M.
         augmentation: how the images vary.
         key: (seed, epoch): the same key gives the same batches.
+        begin: how many of the first batches are left out.
 
     Yields:
         (images, labels): float32 (batch_size, C, H, W), channels last, and int64 (batch_size,) or,
@@ -58,23 +61,31 @@ def train_batches(
     order = torch.cat([order, order[: -len(order) % batch_size]])
     height, width = preprocessing.size
     parts = order.split(max(1, CHUNK // (batch_size * height * width)) * batch_size)
-    for part, some in _pixels(images, parts, labels.device):
+    numbers = count()
+    for part, some in _pixels(images, parts, labels.device, begin * batch_size):
         pixels = augment(some, augmentation.kind, generator, rng)
         batches = zip(pixels.split(batch_size), labels[part].split(batch_size), strict=True)
         for chosen, answers in batches:
+            mix = None
+            if augmentation.mixes:
+                mix = draw_mix(rng, augmentation.mixup, augmentation.cutmix, preprocessing.size)
+            if next(numbers) < begin:
+                continue
             inputs = to_input(chosen)
-            if not augmentation.mixes:
+            if mix is None:
                 yield inputs, answers
                 continue
-            mix = draw_mix(rng, augmentation.mixup, augmentation.cutmix, preprocessing.size)
             shares = F.one_hot(answers, augmentation.num_classes).float()
             yield apply_mix(inputs, mix), torch.lerp(shares.roll(1, 0), shares, mix.share)
 
 
 def _pixels(
-    images: Tensor | PackedSplit, parts: Iterable[Tensor], device: torch.device
+    images: Tensor | PackedSplit, parts: Iterable[Tensor], device: torch.device, skipped: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Numbers of images and their pixels, on the device; of a pack, decoded one part ahead."""
+    """Numbers of images and their pixels, on the device; of a pack, decoded one part ahead.
+
+    The first ``skipped`` images of a pack are not decoded, where whole parts of them aren't needed.
+    """
     if isinstance(images, Tensor):
         for part in parts:
             numbers = part.to(device)
@@ -82,12 +93,15 @@ def _pixels(
         return
     with ThreadPoolExecutor(1) as ahead:
 
-        def ask(part: Tensor) -> tuple[Tensor, Future[np.ndarray]]:
-            return part, ahead.submit(lambda: images.take(part.numpy()).pixels())
+        def decode(part: Tensor, needed: bool) -> np.ndarray:
+            if needed:
+                return images.take(part.numpy()).pixels()
+            return np.zeros((len(part), *images.image_shape), np.uint8)
 
         waiting: deque[tuple[Tensor, Future[np.ndarray]]] = deque()
         for part in parts:
-            waiting.append(ask(part))
+            waiting.append((part, ahead.submit(decode, part, skipped < len(part))))
+            skipped -= len(part)
             if len(waiting) > 1:
                 yield _arrived(*waiting.popleft(), device)
         while waiting:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maam.core.signals import check_signals
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources.packed import PackedSplit
 from maam.torch.load import load_model
@@ -30,7 +29,7 @@ from maam.torch.step import (
 from maam.torch.weights import assign_tensors, named_tensors, read_tensors
 from maam.training.distillation import renormalisation
 from maam.training.events import EpochTotals, Step
-from maam.training.resume import TrainingState
+from maam.training.resume import NotFinite, TrainingState
 from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
 
@@ -63,35 +62,46 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     labels = torch.from_numpy(train.labels).long().to(device)
     teacher = _teacher(run) if config.teacher else None
     train_step = make_train_step(net, optimizer, config, teacher, run.image_weights)
-    while state.epoch < config.epochs and not run.stalled(state):
-        epoch = state.epoch
+
+    def train_epoch() -> None:
+        epoch, before = state.epoch, state.totals
         set_training(net)
         key = (config.seed, epoch)
         augmentation = run.augmentation_in(epoch)
         what = images, labels, run.preprocessing, run.batch_size, augmentation, key
         batches = partial(train_batches, *what)
-        total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-        seen, start = 0, time.perf_counter()
-        for number, (inputs, answers) in enumerate(batches()):
-            done = epoch * run.steps + number
-            loss, right = train_step(inputs, answers, float(run.rates[done]))
+        total = torch.tensor(before.loss, device=device)
+        correct = torch.tensor(float(before.correct), device=device)
+        seen, start = before.images, time.perf_counter() - before.seconds
+
+        def totals() -> EpochTotals:
+            seconds = time.perf_counter() - start
+            return EpochTotals(total.item(), int(correct.item()), seen, seconds)
+
+        for number, (inputs, answers) in enumerate(batches(state.step), state.step):
+            loss, right = train_step(inputs, answers, run.rate(state, number))
             if config.ema:
-                decay = average_decay(config.ema, done)
+                decay = average_decay(config.ema, epoch * run.steps + number)
                 update_average(means, live, decay)
             total += loss * len(inputs)
             correct += right
             seen += len(inputs)
-            check_signals()
+            run.end_step(state, number + 1, totals)
             if number % REPORT == 0 or number == run.steps - 1:
-                speed = seen / (time.perf_counter() - start)
-                loss, accuracy = total.item() / seen, correct.item() / seen
-                run.tell_step(Step(epoch, number, loss, accuracy, speed))
-        seconds = time.perf_counter() - start
-        totals = EpochTotals(total.item(), int(correct.item()), seen, seconds)
+                now = totals()
+                loss, accuracy = now.loss / seen, now.correct / seen
+                run.tell_step(Step(epoch, number, loss, accuracy, seen / now.seconds))
+        sums = totals()
         if passes := run.settling_passes(epoch):
             settle_norms(scored, net, repeated(batches, passes))
         logits = compute_logits(scored, run.probe, run.preprocessing)
-        run.end_epoch(state, totals, logits, read_tensors(means), agent_weights(scored))
+        run.end_epoch(state, sums, logits, read_tensors(means), agent_weights(scored))
+
+    while state.epoch < config.epochs and not run.stalled(state):
+        try:
+            train_epoch()
+        except NotFinite as error:
+            run.roll_back(state, error)
     return state.history
 
 

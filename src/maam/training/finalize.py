@@ -82,6 +82,7 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     check_signals()
     draw_plots(run, logits, scores, history)
     folder.write_meta(meta)
+    folder.previous.unlink(missing_ok=True)
     again = f"../{folder.path.resolve().name}-again"
     command = repetition(meta, folder.config.name, again)
     write_atomic(folder.card, model_card(meta, scores, history, command))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -14,15 +15,16 @@ from maam.core.errors import MaamError
 from maam.core.metrics import loss_and_accuracy
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
-from maam.core.signals import check_signals
+from maam.core.signals import check_signals, received
 from maam.data import Dataset, Split
 from maam.data.augment import Augmentation
 from maam.data.preprocessing import Preprocessing
 from maam.training.budget import Deadline
 from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
-from maam.training.resume import TrainingState
+from maam.training.resume import NotFinite, TrainingState
 
 YOUNG_STEPS, SETTLING_PASSES = 100, 40
+HALVINGS = 3  # of the learning rate, when numbers are not finite
 
 
 def repeated(batches: Callable[[], Iterable[tuple[Any, Any]]], number: int) -> Iterator[Any]:
@@ -107,16 +109,61 @@ class TrainingRun:
         return self.augmentation if mixed else replace(self.augmentation, mixup=0.0, cutmix=0.0)
 
     def tell_step(self, step: Step) -> None:
-        """Tell the watcher of a step, and act on Ctrl-C and termination.
+        """Tell the watcher of a step.
 
         Raises:
-            MaamError: the loss is not finite.
+            NotFinite: the loss is not finite.
         """
-        check_signals()
         if not np.isfinite(step.loss):
-            what = f"the loss became {step.loss} by step {step.step + 1}"
-            raise self._not_finite(step.epoch, what)
+            raise NotFinite(f"the loss became {step.loss} by step {step.step + 1}")
         self.watch(step)
+
+    def rate(self, state: TrainingState, step: int) -> float:
+        """The learning rate of a step of this epoch, counted from 0."""
+        return float(self.rates[state.epoch * self.steps + step]) / 2**state.halvings
+
+    def end_step(self, state: TrainingState, steps: int, totals: Callable[[], EpochTotals]) -> None:
+        """Save the place inside an epoch, when it is time, or when the process is to stop.
+
+        Args:
+            state: what is saved.
+            steps: how many of the epoch are done.
+            totals: sums them up; it waits for the device.
+
+        Raises:
+            NotFinite: a number is not finite.
+            KeyboardInterrupt, Terminated: the process is to stop, and all is saved.
+        """
+        stopping = received() is not None
+        due = time.monotonic() - state.saved >= 60 * self.config.checkpoint_minutes
+        if stopping or (due and steps < self.steps):
+            try:
+                state.save(self.folder, steps, totals(), self.writes)
+            except NotFinite:
+                check_signals()
+                raise
+        check_signals()
+
+    def roll_back(self, state: TrainingState, error: NotFinite) -> None:
+        """Go back to what was saved last, with half the learning rate.
+
+        Raises:
+            MaamError: that has been done ``HALVINGS`` times.
+        """
+        epoch = state.epoch
+        if state.halvings == HALVINGS:
+            kept = (
+                f"epoch {epoch} is kept in {self.folder.last}"
+                if epoch
+                else f"no epoch was finished, so {self.folder} can be deleted"
+            )
+            raise MaamError(
+                f"in epoch {epoch + 1} {error}, with the learning rate halved {HALVINGS} times "
+                f"too; {kept}: train anew with a lower `learning_rate` or with `clip_norm=1`"
+            )
+        state.roll_back(self.folder)
+        where = f"step {state.step} of epoch {epoch + 1}" if state.step else f"epoch {epoch + 1}"
+        self.watch(Note(f"{error}: back to the start of {where}, with half the learning rate"))
 
     def end_epoch(
         self,
@@ -136,13 +183,13 @@ class TrainingRun:
             agent_weights: its softmaxed fusion scalars, one list per MAAM module.
 
         Raises:
-            MaamError: a number is not finite; the epochs before are kept.
+            NotFinite: a number is not finite; the epochs before are kept.
         """
         check_signals()
         epoch = state.epoch
         # The last update has not been through the loss yet: look at what will be kept.
         if not np.isfinite(logits).all():
-            raise self._not_finite(epoch, "the weights are no longer usable")
+            raise NotFinite("the weights are no longer usable")
         validated = len(self.dataset.val) > 0
         val_loss, val_accuracy = loss_and_accuracy(logits, self.probe.labels)
         event = Epoch(
@@ -151,13 +198,12 @@ class TrainingRun:
             train_accuracy=totals.correct / totals.images,
             val_loss=val_loss if validated else None,
             val_accuracy=val_accuracy if validated else None,
-            learning_rate=float(self.rates[epoch * self.steps + self.steps - 1]),
+            learning_rate=self.rate(state, self.steps - 1),
             seconds=round(totals.seconds, 3),
             images_per_second=round(totals.images / totals.seconds, 1),
             agent_weights=agent_weights,
         )
-        if not state.end_epoch(self.folder, asdict(event), weights, self.writes):
-            raise self._not_finite(epoch, "the weights are no longer usable")
+        state.end_epoch(self.folder, asdict(event), weights, self.writes)
         self.watch(event)
 
     def stalled(self, state: TrainingState) -> bool:
@@ -170,14 +216,3 @@ class TrainingRun:
             return False
         self.watch(Note("no time for another epoch: stopped early"))
         return True
-
-    def _not_finite(self, epoch: int, what: str) -> MaamError:
-        kept = (
-            f"epoch {epoch} is kept in {self.folder.last}"
-            if epoch
-            else f"no epoch was finished, so {self.folder} can be deleted"
-        )
-        return MaamError(
-            f"in epoch {epoch + 1} {what}; {kept}: "
-            "train anew with a lower `learning_rate` or with `clip_norm=1`"
-        )

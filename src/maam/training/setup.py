@@ -37,7 +37,7 @@ from maam.training.device_limits import device_check
 from maam.training.distillation import describe_teacher, trained_on_any
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
-from maam.training.resume import finished_epochs, stages
+from maam.training.resume import finished_epochs, place_notes, stages
 from maam.training.run import TrainingRun
 from maam.training.schedule import learning_rates
 from maam.training.transfer import SEEN, rests_on, saw_validation, take_weights
@@ -110,7 +110,8 @@ def set_up(
         folder = RunFolder(resume)
         meta = resumed(folder, meta, same_images(dataset, folder.read_meta(), folder))
         check_fits(folder, backend.get_weights(network.net))
-        watch(Note(f"goes on after epoch {finished_epochs(folder)} of {config.epochs}"))
+        for note in place_notes(folder, config.epochs):
+            watch(Note(note))
     else:
         folder = new_run_folder(config.out, config.data, config.model.removesuffix(OWN))
         held.enter_context(folder.lock())
