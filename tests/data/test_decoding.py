@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from maam.core.errors import MaamError
-from maam.data.files.decoding import FORMATS, SUFFIXES, UnreadableImage, decode, fit, read
+from maam.data.files.conversion import fit
+from maam.data.files.decoding import FORMATS, SUFFIXES, UnreadableImage, decode, read
 
 READABLE, UNREADABLE = readable_files(), unreadable_files()
 

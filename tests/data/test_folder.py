@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from maam.core.errors import MaamError
 from maam.data.base import Dataset, Split
-from maam.data.files.decoding import decode, fit
+from maam.data.files.conversion import fit
+from maam.data.files.decoding import decode
 from maam.data.files.tree import scan
 from maam.data.sources.folder import load
 
@@ -199,6 +200,11 @@ def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
 def test_unreadable_files_are_named_and_left_out(tmp_path: Path) -> None:
     corpus = make_hostile(tmp_path / "odd")
     flat(tmp_path, plain=10)
+    with pytest.raises(MaamError, match=r"13 of 52 images cannot be read, more than 1% \(odd/bomb"):
+        load(tmp_path, 8, 0.1, 0)
+    for name in ("bomb.png", "large.png", "vector.png"):  # ten are put up with
+        (tmp_path / "odd" / name).unlink()
+        del corpus[name]
     dataset = load(tmp_path, 8, 0.1, 0)
     unreadable = sorted(str(tmp_path / "odd" / name) for name, good in corpus.items() if not good)
     assert [name for name, _ in dataset.skipped] == unreadable

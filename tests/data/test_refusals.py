@@ -111,3 +111,21 @@ def test_a_folder_without_class_folders_is_described_and_then_refused(tmp_path: 
     assert found.sizes.largest == (12, 10)
     assert found.formats == {"PNG": 11}
     assert [line.split(":")[0] for line in found.refusals] == ["no class folders"]
+
+
+@pytest.mark.parametrize(("images", "broken"), [(20, 10), (30, 11), (1099, 11), (1100, 11)])
+def test_ten_unreadable_images_or_one_in_a_hundred_are_put_up_with(
+    tmp_path: Path, images: int, broken: int
+) -> None:
+    root = plant(tmp_path, {"cat": 5, "dog": 5, "owl": -broken})
+    (root / "owl").rename(root / "cat" / "more")
+    for number in range(images - 10 - broken):
+        (root / "dog" / f"same-{number}.png").hardlink_to(min((root / "dog").iterdir()))
+    if images in (30, 1099):
+        words = f"{broken} of {images:,} images cannot be read, more than 1%"
+        assert refused(root).refusals[0].startswith(words)
+        with pytest.raises(MaamError, match=rf"{words} \(cat/more/11.*and 8 more\): get them"):
+            load(root, None, 0.1, 0)
+    else:
+        assert len(load(root, 8, 0.1, 0).skipped) == broken
+        assert not describe(str(root)).refusals

@@ -7,7 +7,8 @@ import pytest
 from hostile import encode, picture
 from PIL import Image
 
-from maam.data.files.decoding import decode, fit
+from maam.data.files.conversion import fit
+from maam.data.files.decoding import decode
 
 
 def photo(width: int, height: int) -> Image.Image:

@@ -15,7 +15,8 @@ from PIL import ExifTags, Image
 
 from maam.core.metrics import softmax
 from maam.core.run_folder import RunFolder
-from maam.data.files.decoding import decode, fit
+from maam.data.files.conversion import fit
+from maam.data.files.decoding import decode
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.int8 import Int8Network
 from maam.deploy.int8_file import read_int8, save_int8

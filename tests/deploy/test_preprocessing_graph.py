@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from maam.core.run_meta import RunMeta
-from maam.data.files.decoding import fit
+from maam.data.files.conversion import fit
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.onnx import Network
 from maam.deploy.onnx_meta import write_properties

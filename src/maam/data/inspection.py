@@ -94,11 +94,10 @@ def _look(files: Sequence[tuple[ImageFile, Path | bytes]]) -> dict[ImageFile, Me
     views: dict[ImageFile, _View] = {}
     for file, content in files:
         try:
-            picture = decoding.read(content, file.name)
+            with decoding.reading(content, file.name) as picture:
+                views[file] = _view(*picture)
         except decoding.UnreadableImage as error:
             results[file] = error.reason
-        else:
-            views[file] = _view(*picture)
     return results | dict(zip(views, _measure(list(views.values())), strict=True))
 
 

@@ -28,10 +28,11 @@ from maam.core.errors import MaamError
 from maam.core.files import make_folder
 from maam.core.signals import check_signals
 from maam.core.tensors import save_tensors
-from maam.data.files import decoding
+from maam.data.files import conversion, decoding
 from maam.data.files.tree import PACK_INDEX, ImageFile, Tree, scan
 from maam.data.fingerprints import fingerprint
 from maam.data.look import suited_size, typical_side
+from maam.data.sources.folder import too_many
 from maam.data.sources.packed import FORMAT, SPLITS
 
 SHARD_IMAGES, MOST_SHARDS = 4096, 256  # of a split: larger shards for more images
@@ -156,7 +157,7 @@ def _encode(file: ImageFile, content: Path | bytes, side: int) -> Encoded:
         picture = decoding.read(content, file.name, (side, side))
     except decoding.UnreadableImage as error:
         return Encoded(b"", 0, error.reason)
-    pixels = decoding.fit(picture.image, (side, side), 3)
+    pixels = conversion.fit(picture.image, (side, side), 3)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
     return Encoded(stream.getvalue(), fingerprint(pixels), "", picture.several)
@@ -238,6 +239,8 @@ class _Writer:
         if not rows.shard:
             name, reason = self.skipped[0]
             raise MaamError(f"no image in {tree.path} can be read, such as {name}: {reason}")
+        if what := too_many(len(self.skipped), len(tree.files)):
+            raise MaamError(f"{tree.path}: {what}: `maam data` with --json FILE lists them")
         sizes = []
         for file in self.files:
             with file.open("rb") as stream:

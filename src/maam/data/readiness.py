@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from maam.core.errors import listed
 from maam.data.files.tree import EXPECTED, NO_LABEL, ImageFile, Tree
-from maam.data.sources.folder import needed
+from maam.data.sources.folder import needed, too_many
 
 
 def refusals(
@@ -46,6 +46,8 @@ def refusals(
             f"too few readable training images of {listed(counted)}: {least} or more "
             "are needed for the train and test splits; add images, or take these classes out"
         )
+    if what := too_many(len(tree.files) - len(files), len(tree.files)):
+        yield f"{what}: get them again or move them away"
     left = {file.label for file, split in zip(files, splits, strict=True) if split == "train"}
     if lost := [label for label in classes if label not in left and label not in few]:
         yield (

@@ -12,7 +12,8 @@ from PIL import Image
 from maam.core.errors import MaamError
 from maam.core.metrics import softmax
 from maam.core.run_meta import RunMeta
-from maam.data.files.decoding import UnreadableImage, decode, fit, to_rgb
+from maam.data.files.conversion import fit, to_rgb
+from maam.data.files.decoding import UnreadableImage, decode
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.onnx import Network
 from maam.models.weights import find_run

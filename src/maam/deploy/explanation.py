@@ -19,7 +19,8 @@ from maam.core.frameworks import Backend
 from maam.core.metrics import softmax
 from maam.core.run_meta import RunMeta
 from maam.core.signals import check_signals
-from maam.data.files.decoding import UnreadableImage, fit
+from maam.data.files.conversion import fit
+from maam.data.files.decoding import UnreadableImage
 from maam.data.files.listing import PICTURES
 from maam.data.preprocessing import Preprocessing
 from maam.data.thumbnails import seen_part

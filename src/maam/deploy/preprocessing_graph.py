@@ -1,6 +1,6 @@
 """A bare network -> the file of a run: preprocessing before it, softmax after it, as ONNX nodes.
 
-The nodes compute what ``data.files.decoding.fit`` and ``data.preprocessing.Preprocessing`` do.
+The nodes compute what ``data.files.conversion.fit`` and ``data.preprocessing.Preprocessing`` do.
 Scaling follows Pillow's ``Resample.c``: an output pixel is the sum of input pixels under a cubic
 (a = -0.5) about its place, which is as much wider as the image shrinks; first along rows, then
 along columns (Pillow 13 begins with the columns of tall images: at most a level's difference), each

@@ -124,10 +124,11 @@ def _read_zip(
         for member in archive.infolist():
             name = _normalised(member.filename, path)
             mode = stat.S_IFMT(member.external_attr >> 16)  # 0 when made on a system without modes
-            if member.is_dir() or mode not in (0, stat.S_IFREG):
+            folder = member.filename.endswith("/")  # ``is_dir`` fails for an empty name
+            if folder or mode not in (0, stat.S_IFREG):
                 if others:
                     linked = mode == stat.S_IFLNK
-                    others(name, "folder" if member.is_dir() else "link" if linked else "device")
+                    others(name, "folder" if folder else "link" if linked else "device")
             elif allowed(name):
                 total += member.file_size
                 _check_size(member.file_size, name, path, limits)

@@ -1,4 +1,4 @@
-"""One image file -> upright RGB -> a uint8 array of the network's size.
+"""One image file -> upright RGB, which ``conversion`` fits to the network's size.
 
 Training and prediction both come through here, so a model sees the same pixels in both.
 """
@@ -10,17 +10,18 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
 from maam.core.errors import MaamError
+from maam.data.files.conversion import in_rgb, orientation, upright
+from maam.data.files.decoding_memory import held
 
 # Suffixes by Pillow's name of the format. The content decides the format, not the suffix.
 _SUFFIXES = {
@@ -43,6 +44,7 @@ FORMATS = tuple(
 )
 SUFFIXES = frozenset(suffix for name in FORMATS for suffix in _SUFFIXES[name])
 _SHRUNK_SIDES = 2  # a JPEG that is decoded smaller keeps so many times the sides it is fitted to
+_LARGE = 2**24  # pixels above which other images are made smaller before they are fitted, likewise
 
 
 _NEEDS = {"AVIF": "pip install 'pillow>=11.3'", "HEIF": "pip install pillow-heif"}
@@ -90,7 +92,7 @@ def decode(
         size: (H, W) that the image will be fitted to, if that is known. A JPEG of four times these
             sides or more is then decoded at a half, a quarter or an eighth of its own, at twice
             these sides or more, which is faster. Fitted, its pixels differ by less
-            than 1 in 255 on average.
+            than 1 in 255 on average. So are other images of more than 16 megapixels.
 
     Raises:
         UnreadableImage: the file is missing, empty, damaged, no image, or too large to be one.
@@ -102,18 +104,42 @@ def read(
     file: Path | bytes, name: str | None = None, size: tuple[int, int] | None = None
 ) -> Picture:
     """``decode``, and what the file is."""
+    with reading(file, name, size) as picture:
+        return picture
+
+
+@contextmanager
+def reading(
+    file: Path | bytes, name: str | None = None, size: tuple[int, int] | None = None
+) -> Iterator[Picture]:
+    """``read``, for threads that use large pictures one after another: while one does, those that
+    would need too much memory beside it wait.
+    """
     name = name or ("image" if isinstance(file, bytes) else str(file))
-    try:
-        _check_file(file)
-        with pillow_quiet(), Image.open(_source(file), formats=_formats()) as image:
-            if size:  # which only a JPEG heeds
-                side = _SHRUNK_SIDES * max(size)
-                image.draft(None, (side, side))
-            image.load()
-            form, mode = image.format or "", image.mode
-            return Picture(to_rgb(image), form, mode, _has_several(image))
-    except Exception as error:  # Pillow's parsers, given hostile bytes, raise nearly anything
-        raise UnreadableImage(name, _reason(error, name)) from error
+    with ExitStack() as stack:
+        try:
+            picture = _read(file, size, stack)
+        except Exception as error:  # Pillow's parsers, given hostile bytes, raise nearly anything
+            raise UnreadableImage(name, _reason(error, name)) from error
+        yield picture
+
+
+def _read(file: Path | bytes, size: tuple[int, int] | None, stack: ExitStack) -> Picture:
+    _check_file(file)
+    with pillow_quiet(), Image.open(_source(file), formats=_formats()) as image:
+        pixels = image.width * image.height
+        if size:
+            side = _SHRUNK_SIDES * max(size)
+            image.draft(None, (side, side))  # which only a JPEG heeds
+        stack.enter_context(held(image, pixels))
+        image.load()
+        form, mode, lies = image.format or "", image.mode, orientation(image)
+        large = size and image.width * image.height > _LARGE
+        picture = in_rgb(image, max(1, min(image.size) // side) if large else 1)
+        several = _has_several(image)
+        if picture is not image:
+            image.close()  # its pixels are let go before others are made
+    return Picture(upright(picture, lies), form, mode, several)
 
 
 def size_of(file: Path | bytes) -> tuple[int, int]:
@@ -167,37 +193,6 @@ def readable_formats() -> str:
     return f"{', '.join(first)} or {last}"
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """``image`` turned upright as its EXIF block says, in mode RGB.
-
-    Transparent parts show white. 16-bit grey keeps its range: 0..65535 becomes 0..255.
-    """
-    image = _upright(image)
-    if image.mode == "F":
-        raise ValueError("floating-point pixels: save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
-    elif image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image.convert("RGBA"))
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def fit(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
-    """``image`` as a uint8 array (H, W, C), ``size`` = (H, W), ``channels`` = 1 or 3.
-
-    An image of another size is scaled until it covers H x W, and cropped about its centre.
-    """
-    height, width = size
-    image = image if image.mode in ("L", "RGB") else to_rgb(image)
-    mode = {1: "L", 3: "RGB"}[channels]
-    image = image if image.mode == mode else image.convert(mode)
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-    return np.array(image, np.uint8).reshape(height, width, channels)
-
-
 def _source(file: Path | bytes) -> Path | io.BytesIO:
     return io.BytesIO(file) if isinstance(file, bytes) else file
 
@@ -229,15 +224,6 @@ def _reason(error: Exception, name: str) -> str:
         return error.strerror
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"it is damaged ({reason})" if reason.startswith("decoder error") else reason
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """``ImageOps.exif_transpose``, except that a broken EXIF block leaves the image as it is."""
-    try:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        return ImageOps.exif_transpose(image) if turned else image
-    except Exception:  # the block's parser, like the image's, may raise anything
-        return image
 
 
 _quiet_lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Download one file: resumed after a break, verified, and never half there."""
+"""Download one file: resumed after a break, verified, never half there, one process at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from maam.core.errors import MaamError
@@ -25,12 +26,16 @@ TIMEOUT = 20
 
 _RETRIED_CODES = (408, 416, 429)  # and all from 500
 _CHUNK = 2**16
+_WAIT = 0.1  # seconds
+# ValueError: an address that a server sends us to and that is none.
+_BROKEN = (OSError, http.client.HTTPException, ValueError)
 
 
 def download(url: str, destination: Path, checksum: str, progress: Progress | None = None) -> Path:
     """Download ``url`` to ``destination`` and verify it.
 
-    Bytes are collected in ``destination.part``, which a later attempt or a later call continues.
+    Bytes are collected in ``destination.part``, which a later attempt or a later call continues. A
+    process that finds another one at it waits, and takes what that has got.
 
     Args:
         url: http or https address.
@@ -48,14 +53,57 @@ def download(url: str, destination: Path, checksum: str, progress: Progress | No
     part = destination.with_name(destination.name + ".part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _transfer_with_retries(url, part, progress)
-        _verify(part, url, checksum)
-        os.replace(part, destination)
-    except (OSError, http.client.HTTPException) as error:
+        with _alone(destination.with_name(destination.name + ".lock")) as waited:
+            if not (waited and destination.is_file()):
+                _get(url, part, checksum, progress)
+                os.replace(part, destination)
+    except _BROKEN as error:
         refused = isinstance(error, urllib.error.HTTPError)
-        reason = error if refused else getattr(error, "reason", error)
+        reason = " ".join(str(error if refused else getattr(error, "reason", error)).split())
         raise MaamError(f"cannot download {url} to {destination}: {reason}") from error
     return destination
+
+
+def _get(url: str, part: Path, checksum: str, progress: Progress | None) -> None:
+    """Fill ``part``. If what an earlier call has left of it is bad, start once more."""
+    begun = part.exists()
+    _transfer_with_retries(url, part, progress)
+    try:
+        _verify(part, url, checksum)
+    except MaamError:
+        if not begun:
+            raise
+        _transfer_with_retries(url, part, progress)
+        _verify(part, url, checksum)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[bool]:
+    """Wait until no other process holds a lock file, and hold it; whether one did.
+
+    Where files cannot be locked, nothing is held.
+    """
+    waited = False
+    while True:
+        with open(lock, "w") as file:
+            try:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                check_signals()
+                time.sleep(_WAIT)
+                continue
+            except (ImportError, OSError):
+                pass
+            if not lock.exists() or lock.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                continue  # the other process has deleted it
+            try:
+                yield waited
+            finally:
+                lock.unlink(missing_ok=True)
+            return
 
 
 def _transfer_with_retries(url: str, part: Path, progress: Progress | None) -> None:
@@ -65,7 +113,7 @@ def _transfer_with_retries(url: str, part: Path, progress: Progress | None) -> N
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in _RETRIED_CODES:
                 raise
-        except (OSError, http.client.HTTPException):
+        except _BROKEN:
             pass
         time.sleep(delay)
     _transfer(url, part, progress)
@@ -91,8 +139,7 @@ def _transfer(url: str, part: Path, progress: Progress | None) -> None:
         resumed = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if not (response.status == 206 and resumed):
             have = 0  # the server sends the whole file
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        total = None if response.length is None else have + response.length
         with open(part, "ab" if have else "wb") as file:
             while chunk := response.read(_CHUNK):
                 check_signals()

@@ -13,7 +13,7 @@ import numpy as np
 
 from maam.core.signals import check_signals
 from maam.data.base import ArraySplit
-from maam.data.files import decoding
+from maam.data.files import conversion, decoding
 from maam.data.files.tree import ImageFile, Tree
 
 _BATCH = 512  # how many files of an archive are in memory at once
@@ -107,7 +107,7 @@ def decode_tree(tree: Tree, shape: tuple[int, int, int]) -> Decoded:
                 continue
             if picture.several:
                 several.append(file.name)
-            pixels[number[file]] = decoding.fit(picture.image, shape[:2], shape[2])
+            pixels[number[file]] = conversion.fit(picture.image, shape[:2], shape[2])
 
     contents = tree.contents()
     with decoding.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:

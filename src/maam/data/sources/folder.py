@@ -3,6 +3,9 @@
 A missing test split is made of 20 % of the training images, a missing validation split of
 ``val_fraction`` of the rest: stratified; the test split does not depend on the seed. Of fewer than
 ``FEW`` training images a class none are held out for validation: they would say nothing.
+
+Images that cannot be read are left out and named. More than 1 % of all of them, and more than
+``ANYWAY``, are refused: then something is wrong with the copy or the disk.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ DEFAULT_SIZE = 32
 TEST_FRACTION = 0.2
 TEST_SEED = 0  # runs with different seeds are scored on the same images
 FEW = 5
+UNREADABLE, ANYWAY = 0.01, 10
 
 
 def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
@@ -49,13 +53,14 @@ def read_tree(tree: Tree, image_size: int | None, val_fraction: float, seed: int
         RGB images (N, S, S, 3). Files that cannot be read are named in ``skipped``.
 
     Raises:
-        MaamError: a folder for a class or a split has no images, or a class has too few readable
-            images to split.
+        MaamError: a folder for a class or a split has no images; a class has too few readable
+            images to split; or too many images cannot be read.
     """
     tree.check_no_empty()
     side = image_size or DEFAULT_SIZE
     decoded = decode_tree(tree, (side, side, 3))
     _check_counts(tree, decoded.reasons)
+    _check_readable(tree, decoded.reasons)
     splits = np.array(assign_splits(tree, decoded.files, val_fraction, seed))
     order = [np.flatnonzero(splits == name) for name in ("train", "val", "test")]
     images = decoded.sorted(np.concatenate(order), tree.classes)
@@ -155,6 +160,23 @@ def _check_counts(tree: Tree, reasons: dict[ImageFile, str]) -> None:
         f"too few readable training images in {tree.path} of class {listed(counted)}: {least} or "
         f"more are needed for the train and test splits{broken}"
     )
+
+
+def too_many(unreadable: int, files: int) -> str:
+    """What is wrong where so many of the files cannot be read; nothing if training goes on."""
+    if unreadable <= max(ANYWAY, UNREADABLE * files):
+        return ""
+    return f"{unreadable:,} of {files:,} images cannot be read, more than {UNREADABLE:.0%}"
+
+
+def _check_readable(tree: Tree, reasons: dict[ImageFile, str]) -> None:
+    """Refuse a tree of which too many images cannot be read."""
+    if what := too_many(len(reasons), len(tree.files)):
+        some = listed([f"{file.member}: {reason}" for file, reason in reasons.items()], 3)
+        raise MaamError(
+            f"{tree.path}: {what} ({some}): get them again or move them away; `maam data` with "
+            "--json FILE lists them all"
+        )
 
 
 @dataclass(frozen=True)
