@@ -21,7 +21,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
-.PHONY: install demo lint check test test-all coverage wasm docs clean
+.PHONY: install demo lint check test test-all coverage audit sbom wasm docs clean
 install: .venv/dev
 
 # Train on handwritten digits, score, predict, and show what came out.
@@ -54,6 +54,20 @@ test-all: test
 # Branch coverage of src/maam by the tests that are not slow; processes that tests start do not count.
 coverage: .venv/dev
 	$(PYTEST) $(PARALLEL) -m "not slow" --cov --cov-report=term:skip-covered
+
+# Known vulnerabilities and licences of all dependencies; offline, it says what it cannot check.
+audit: .venv/dev
+	$(BIN)/python benchmarks/audit.py
+
+# What `pip install maam` brings, in CycloneDX: `make sbom EXTRAS=train` for an extra.
+SBOM := build/sbom
+EXTRAS ?=
+sbom: .venv/dev
+	rm -rf $(SBOM)
+	$(PYTHON) -m venv $(SBOM)
+	$(SBOM)/bin/python -m pip install --quiet '.$(if $(EXTRAS),[$(EXTRAS)])'
+	$(SBOM)/bin/python -m pip uninstall --quiet --yes pip setuptools
+	$(BIN)/cyclonedx-py environment --output-reproducible -o sbom.json $(SBOM)/bin/python
 
 # The page's kernels as WebAssembly, with SIMD fast and without it small: needs clang and lld, as
 # Debian 12 has them.

@@ -22,65 +22,18 @@ CONTENT = bytes(range(256)) * 1000
 CHECKSUM = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 MOST_SECONDS = 5.0
 
-RIGHT = frozenset(
-    [
-        "plain",
-        "no-length",
-        "bad-length",
-        "negative-length",
-        "chunked",
-        "cut-once",
-        "cut-twice",
-        "301",
-        "302",
-        "303",
-        "307",
-        "308",
-        "chain",
-        "busy-once",
-        "many-requests-once",
-        "stalled-once",
-        "reset-once",
-        "wrong-range",
-        "no-range",
-        "bad-part",
-        "long-part",
-        "whole-part",
-    ]
-)
-WRONG = frozenset(
-    [
-        "short",
-        "corrupted",
-        "empty",
-        "zeros",
-        "too-long-length",
-        "chunked-cut",
-        "chunked-garbage",
-        "stalled",
-        "stalled-body",
-        "loop",
-        "to-file",
-        "to-ftp",
-        "to-nowhere",
-        "to-garbage",
-        "to-bad-port",
-        "no-location",
-        "400",
-        "403",
-        "404",
-        "410",
-        "500",
-        "503",
-        "204",
-        "garbage-status",
-        "no-status",
-        "long-header",
-        "many-headers",
-        "reset",
-        "html",
-    ]
-)
+_RIGHT = """
+plain no-length bad-length negative-length chunked cut-once cut-twice 301 302 303 307 308
+chain busy-once many-requests-once stalled-once reset-once wrong-range no-range bad-part
+long-part whole-part
+"""
+RIGHT = frozenset(_RIGHT.split())
+_WRONG = """
+short corrupted empty zeros too-long-length chunked-cut chunked-garbage stalled stalled-body
+loop to-file to-ftp to-nowhere to-garbage to-bad-port no-location 400 403 404 410 500 503
+204 garbage-status no-status long-header many-headers reset html
+"""
+WRONG = frozenset(_WRONG.split())
 
 
 def download_from_bad_servers(folder: Path) -> Counts:

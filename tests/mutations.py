@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,3 +42,31 @@ def _change(content: bytearray, seeds: Sequence[bytes], rng: np.random.Generator
             if rng.random() < 0.3:
                 del content[max(1, at) :]
     return content
+
+
+_VALUES = (None, True, 0, -1, 2**31, 2**70, 1e308, float("nan"), "", "x", "\0", "9", [], [0], {})
+
+
+def mutate_json(value: Any, rng: np.random.Generator) -> Any:
+    """A JSON value with one part of it changed, left out, doubled or nested."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        key = list(value)[int(rng.integers(len(value)))]
+        match int(rng.integers(12)):
+            case 0:
+                return {other: each for other, each in value.items() if other != key}
+            case 1:
+                return {**value, "unknown": value[key]}
+            case _:
+                return {**value, key: mutate_json(value[key], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        at = int(rng.integers(len(value)))
+        match int(rng.integers(12)):
+            case 0:
+                return value[:at] + value[at + 1 :]
+            case 1:
+                return value[: at + 1] + value[at:]
+            case _:
+                return [*value[:at], mutate_json(value[at], rng), *value[at + 1 :]]
+    if isinstance(value, int) and rng.random() < 0.4:
+        return value + int(rng.integers(-2, 3))
+    return _VALUES[int(rng.integers(len(_VALUES)))]

@@ -58,7 +58,9 @@ def command(
         Draw accuracy against latency, as a PNG. Needs Matplotlib.
     """
     check_files(models, "benchmark")
-    check_outputs(json_, csv, plot)
+    check_outputs(json_)
+    check_outputs(csv, over=(".csv",))
+    check_outputs(plot, over=(".png",))
     if plot is not None:
         require("--plot", "torch", "matplotlib")
     columns = (

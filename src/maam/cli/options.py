@@ -24,6 +24,9 @@ _OPTIONS = {"recipe", "resume", "jobs", "top_k", "format", "precision"}.union(
     *(schema.model_fields for schema in (*config.SCHEMAS, BenchmarkConfig, ReproduceConfig))
 )
 
+# What people give besides images. No result is written over such a file.
+_INPUTS = {".csv", ".toml", ".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".onnx", ".safetensors"}
+
 
 def given(config: BaseModel | None) -> dict[str, Any]:
     """The options that were given on the command line, and only those."""
@@ -43,15 +46,28 @@ def check_files(names: Sequence[str], verb: str) -> None:
             raise MaamError(f"unknown option {name}: see `maam {verb} --help`")
 
 
-def check_outputs(*paths: Path | None) -> None:
+def check_outputs(*paths: Path | None, over: tuple[str, ...] = ()) -> None:
     """Check, before work that takes long, that files can be written where they are wanted.
 
+    Args:
+        paths: of the files.
+        over: suffixes of what is written, of the kinds that are input elsewhere; such a file may be
+            written over.
+
     Raises:
-        MaamError: one can't be.
+        MaamError: one can't be, or is there and may be somebody's image, table, recipe or weights.
     """
+    from maam.data.files.decoding import SUFFIXES  # Pillow, which few verbs need
+
     for path in paths:
         if path is not None:
             check_writable(path)
+            suffix = path.suffix.lower()
+            if suffix in SUFFIXES.union(_INPUTS).difference(over) and path.exists():
+                raise MaamError(
+                    f"cannot write {path}: it is there, and {suffix} is no file of this kind: name "
+                    "another"
+                )
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

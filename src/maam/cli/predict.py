@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from maam.cli import console
-from maam.cli.options import Flags, check_files
+from maam.cli.options import Flags, check_files, check_outputs
 from maam.core.config import PredictConfig
 from maam.core.signals import interruptible
 
@@ -34,5 +34,7 @@ def command(
         Image files, folders, patterns, or - for standard input: an image, or paths line by line.
     """
     check_files(files, "predict")
+    if config:
+        check_outputs(config.output, over=(".csv",))
     with interruptible():
         return console.predictions(files, config or PredictConfig())

@@ -50,7 +50,12 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise MaamError(f"{path} was not written by maam, or is damaged")
     if metadata.get("sha256") != _digest(tensors, text):
         raise MaamError(f"{path} is damaged: its checksum does not fit; restore it from a copy")
-    return tensors, json.loads(text)
+    try:
+        return tensors, json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MaamError(
+            f"{path} was not written by maam: its metadata is no JSON: {error}"
+        ) from None
 
 
 def check_tensors(

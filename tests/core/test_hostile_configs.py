@@ -1,0 +1,17 @@
+"""A sample of the matrix of configurations."""
+
+from __future__ import annotations
+
+from matrix_configs import configs, recipes
+
+
+def test_generated_configurations(tmp_path):
+    counts = configs(tmp_path, 300)
+    assert not counts.failures, counts.examples
+    assert counts.fine > 20 and counts.noticed > 50
+
+
+def test_mutated_recipes(tmp_path):
+    counts = recipes(tmp_path, 300)
+    assert not counts.failures, counts.examples
+    assert counts.fine > 2 and counts.noticed > 50
