@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -112,3 +113,15 @@ def test_atomic_writing_keeps_the_old_file_when_something_breaks(tmp_path):
     for target in (tmp_path / "none" / "f", path / "f"):
         with pytest.raises(MaamError, match="cannot write"):
             write_atomic(target, "x")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "3", "[" * 100_000])
+def test_metadata_that_is_no_record_is_one_line(text, tmp_path):
+    """The checksum fits: someone has written it."""
+    from safetensors.numpy import save
+
+    path = tmp_path / "made.safetensors"
+    path.write_bytes(save({}, {"sha256": hashlib.sha256(text.encode()).hexdigest(), "maam": text}))
+    with pytest.raises(MaamError, match=r"made\.safetensors was not written by maam") as caught:
+        load_tensors(path)
+    assert "\n" not in str(caught.value)

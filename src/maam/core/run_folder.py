@@ -218,7 +218,7 @@ class RunFolder:
         try:
             lines = self.history.read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in lines]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise MaamError(f"{self.history} is damaged: {error}; restore it") from error
         if not all(isinstance(row, dict) for row in rows):
             raise MaamError(f"{self.history} is damaged: a line is no record; restore it")

@@ -51,11 +51,12 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if metadata.get("sha256") != _digest(tensors, text):
         raise MaamError(f"{path} is damaged: its checksum does not fit; restore it from a copy")
     try:
-        return tensors, json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MaamError(
-            f"{path} was not written by maam: its metadata is no JSON: {error}"
-        ) from None
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise MaamError(f"{path} was not written by maam: its metadata is no record; restore it")
+    return tensors, values
 
 
 def check_tensors(
