@@ -1,7 +1,7 @@
 """What becomes of faults, bad input and more images than memory: all of the matrix, counted.
 
     python benchmarks/reliability.py                   # all of it: about an hour
-    python benchmarks/reliability.py --only training   # training, images, archives or memory
+    python benchmarks/reliability.py --only training   # a part: training, images, ...
     python benchmarks/reliability.py --report          # only docs/reliability.md
 
 The cases are those of ``tests/matrix*.py``, of which ``make test`` runs a sample. Writes
@@ -23,9 +23,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import matrix_archives  # noqa: E402
+import matrix_commands  # noqa: E402
+import matrix_configs  # noqa: E402
 import matrix_downloads  # noqa: E402
+import matrix_files  # noqa: E402
 import matrix_images  # noqa: E402
 import matrix_memory  # noqa: E402
+import matrix_security  # noqa: E402
 import matrix_training  # noqa: E402
 from matrix import Counts  # noqa: E402
 
@@ -45,6 +49,11 @@ def killed(framework: str, kills: int, **options: Any) -> Run:
     return lambda folder: matrix_training.kill_and_resume(
         folder, kills, framework=framework, **options
     )
+
+
+def fuzzed(name: str) -> Run:
+    """Mutations of a file of a run."""
+    return lambda folder: matrix_files.fuzz(folder, name, seconds=60)
 
 
 def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
@@ -80,6 +89,19 @@ def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
             (
                 "hostile files through data, train, evaluate and predict",
                 matrix_images.through_the_verbs,
+            ),
+        ],
+        "configurations": [
+            ("options, generated", lambda folder: matrix_configs.configs(folder, 2000)),
+            ("recipes, mutated", lambda folder: matrix_configs.recipes(folder, 5000)),
+            (
+                "command lines of all verbs, generated",
+                lambda folder: matrix_commands.command_lines(folder, 500),
+            ),
+            *((f"{name}, mutated for a minute", fuzzed(name)) for name in matrix_files.TARGETS),
+            (
+                "all verbs with unpickling and sockets blocked",
+                lambda folder: matrix_security.verbs_alone(folder, "torch"),
             ),
         ],
         "archives": [
@@ -186,6 +208,15 @@ _PARTS = (
         (
             "MiB is the largest resident memory of a process. Bombs of six formats are refused "
             "within a second; no file of the user's is changed.",
+        ),
+    ),
+    (
+        "configurations",
+        "Options, command lines and files of a run",
+        (
+            "Exit codes are 0, 1 and 2 only, and there is never a traceback. Files of a run are "
+            "`meta.json`, recipes, weights and exports; most mutations are given a checksum that "
+            "fits.",
         ),
     ),
     (

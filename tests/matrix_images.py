@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +23,7 @@ from mutations import mutations
 from PIL import Image
 
 from maam.data.files.decoding import FORMATS, UnreadableImage, decode
+from maam.deploy.latency import peak_mib
 
 MOST_MIB = 1024
 MOST_SECONDS = 1.0
@@ -70,7 +70,7 @@ def in_a_process(name: str, work: Callable[..., Counts], *arguments: Any) -> Cou
 
 def _resident(counts: Counts) -> None:
     """Note the largest resident memory of this process; too much is a failure."""
-    mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    mib = peak_mib()
     counts.measure("MiB", mib)
     if mib > MOST_MIB:
         counts.fail("memory", f"{mib:.0f} MiB")

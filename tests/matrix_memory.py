@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from maam.data.files.tree import ImageFile, Tree
 from maam.data.fingerprints import fingerprint
 from maam.data.packing import Encoded, _Writer  # pyright: ignore[reportPrivateUsage]
 from maam.data.sources.packed import load
+from maam.deploy.latency import peak_mib
 from maam.training.events import Step
 
 SIDE, CLASSES = 224, 1000
@@ -60,7 +60,7 @@ def _read_many(pack: Path) -> Counts:
     from maam.data.preprocessing import Preprocessing
     from maam.torch.loader import train_batches
 
-    before = resident_mib()
+    before = peak_mib()
     with counting("many images") as counts:
         began = time.monotonic()
         dataset = load(pack, None, 0.0, 0)
@@ -75,7 +75,7 @@ def _read_many(pack: Path) -> Counts:
             if number == 1000:
                 break
         counts.measure("images/s", seen / (time.monotonic() - began))
-        counts.measure("MiB more than before", resident_mib() - before)
+        counts.measure("MiB more than before", peak_mib() - before)
         counts.fine = counts.cases
     return counts
 
@@ -110,7 +110,7 @@ def _train_large(folder: Path, framework: str, steps: int) -> Counts:
 
     def watch(event: object) -> None:
         if isinstance(event, Step):
-            most[0] = max(most[0], resident_mib())
+            most[0] = max(most[0], peak_mib())
             speeds.append(event.images_per_second)
             if event.step + 1 >= steps:
                 raise _Enough
@@ -127,8 +127,3 @@ def _train_large(folder: Path, framework: str, steps: int) -> Counts:
         counts.measure(f"MiB in {framework}", most[0])
         counts.measure(f"images/s in {framework}", speeds[-1])
     return counts
-
-
-def resident_mib() -> float:
-    """The largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
