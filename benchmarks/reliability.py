@@ -53,7 +53,7 @@ def killed(framework: str, kills: int, **options: Any) -> Run:
 
 def fuzzed(name: str) -> Run:
     """Mutations of a file of a run."""
-    return lambda folder: matrix_files.fuzz(folder, name, seconds=60)
+    return lambda folder: matrix_files.fuzz(folder, name, seconds=20)
 
 
 def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
@@ -98,7 +98,7 @@ def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
                 "command lines of all verbs, generated",
                 lambda folder: matrix_commands.command_lines(folder, 500),
             ),
-            *((f"{name}, mutated for a minute", fuzzed(name)) for name in matrix_files.TARGETS),
+            *((f"{name}, mutated for 20 seconds", fuzzed(name)) for name in matrix_files.TARGETS),
             (
                 "all verbs with unpickling and sockets blocked",
                 lambda folder: matrix_security.verbs_alone(folder, "torch"),
