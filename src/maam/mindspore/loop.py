@@ -7,16 +7,24 @@ import time
 from functools import partial
 from typing import Any
 
+import numpy as np
 from mindspore import Parameter, Tensor, float32, nn, ops
 
 from maam.data.preprocessing import Preprocessing
 from maam.mindspore.load import load_model
 from maam.mindspore.loader import train_batches
 from maam.mindspore.maam import AgentFusion
-from maam.mindspore.step import compute_logits, make_optimizer, make_train_step, settle_norms
+from maam.mindspore.runtime import average_over_ranks
+from maam.mindspore.step import (
+    NORMS,
+    compute_logits,
+    make_optimizer,
+    make_train_step,
+    settle_norms,
+)
 from maam.mindspore.weights import assign_tensors, read_tensors
 from maam.training.distillation import renormalisation
-from maam.training.events import EpochTotals, Step
+from maam.training.events import EpochTotals
 from maam.training.resume import NotFinite, TrainingState
 from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
@@ -36,19 +44,25 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     average = list(scored.get_parameters()) if config.ema else []
     optimizer = make_optimizer(net, config)
     parameters = _changing(net, optimizer, average)
+
+    def read() -> dict[str, np.ndarray]:
+        _average_statistics(net, scored)
+        return read_tensors(parameters)
+
     state = TrainingState(
-        lambda: read_tensors(parameters),
+        read,
         lambda tensors, source: assign_tensors(parameters, tensors, source),
     )
-    state.load(run.folder)
+    state.load(run.folder, run.ranks.writes)
     teacher = _Teacher(run) if config.teacher else None
     train_step = make_train_step(net, optimizer, config, average, teacher, run.image_weights)
 
     def train_epoch() -> None:
-        epoch, before = state.epoch, state.totals
+        epoch, before = state.epoch, run.ranks.part(state.totals)
         net.set_train(True)
         what = dataset.train, run.preprocessing, run.batch_size, run.augmentation_in(epoch)
-        batches = partial(train_batches, *what, (config.seed, epoch), config.workers)
+        ranks = {"rank": run.ranks.rank, "world": run.ranks.world}
+        batches = partial(train_batches, *what, (config.seed, epoch), config.workers, **ranks)
         total, correct, seen = before.loss, before.correct, before.images
         start = time.perf_counter() - before.seconds
 
@@ -63,11 +77,11 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             correct += int(right.asnumpy())
             seen += len(labels)
             run.end_step(state, number + 1, totals)
-            speed = seen / totals().seconds
-            run.tell_step(Step(epoch, number, total / seen, correct / seen, speed))
+            run.tell_step(epoch, number, totals())
         sums = totals()
         if passes := run.settling_passes(epoch):
             settle_norms(scored, net, repeated(batches, passes))
+        _average_statistics(net, scored)
         logits = compute_logits(scored, run.probe, run.preprocessing)
         weights = {
             name.removeprefix("ema."): array
@@ -81,6 +95,13 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         except NotFinite as error:
             run.roll_back(state, error)
     return state.history
+
+
+def _average_statistics(*nets: nn.Cell) -> None:
+    """Let networks have the same running statistics in all processes; a mean of means is theirs."""
+    cells = [cell for net in nets for _, cell in net.cells_and_names()]
+    norms = {id(cell): cell for cell in cells if isinstance(cell, NORMS)}.values()
+    average_over_ranks([p for norm in norms for p in (norm.moving_mean, norm.moving_variance)])
 
 
 def agent_weights(net: nn.Cell) -> list[list[float]]:

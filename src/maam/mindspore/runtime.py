@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 
 import mindspore as ms
-from mindspore import Tensor, communication, nn, ops
+from mindspore import Parameter, Tensor, communication, nn, ops
 
 from maam.core.environment import keep_memory, limit_onednn
 from maam.core.errors import MaamError
@@ -47,6 +48,31 @@ def set_seed(seed: int) -> None:
     ms.set_seed(seed)
 
 
+def join_ranks(device: str, mode: str = "auto") -> None:
+    """Meet the processes that ``msrun`` has started with this one; nothing where it has not.
+
+    Args:
+        device, mode: as for ``set_device``.
+
+    Raises:
+        MaamError: the device is not there.
+    """
+    if "MS_WORKER_NUM" in os.environ and not communication.GlobalComm.INITED:
+        set_device(device, mode)
+        communication.init()
+        ms.set_auto_parallel_context(
+            parallel_mode=ms.ParallelMode.DATA_PARALLEL,
+            gradients_mean=True,
+            device_num=world_size(),
+        )
+
+
+def leave_ranks() -> None:
+    """Part from the processes that ``join_ranks`` has met."""
+    if communication.GlobalComm.INITED:
+        communication.release()
+
+
 def rank() -> int:
     """The number of this process among those that train together; 0 alone."""
     return communication.get_rank() if communication.GlobalComm.INITED else 0
@@ -63,6 +89,14 @@ def sum_over_ranks(values: Sequence[float]) -> list[float]:
         return list(values)
     summed = ops.AllReduce(ops.ReduceOp.SUM)(Tensor(list(values), ms.float32))
     return summed.asnumpy().tolist()
+
+
+def average_over_ranks(parameters: Iterable[Parameter]) -> None:
+    """Give each parameter its mean over all processes that train together."""
+    if world_size() > 1:
+        reduce = ops.AllReduce(ops.ReduceOp.SUM)
+        for parameter in parameters:
+            ops.assign(parameter, reduce(parameter) / world_size())
 
 
 def native_operators(net: nn.Cell) -> bool:
