@@ -155,7 +155,7 @@ def _train(folder: RunFolder) -> None:
 
     folder.path.mkdir(exist_ok=True)
     state = TrainingState(lambda: {k: v.copy() for k, v in tensors.items()}, assign)
-    state.load(folder)
+    state.load(folder, write=True)
     while state.epoch < EPOCHS:
         for step in range(state.step, STEPS):
             tensors["weights"] = tensors["weights"] * 0.5 + (state.epoch * STEPS + step)

@@ -129,3 +129,19 @@ def test_limit_and_all_keep_what_they_promise():
     assert len(dataset.all) == 19
     with pytest.raises(Exception, match="9"):
         limit(dataset, 10, 0)
+
+
+def test_ranks_share_each_batch():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (70, 8, 8, 3)).astype(np.uint8)
+    split = ArraySplit(images, np.arange(70, dtype=np.int32), ("",) * 70)
+    what = split, UNIT, 16, Augmentation(), (3, 1)
+    whole = [labels.asnumpy().tolist() for _, labels in train_batches(*what)]
+    parts = [
+        [labels.asnumpy().tolist() for _, labels in train_batches(*what, rank=rank, world=4)]
+        for rank in range(4)
+    ]
+    together = [[label for part in each for label in part] for each in zip(*parts, strict=True)]
+    assert together == whole
+    late = [a.asnumpy().tolist() for _, a in train_batches(*what, begin=2, rank=1, world=4)]
+    assert late == parts[1][2:]

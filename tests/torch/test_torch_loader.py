@@ -67,3 +67,25 @@ def test_mindspores_augmentation_knows_trivial_too(rng):
     trivial = augment(images, "trivial", np.random.default_rng(1))
     changed = (flipped != trivial).any((1, 2, 3)).mean()
     assert 0.5 < changed < 1  # identity is one of the 14 operations
+
+
+def test_ranks_share_each_batch():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (70, 8, 8, 3)).astype(np.uint8)
+    labels = torch.arange(70)
+    unit = Preprocessing((8, 8), 3, (0.0,) * 3, (1.0,) * 3)
+    what = torch.from_numpy(images), labels, unit, 16, Augmentation(), (3, 1)
+    whole = [answers.tolist() for _, answers in train_batches(*what)]
+    parts = [[a.tolist() for _, a in train_batches(*what, rank=r, world=4)] for r in range(4)]
+    together = [[label for part in each for label in part] for each in zip(*parts, strict=True)]
+    assert together == whole
+    late = [a.tolist() for _, a in train_batches(*what, begin=2, rank=1, world=4)]
+    assert late == parts[1][2:]
+
+
+def test_ranks_augment_on_their_own():
+    images, unit, _ = batches_of("none")
+    images[:] = images[:1]
+    what = images, torch.arange(70), unit, 16, Augmentation("crop"), (0, 0)
+    one, again, other = (next(train_batches(*what, rank=r, world=2))[0] for r in (0, 0, 1))
+    assert torch.equal(one, again) and not torch.equal(one, other)

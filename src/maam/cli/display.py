@@ -36,7 +36,6 @@ class Display:
         self.images = 0
 
     def __enter__(self) -> Display:
-        self.bar.start()
         return self
 
     def __exit__(
@@ -45,6 +44,7 @@ class Display:
         self.bar.stop()
 
     def __call__(self, event: Event) -> None:
+        self.bar.start()  # at the first event: some processes that train together tell none
         match event:
             case Choices():
                 self._choices(event)
@@ -120,6 +120,7 @@ class Display:
 
     def download(self, done: int, total: int | None) -> None:
         """Told of a download: bytes so far, and in all."""
+        self.bar.start()
         if not self.downloading and not out.is_terminal:
             out.print(f"downloading {'' if total is None else f'{total / 1e6:.0f} MB'}")
         self.downloading = True
@@ -134,6 +135,7 @@ class Display:
 
     def inspected(self, done: int, total: int) -> None:
         """Told of images that are looked at: so far, and in all."""
+        self.bar.start()
         before, self.images = self.images, done
         if not out.is_terminal and done // _LINE > before // _LINE:
             out.print(f"looked at {done:,} of {total:,} images")

@@ -20,7 +20,7 @@ from maam.core.reproduce_config import ReproduceConfig
 Flags = Parameter(name="*")
 Json = Annotated[Path | None, Parameter(name="--json")]
 
-_OPTIONS = {"recipe", "resume", "jobs", "top_k", "format", "precision"}.union(
+_OPTIONS = {"recipe", "resume", "jobs", "top_k", "format", "precision", "workers_per_node"}.union(
     *(schema.model_fields for schema in (*config.SCHEMAS, BenchmarkConfig, ReproduceConfig))
 )
 

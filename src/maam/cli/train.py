@@ -12,6 +12,7 @@ from maam.cli.options import Flags, given
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.core.signals import deferred
+from maam.training.launch import launch
 
 
 def command(
@@ -20,6 +21,7 @@ def command(
     *,
     recipe: Path | None = None,
     resume: Path | None = None,
+    workers_per_node: int = 1,
     config: Annotated[TrainConfig | None, Flags] = None,
 ) -> int:
     """Train a model and write everything about it to a run folder.
@@ -32,6 +34,7 @@ def command(
         maam train --data cifar10 --model maam --epochs 30
         maam train --recipe recipes/maam-cifar10.toml --seed 1
         maam train --resume runs/cifar10-maam
+        maam train --data cifar10 --model maam --workers-per-node 2
 
     Parameters
     ----------
@@ -40,15 +43,21 @@ def command(
     recipe
         A TOML file of options; flags given beside it override it.
     resume
-        A run folder to go on with, exactly where its last finished epoch ended.
+        A run folder to go on with, exactly where it was saved last.
+    workers_per_node
+        Processes on this machine that train together, each with its part of every batch.
     """
     options = given(config)
     if source is not None:
         if "data" in options:
             raise MaamError(f"both {source} and `data={options['data']}`: name the images once")
         options["data"] = source
+    if workers_per_node != 1:
+        launch(workers_per_node, recipe, resume, options, console.out.out)
+        return 0
     with deferred(), Display() as display:
         result = maam.train(recipe=recipe, resume=resume, watch=display, **options)
-    console.scores(result.scores, f"{result.run}")
-    console.saved(result.run)
+    if result.scores:  # this process writes
+        console.scores(result.scores, f"{result.run}")
+        console.saved(result.run)
     return 0

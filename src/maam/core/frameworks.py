@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from maam.core.errors import MaamError
+from maam.core.together import Together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,23 +97,11 @@ class Inference(Protocol):
         ...
 
 
-class Backend(Inference, Protocol):
+class Backend(Inference, Together, Protocol):
     """What a framework offers. Networks are its own: ``nn.Cell`` or ``nn.Module``."""
 
     def set_seed(self, seed: int) -> None:
         """Seed what draws initial weights."""
-        ...
-
-    def rank(self) -> int:
-        """The number of this process among those that train together. Number 0 writes."""
-        ...
-
-    def world_size(self) -> int:
-        """How many processes train together."""
-        ...
-
-    def sum_over_ranks(self, values: Sequence[float]) -> list[float]:
-        """Each value, summed over all processes."""
         ...
 
     def create_model(

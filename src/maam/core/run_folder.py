@@ -11,6 +11,7 @@ int8.safetensors   the same in 8-bit integers, from `maam quantize`; model-int8.
 report.html        how good the model is, where it errs and why, for people
 images.safetensors fingerprints of the images trained on and validated with
 environment.json, plots/, README.md (the model card), scores.json (from the campaign runner)
+workers.log        what several processes said before one of them failed
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from maam.core.files import check_regular, locked, make_folder, write_atomic
 from maam.core.run_meta import RunMeta, parse_meta
 from maam.core.tensors import load_tensors, save_tensors
 
-LOCK = ".lock"
+LOCK, WORKERS = ".lock", "workers.log"
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def workers(self) -> Path:
+        return self.path / WORKERS
+
+    @property
     def plots(self) -> Path:
         return self.path / "plots"
 
@@ -160,7 +165,7 @@ class RunFolder:
         if not self.path.is_dir():
             return
         # A run that was stopped before it had its metadata leaves no more than these.
-        harmless = {self.config.name, self.environment.name, self.images.name, LOCK}
+        harmless = {self.config.name, self.environment.name, self.images.name, LOCK, WORKERS}
         if {file.name for file in self.path.iterdir()} - harmless:
             raise MaamError(
                 f"`out` {self.path} is not empty: name another folder, or `resume` {self.path}"

@@ -109,6 +109,19 @@ def _watch(handled: set[signal.Signals]) -> None:
     end(_received)
 
 
+@contextmanager
+def inheritable() -> Iterator[None]:
+    """Let a process that is started here take signals itself; in the main thread."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def received() -> signal.Signals | None:
     """The signal that has come, if one has."""
     return _received

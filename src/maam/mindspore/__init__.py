@@ -19,6 +19,8 @@ from maam.mindspore.models import check_model, create_model  # noqa: E402
 from maam.mindspore.onnx import export_model, export_onnx  # noqa: E402
 from maam.mindspore.outputs import layer_outputs  # noqa: E402
 from maam.mindspore.runtime import (  # noqa: E402
+    join_ranks,
+    leave_ranks,
     native_operators,
     rank,
     set_device,
@@ -56,7 +58,9 @@ __all__ = [
     "get_weights",
     "head_names",
     "inference",
+    "join_ranks",
     "layer_outputs",
+    "leave_ranks",
     "load_model",
     "native_operators",
     "rank",

@@ -30,7 +30,7 @@ class _Batches:
         order: np.ndarray,
         batch_size: int,
         augmentation: Augmentation,
-        key: tuple[int, int],
+        key: tuple[int, ...],
         begin: int = 0,
     ) -> None:
         self.split, self.preprocessing = split, preprocessing
@@ -59,29 +59,38 @@ def train_batches(
     preprocessing: Preprocessing,
     batch_size: int,
     augmentation: Augmentation,
-    key: tuple[int, int],
+    key: tuple[int, ...],
     workers: int = 4,
     begin: int = 0,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[tuple]:
     """Shuffled, augmented batches of one epoch; its first images fill the last batch up.
 
     Args:
         split: the training images.
         preprocessing: how pixels become numbers.
-        batch_size: images in a batch, at most ``len(split)``.
+        batch_size: images in a batch, at most ``len(split)``; of all processes together, a
+            multiple of ``world``.
         augmentation: how the images vary.
         key: (seed, epoch): the same key gives the same batches.
         workers: threads that prepare batches, clamped to the cores.
         begin: how many of the first batches are left out.
+        rank, world: the process and how many there are. All have the same order, of each batch
+            this one its part alone. Its augmentation is its own where there are several.
 
     Yields:
-        (images, labels) tensors: float32 (batch_size, C, H, W), and int32 (batch_size,) or, where
-        images are mixed, float32 (batch_size, num_classes).
+        (images, labels) tensors: float32 (batch_size / world, C, H, W), and int32
+        (batch_size / world,) or, where images are mixed, float32 (batch_size / world, num_classes).
     """
     rng = np.random.default_rng((*key, 0))
     packed = isinstance(split, PackedSplit)
     order = shuffled(split.shards, rng) if packed else rng.permutation(len(split))
     order = np.concatenate([order, order[: -len(order) % batch_size]])
+    if world > 1:
+        key = (*key, rank + 1)
+        order = order.reshape(-1, world, batch_size // world)[:, rank].ravel()
+        batch_size //= world
     batches = _Batches(split, preprocessing, order, batch_size, augmentation, key, begin)
     return _iterate(batches, workers) if len(batches) else iter(())
 

@@ -16,7 +16,7 @@ from maam.mindspore.maam import AgentFusion
 from maam.mindspore.step import compute_logits, make_optimizer, make_train_step, settle_norms
 from maam.mindspore.weights import assign_tensors, read_tensors
 from maam.training.distillation import renormalisation
-from maam.training.events import EpochTotals, Step
+from maam.training.events import EpochTotals
 from maam.training.resume import NotFinite, TrainingState
 from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
@@ -40,15 +40,16 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         lambda: read_tensors(parameters),
         lambda tensors, source: assign_tensors(parameters, tensors, source),
     )
-    state.load(run.folder)
+    state.load(run.folder, run.ranks.writes)
     teacher = _Teacher(run) if config.teacher else None
     train_step = make_train_step(net, optimizer, config, average, teacher, run.image_weights)
 
     def train_epoch() -> None:
-        epoch, before = state.epoch, state.totals
+        epoch, before = state.epoch, run.ranks.part(state.totals)
         net.set_train(True)
         what = dataset.train, run.preprocessing, run.batch_size, run.augmentation_in(epoch)
-        batches = partial(train_batches, *what, (config.seed, epoch), config.workers)
+        ranks = {"rank": run.ranks.rank, "world": run.ranks.world}
+        batches = partial(train_batches, *what, (config.seed, epoch), config.workers, **ranks)
         total, correct, seen = before.loss, before.correct, before.images
         start = time.perf_counter() - before.seconds
 
@@ -63,8 +64,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             correct += int(right.asnumpy())
             seen += len(labels)
             run.end_step(state, number + 1, totals)
-            speed = seen / totals().seconds
-            run.tell_step(Step(epoch, number, total / seen, correct / seen, speed))
+            run.tell_step(epoch, number, totals())
         sums = totals()
         if passes := run.settling_passes(epoch):
             settle_norms(scored, net, repeated(batches, passes))

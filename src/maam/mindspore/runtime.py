@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import mindspore as ms
@@ -45,6 +46,31 @@ def set_device(device: str, mode: str = "auto") -> Device:
 def set_seed(seed: int) -> None:
     """Seed MindSpore's initialisers and NumPy's global generator, which MindSpore draws from."""
     ms.set_seed(seed)
+
+
+def join_ranks(device: str, mode: str = "auto") -> None:
+    """Meet the processes that ``msrun`` has started with this one; nothing where it has not.
+
+    Args:
+        device, mode: as for ``set_device``.
+
+    Raises:
+        MaamError: the device is not there.
+    """
+    if "MS_WORKER_NUM" in os.environ and not communication.GlobalComm.INITED:
+        set_device(device, mode)
+        communication.init()
+        ms.set_auto_parallel_context(
+            parallel_mode=ms.ParallelMode.DATA_PARALLEL,
+            gradients_mean=True,
+            device_num=world_size(),
+        )
+
+
+def leave_ranks() -> None:
+    """Part from the processes that ``join_ranks`` has met."""
+    if communication.GlobalComm.INITED:
+        communication.release()
 
 
 def rank() -> int:

@@ -21,6 +21,8 @@ from maam.torch.models import check_model, create_model  # noqa: E402
 from maam.torch.onnx import export_model, export_onnx  # noqa: E402
 from maam.torch.outputs import layer_outputs  # noqa: E402
 from maam.torch.runtime import (  # noqa: E402
+    join_ranks,
+    leave_ranks,
     native_operators,
     rank,
     set_device,
@@ -58,7 +60,9 @@ __all__ = [
     "get_weights",
     "head_names",
     "inference",
+    "join_ranks",
     "layer_outputs",
+    "leave_ranks",
     "load_model",
     "native_operators",
     "rank",

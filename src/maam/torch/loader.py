@@ -32,8 +32,10 @@ def train_batches(
     preprocessing: Preprocessing,
     batch_size: int,
     augmentation: Augmentation,
-    key: tuple[int, int],
+    key: tuple[int, ...],
     begin: int = 0,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled, augmented batches of one epoch; its first images fill the last batch up.
 
@@ -41,14 +43,17 @@ def train_batches(
         images: uint8 (M, H, W, C), on the device; or M images in a pack.
         labels: int64 (M,), on the device.
         preprocessing: how pixels become numbers.
-        batch_size: images in a batch, at most M.
+        batch_size: images in a batch, at most M; of all processes together, a multiple of
+            ``world``.
         augmentation: how the images vary.
         key: (seed, epoch): the same key gives the same batches.
         begin: how many of the first batches are left out.
+        rank, world: the process and how many there are. All have the same order, of each batch
+            this one its part alone. Its augmentation is its own where there are several.
 
     Yields:
-        (images, labels): float32 (batch_size, C, H, W), channels last, and int64 (batch_size,) or,
-        where images are mixed, float32 (batch_size, num_classes).
+        (images, labels): float32 (batch_size / world, C, H, W), channels last, and int64
+        (batch_size / world,) or, where images are mixed, float32 (batch_size / world, num_classes).
     """
     generator = torch.Generator()
     generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
@@ -59,6 +64,12 @@ def train_batches(
     else:
         order = torch.from_numpy(shuffled(images.shards, np.random.default_rng((*key, 0))))
     order = torch.cat([order, order[: -len(order) % batch_size]])
+    if world > 1:
+        key = (*key, rank + 1)
+        generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        rng = np.random.default_rng(key)
+        order = order.view(-1, world, batch_size // world)[:, rank].flatten()
+        batch_size //= world
     height, width = preprocessing.size
     parts = order.split(max(1, CHUNK // (batch_size * height * width)) * batch_size)
     numbers = count()

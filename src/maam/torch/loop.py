@@ -17,7 +17,7 @@ from maam.data.sources.packed import PackedSplit
 from maam.torch.load import load_model
 from maam.torch.loader import train_batches
 from maam.torch.maam import AgentFusion
-from maam.torch.runtime import current_device, place
+from maam.torch.runtime import average_over_ranks, current_device, place
 from maam.torch.step import (
     compute_logits,
     make_optimizer,
@@ -28,7 +28,7 @@ from maam.torch.step import (
 )
 from maam.torch.weights import assign_tensors, named_tensors, read_tensors
 from maam.training.distillation import renormalisation
-from maam.training.events import EpochTotals, Step
+from maam.training.events import EpochTotals
 from maam.training.resume import NotFinite, TrainingState
 from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
@@ -51,11 +51,16 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     live, means = named_tensors(net), named_tensors(scored)
     optimizer = make_optimizer(net, config)
     changing = live | (named_tensors(scored, "ema.") if config.ema else {})
+
+    def read() -> dict[str, np.ndarray]:
+        _average_statistics(net, scored)
+        return read_tensors(changing | _slots(live, optimizer))
+
     state = TrainingState(
-        lambda: read_tensors(changing | _slots(live, optimizer)),
+        read,
         lambda tensors, source: _restore(changing, live, optimizer, tensors, source),
     )
-    state.load(run.folder)
+    state.load(run.folder, run.ranks.writes)
     train = run.dataset.train
     packed = isinstance(train, PackedSplit)
     images = train if packed else torch.from_numpy(train.pixels()).to(device)
@@ -64,12 +69,13 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     train_step = make_train_step(net, optimizer, config, teacher, run.image_weights)
 
     def train_epoch() -> None:
-        epoch, before = state.epoch, state.totals
+        epoch, before = state.epoch, run.ranks.part(state.totals)
         set_training(net)
         key = (config.seed, epoch)
         augmentation = run.augmentation_in(epoch)
         what = images, labels, run.preprocessing, run.batch_size, augmentation, key
-        batches = partial(train_batches, *what)
+        ranks = {"rank": run.ranks.rank, "world": run.ranks.world}
+        batches = partial(train_batches, *what, **ranks)
         total = torch.tensor(before.loss, device=device)
         correct = torch.tensor(float(before.correct), device=device)
         seen, start = before.images, time.perf_counter() - before.seconds
@@ -88,12 +94,11 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             seen += len(inputs)
             run.end_step(state, number + 1, totals)
             if number % REPORT == 0 or number == run.steps - 1:
-                now = totals()
-                loss, accuracy = now.loss / seen, now.correct / seen
-                run.tell_step(Step(epoch, number, loss, accuracy, seen / now.seconds))
+                run.tell_step(epoch, number, totals())
         sums = totals()
         if passes := run.settling_passes(epoch):
             settle_norms(scored, net, repeated(batches, passes))
+        _average_statistics(net, scored)
         logits = compute_logits(scored, run.probe, run.preprocessing)
         run.end_epoch(state, sums, logits, read_tensors(means), agent_weights(scored))
 
@@ -103,6 +108,12 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         except NotFinite as error:
             run.roll_back(state, error)
     return state.history
+
+
+def _average_statistics(*nets: nn.Module) -> None:
+    """Let networks have the same running statistics in all processes; a mean of means is theirs."""
+    buffers = {id(buffer): buffer for net in nets for buffer in net.buffers()}
+    average_over_ranks(buffers.values())
 
 
 def agent_weights(net: nn.Module) -> list[list[float]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from maam.core.environment import keep_memory
 from maam.core.errors import MaamError
@@ -34,7 +35,11 @@ def set_device(device: str, mode: str = "auto") -> Device:
     available = torch.cuda.is_available()
     if device == "CUDA" and not available:
         raise MaamError("`device=CUDA`: PyTorch finds no CUDA device here; use `device=CPU`")
-    _device = torch.device("cuda" if available and device != "CPU" else "cpu")
+    if available and device != "CPU":
+        _device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(_device)
+    else:
+        _device = torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
     if _device.type == "cpu":
@@ -57,6 +62,33 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def join_ranks(device: str, mode: str = "auto") -> None:
+    """Meet the processes that ``torchrun`` has started with this one; nothing where it has not.
+
+    They speak over gloo, and on CUDA over NCCL.
+
+    Args:
+        device, mode: as for ``set_device``.
+
+    Raises:
+        MaamError: the device is not there, or not for so many processes.
+    """
+    if not all(name in os.environ for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR")) or _together():
+        return
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    cards = torch.cuda.device_count()
+    if device != "CPU" and 0 < cards <= local:
+        raise MaamError(f"there are {cards} CUDA devices for {local + 1} workers: start {cards}")
+    on_cuda = set_device(device, mode).kind == "CUDA"
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo")
+
+
+def leave_ranks() -> None:
+    """Part from the processes that ``join_ranks`` has met."""
+    if _together():
+        distributed.destroy_process_group()
+
+
 def rank() -> int:
     """The number of this process among those that train together; 0 alone."""
     return distributed.get_rank() if _together() else 0
@@ -71,9 +103,18 @@ def sum_over_ranks(values: Sequence[float]) -> list[float]:
     """Each value, summed over all processes that train together."""
     if world_size() == 1:
         return list(values)
-    summed = torch.tensor(list(values), dtype=torch.float64, device=_device)
+    summed = torch.tensor(list(values), dtype=torch.float64)  # on the CPU: no wait for the device
     distributed.all_reduce(summed)
     return summed.tolist()
+
+
+def average_over_ranks(tensors: Iterable[Tensor]) -> None:
+    """Give each tensor of floats its mean over all processes that train together."""
+    if world_size() > 1:
+        for tensor in tensors:
+            if tensor.is_floating_point():
+                distributed.all_reduce(tensor)
+                tensor /= world_size()
 
 
 def _together() -> bool:

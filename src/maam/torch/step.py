@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
 from maam.torch.graphs import compiled, recorded, records
 from maam.torch.loader import input_maker
+from maam.torch.runtime import world_size
 from maam.torch.weights import NORMS, named_tensors
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
@@ -124,8 +126,10 @@ def make_train_step(
     """
     parameters = list(net.parameters())
     device = parameters[0].device
-    graphs = records(config, device)
-    forward = recorded(net) if graphs else compiled(net) if config.mode == "graph" else net
+    several = world_size() > 1
+    graphs = records(config, device) and not several
+    whole = _parallel(net) if several else net
+    forward = recorded(net) if graphs else compiled(whole) if config.mode == "graph" else whole
     amp, smoothing = config.precision == "amp", config.label_smoothing
     autocast = partial(torch.autocast, device.type, torch.bfloat16, amp, cache_enabled=not graphs)
     weight = config.teacher_weight
@@ -164,6 +168,13 @@ def make_train_step(
         return loss.detach(), (logits.detach().argmax(1) == answers).sum()
 
     return step
+
+
+def _parallel(net: nn.Module) -> nn.Module:
+    """The network with gradients averaged over all processes; its statistics stay its own."""
+    with warnings.catch_warnings():  # the new name of an argument, which older versions don't know
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.parallel.DistributedDataParallel(net, broadcast_buffers=False)
 
 
 def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -16,6 +16,7 @@ from maam.models.weights import source_run
 from maam.training.distillation import check_teacher
 from maam.training.events import Watch, ignore
 from maam.training.finalize import check_packages, finalize
+from maam.training.launch import check_together
 from maam.training.options import resolve
 from maam.training.planning import is_planned, plan
 from maam.training.setup import set_up
@@ -23,7 +24,10 @@ from maam.training.setup import set_up
 
 @dataclass(frozen=True)
 class Result:
-    """What ``train`` returns: the run folder and the scores of its best weights."""
+    """What ``train`` returns: the run folder and the scores of its best weights.
+
+    The scores are empty in a process that trains with others and does not write.
+    """
 
     run: Path
     scores: dict[str, Any]
@@ -67,14 +71,21 @@ def train(
         refuse_own(config.model, "`model`", "give it in Python, as in maam.train(model=net)")
     backend = with_network(frameworks.use(config.framework), net)
     check_packages(config.framework)
-    _check_start(config, folder)
     with ExitStack() as held:
+        backend.join_ranks(config.device, config.mode)
+        held.callback(backend.leave_ranks)
+        together, writes = backend.world_size() > 1, backend.rank() == 0
+        watch = watch if writes else ignore
+        if together:
+            check_together(config, folder)
+        if writes:
+            _check_start(config, folder)
         dataset = deadline = None
         if folder is None and is_planned(config):
             config, dataset, deadline = plan(config, backend, watch, began)
         run = set_up(config, folder, backend, watch, held, dataset, deadline)
         history = backend.fit(run)
-        scores = finalize(run, backend, history)
+        scores = finalize(run, backend, history) if writes else {}
     return Result(run.folder.path, scores, history)
 
 

@@ -146,8 +146,12 @@ class TrainingState:
         self.step, self.totals = step, totals
         self._save(folder, tensors, write)
 
-    def load(self, folder: RunFolder) -> None:
+    def load(self, folder: RunFolder, write: bool) -> None:
         """Go on from what an earlier part of the run has left; nothing, if it has left nothing.
+
+        Args:
+            folder: the run's.
+            write: whether this process writes.
 
         Raises:
             MaamError: it is damaged or of another model.
@@ -157,7 +161,8 @@ class TrainingState:
             self._beginning = Checkpoint(None, self._read(), self._progress())
         else:
             self._take(checkpoint)
-            folder.write_history(self.history)
+            if write:
+                folder.write_history(self.history)
 
     def roll_back(self, folder: RunFolder) -> None:
         """Go back to what was saved last, and halve the learning rate.
@@ -198,7 +203,7 @@ class TrainingState:
                 fresh.replace(folder.last)
             except OSError as error:
                 raise MaamError(f"cannot write {folder.last}: {error.strerror or error}") from None
-            self._beginning = None
+        self._beginning = None
         self.saved = time.monotonic()
 
     def _take(self, checkpoint: Checkpoint) -> None:

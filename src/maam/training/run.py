@@ -15,12 +15,13 @@ from maam.core.errors import MaamError
 from maam.core.metrics import loss_and_accuracy
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
-from maam.core.signals import check_signals, received
+from maam.core.signals import Terminated, check_signals, received
 from maam.data import Dataset, Split
 from maam.data.augment import Augmentation
 from maam.data.preprocessing import Preprocessing
 from maam.training.budget import Deadline
 from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
+from maam.training.ranks import ALONE, Ranks
 from maam.training.resume import NotFinite, TrainingState
 
 YOUNG_STEPS, SETTLING_PASSES = 100, 40
@@ -57,7 +58,7 @@ class TrainingRun:
         meta: what ``meta.json`` says before the first step.
         watch: told of the plan, of steps and of epochs.
         deadline: when the last epoch must have ended.
-        writes: whether this process writes the folder; one of those that train together does.
+        ranks: the processes that train together.
     """
 
     config: TrainConfig
@@ -71,7 +72,7 @@ class TrainingRun:
     meta: RunMeta
     watch: Watch
     deadline: Deadline | None = None
-    writes: bool = True
+    ranks: Ranks = ALONE
 
     @property
     def steps(self) -> int:
@@ -108,15 +109,22 @@ class TrainingRun:
         mixed = epoch < self.config.mix_until * self.config.epochs
         return self.augmentation if mixed else replace(self.augmentation, mixup=0.0, cutmix=0.0)
 
-    def tell_step(self, step: Step) -> None:
+    def tell_step(self, epoch: int, step: int, part: EpochTotals) -> None:
         """Tell the watcher of a step.
+
+        Args:
+            epoch, step: counted from 0.
+            part: of the epoch so far, in this process.
 
         Raises:
             NotFinite: the loss is not finite.
         """
-        if not np.isfinite(step.loss):
-            raise NotFinite(f"the loss became {step.loss} by step {step.step + 1}")
-        self.watch(step)
+        totals = self.ranks.total(part)
+        loss = totals.loss / totals.images
+        if not np.isfinite(loss):
+            raise NotFinite(f"the loss became {loss} by step {step + 1}")
+        accuracy, speed = totals.correct / totals.images, totals.images / totals.seconds
+        self.watch(Step(epoch, step, loss, accuracy, speed))
 
     def rate(self, state: TrainingState, step: int) -> float:
         """The learning rate of a step of this epoch, counted from 0."""
@@ -128,21 +136,23 @@ class TrainingRun:
         Args:
             state: what is saved.
             steps: how many of the epoch are done.
-            totals: sums them up; it waits for the device.
+            totals: sums them up in this process; it waits for the device.
 
         Raises:
             NotFinite: a number is not finite.
             KeyboardInterrupt, Terminated: the process is to stop, and all is saved.
         """
-        stopping = received() is not None
-        due = time.monotonic() - state.saved >= 60 * self.config.checkpoint_minutes
+        late = time.monotonic() - state.saved >= 60 * self.config.checkpoint_minutes
+        stopping, due = self.ranks.sum([received() is not None, late])
         if stopping or (due and steps < self.steps):
             try:
-                state.save(self.folder, steps, totals(), self.writes)
+                state.save(self.folder, steps, self.ranks.total(totals()), self.ranks.writes)
             except NotFinite:
                 check_signals()
                 raise
         check_signals()
+        if stopping:  # another process has the signal
+            raise Terminated
 
     def roll_back(self, state: TrainingState, error: NotFinite) -> None:
         """Go back to what was saved last, with half the learning rate.
@@ -177,7 +187,7 @@ class TrainingRun:
 
         Args:
             state: what is written.
-            totals: of the training images.
+            totals: of the training images, in this process.
             logits: of ``probe``, from the network that counts.
             weights: of that network.
             agent_weights: its softmaxed fusion scalars, one list per MAAM module.
@@ -188,8 +198,9 @@ class TrainingRun:
         check_signals()
         epoch = state.epoch
         # The last update has not been through the loss yet: look at what will be kept.
-        if not np.isfinite(logits).all():
+        if self.ranks.any(not np.isfinite(logits).all()):
             raise NotFinite("the weights are no longer usable")
+        totals = self.ranks.total(totals)
         validated = len(self.dataset.val) > 0
         val_loss, val_accuracy = loss_and_accuracy(logits, self.probe.labels)
         event = Epoch(
@@ -203,16 +214,17 @@ class TrainingRun:
             images_per_second=round(totals.images / totals.seconds, 1),
             agent_weights=agent_weights,
         )
-        state.end_epoch(self.folder, asdict(event), weights, self.writes)
+        state.end_epoch(self.folder, asdict(event), weights, self.ranks.writes)
         self.watch(event)
 
     def stalled(self, state: TrainingState) -> bool:
         """Whether to stop early, and says so. Asked once, before every epoch."""
         patience = self.config.early_stopping
-        if state.stalled(patience):
+        if self.ranks.any(state.stalled(patience)):
             self.watch(Note(f"no better epoch in {patience}: stopped early"))
             return True
-        if self.deadline is None or self.deadline.allows_epoch():
+        late = self.deadline is not None and not self.deadline.allows_epoch()
+        if not self.ranks.any(late):
             return False
         self.watch(Note("no time for another epoch: stopped early"))
         return True

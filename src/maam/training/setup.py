@@ -37,6 +37,7 @@ from maam.training.device_limits import device_check
 from maam.training.distillation import describe_teacher, trained_on_any
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
+from maam.training.ranks import Ranks
 from maam.training.resume import finished_epochs, place_notes, stages
 from maam.training.run import TrainingRun
 from maam.training.schedule import learning_rates
@@ -79,8 +80,8 @@ def set_up(
     """
     device = backend.set_device(config.device, config.mode)
     backend.set_seed(config.seed)
-    networks = rests_on(config)
-    if resume is not None:
+    networks, ranks = rests_on(config), Ranks.of(backend)
+    if resume is not None and ranks.writes:
         held.enter_context(RunFolder(resume).lock())
     dataset = dataset or load_data(config, watch)
     check_signals()
@@ -114,9 +115,11 @@ def set_up(
             watch(Note(note))
     else:
         folder = new_run_folder(config.out, config.data, config.model.removesuffix(OWN))
-        held.enter_context(folder.lock())
-        folder.check_free()
+        if ranks.writes:
+            held.enter_context(folder.lock())
+            folder.check_free()
     batch_size = min(config.batch_size, len(dataset.train))
+    ranks.check_batch(batch_size)
     kind = dataset.augment if config.augment == "auto" else config.augment
     run = TrainingRun(
         config=config,
@@ -130,9 +133,10 @@ def set_up(
         meta=meta,
         watch=watch,
         deadline=deadline,
-        writes=backend.rank() == 0,
+        ranks=ranks,
     )
-    if run.writes:
+    ranks.any(False)  # all have read the folder
+    if ranks.writes:
         write_start(run)
     watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped))
     return run
