@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -127,6 +128,12 @@ def test_a_signal_ends_all(framework, number, code, tmp_path):
     assert errors.count("\n") == 1 and "--resume" in errors
 
 
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
 PROGRAM = """
 import sys, numpy, maam, maam.{framework} as framework
 from maam.core.files import write_atomic
@@ -140,12 +147,19 @@ if not result.scores:
 
 
 @pytest.mark.slow
-def test_all_have_the_same_weights_and_statistics(tmp_path):
-    """By torchrun itself, with a network of one's own and BatchNorm."""
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_all_have_the_same_weights_and_statistics(framework, tmp_path):
+    """By the launchers themselves, with a network of one's own and BatchNorm."""
     program, out = tmp_path / "program.py", tmp_path / "r"
-    program.write_text(PROGRAM.format(framework="torch"))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*launcher, "--nproc-per-node=2", str(program), str(out), "resnet8"]
+    program.write_text(PROGRAM.format(framework=framework))
+    launcher = {
+        "torch": ["torch.distributed.run", "--standalone", "--nproc-per-node=2"],
+        "mindspore": [
+            *("mindspore.parallel.cluster.run", "--worker_num=2", "--local_worker_num=2"),
+            *("--join=True", f"--log_dir={tmp_path}", f"--master_port={free_port()}"),
+        ],
+    }
+    command = [sys.executable, "-m", *launcher[framework], str(program), str(out), "resnet8"]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     tensors, other = load_tensors(RunFolder(out).last)[0], np.load(out / "other.npz")
     assert any("moving_mean" in name for name in other)

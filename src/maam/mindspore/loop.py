@@ -7,13 +7,21 @@ import time
 from functools import partial
 from typing import Any
 
+import numpy as np
 from mindspore import Parameter, Tensor, float32, nn, ops
 
 from maam.data.preprocessing import Preprocessing
 from maam.mindspore.load import load_model
 from maam.mindspore.loader import train_batches
 from maam.mindspore.maam import AgentFusion
-from maam.mindspore.step import compute_logits, make_optimizer, make_train_step, settle_norms
+from maam.mindspore.runtime import average_over_ranks
+from maam.mindspore.step import (
+    NORMS,
+    compute_logits,
+    make_optimizer,
+    make_train_step,
+    settle_norms,
+)
 from maam.mindspore.weights import assign_tensors, read_tensors
 from maam.training.distillation import renormalisation
 from maam.training.events import EpochTotals
@@ -36,8 +44,13 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     average = list(scored.get_parameters()) if config.ema else []
     optimizer = make_optimizer(net, config)
     parameters = _changing(net, optimizer, average)
+
+    def read() -> dict[str, np.ndarray]:
+        _average_statistics(net, scored)
+        return read_tensors(parameters)
+
     state = TrainingState(
-        lambda: read_tensors(parameters),
+        read,
         lambda tensors, source: assign_tensors(parameters, tensors, source),
     )
     state.load(run.folder, run.ranks.writes)
@@ -68,6 +81,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         sums = totals()
         if passes := run.settling_passes(epoch):
             settle_norms(scored, net, repeated(batches, passes))
+        _average_statistics(net, scored)
         logits = compute_logits(scored, run.probe, run.preprocessing)
         weights = {
             name.removeprefix("ema."): array
@@ -81,6 +95,13 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         except NotFinite as error:
             run.roll_back(state, error)
     return state.history
+
+
+def _average_statistics(*nets: nn.Cell) -> None:
+    """Let networks have the same running statistics in all processes; a mean of means is theirs."""
+    cells = [cell for net in nets for _, cell in net.cells_and_names()]
+    norms = {id(cell): cell for cell in cells if isinstance(cell, NORMS)}.values()
+    average_over_ranks([p for norm in norms for p in (norm.moving_mean, norm.moving_variance)])
 
 
 def agent_weights(net: nn.Cell) -> list[list[float]]:

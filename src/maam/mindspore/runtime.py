@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import mindspore as ms
-from mindspore import Tensor, communication, nn, ops
+from mindspore import Parameter, Tensor, communication, nn, ops
 
 from maam.core.environment import keep_memory, limit_onednn
 from maam.core.errors import MaamError
@@ -89,6 +89,14 @@ def sum_over_ranks(values: Sequence[float]) -> list[float]:
         return list(values)
     summed = ops.AllReduce(ops.ReduceOp.SUM)(Tensor(list(values), ms.float32))
     return summed.asnumpy().tolist()
+
+
+def average_over_ranks(parameters: Iterable[Parameter]) -> None:
+    """Give each parameter its mean over all processes that train together."""
+    if world_size() > 1:
+        reduce = ops.AllReduce(ops.ReduceOp.SUM)
+        for parameter in parameters:
+            ops.assign(parameter, reduce(parameter) / world_size())
 
 
 def native_operators(net: nn.Cell) -> bool:

@@ -15,6 +15,7 @@ from maam.core.signals import check_signals
 from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
 from maam.mindspore.loader import eval_batches
+from maam.mindspore.runtime import world_size
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
 
@@ -140,10 +141,14 @@ def make_train_step(
             loss = (1 - weight) * loss + weight * distillation_loss(logits, targets, temperature)
         return loss * scale, logits
 
+    several = world_size() > 1
+    reduce = nn.DistributedGradReducer(optimizer.parameters) if several else None
     differentiate = ms.value_and_grad(forward, None, optimizer.parameters, has_aux=True)
 
     def step(images: Tensor, labels: Tensor, rate: Tensor, decay: Tensor) -> tuple[Tensor, Tensor]:
         (loss, logits), gradients = differentiate(images, labels)
+        if reduce is not None:
+            gradients = reduce(gradients)
         loss = ops.depend(loss, ops.assign(learning_rate, rate))
         if amp:
             # A gradient that has overflown float16 counts as none.
