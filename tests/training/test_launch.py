@@ -22,6 +22,7 @@ from maam.training.ranks import Ranks
 FRAMEWORKS = ["torch", "mindspore"]
 TRAIN = ["train", "--limit", "400", "--batch-size", "40", "--augment", "none"]
 TWO = ["--workers-per-node", "2"]
+BEGUN = [*TRAIN, "--model", "mlp", "--schedule", "constant", "--optimizer", "sgd"]
 MINUTE = 60  # after which a killed worker has ended all others
 
 
@@ -90,9 +91,9 @@ def children(pid: int) -> list[int]:
 
 def begin(framework: str, out: Path) -> subprocess.Popen[str]:
     """Two workers, after two epochs."""
-    options = ["--model", "cnn", "--epochs", "5000", "--framework", framework, "--out", str(out)]
+    options = ["--epochs", "5000", "--framework", framework, "--out", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "maam", *TRAIN, *options, *TWO], text=True, stdout=-1, stderr=-1
+        [sys.executable, "-m", "maam", *BEGUN, *options, *TWO], text=True, stdout=-1, stderr=-1
     )
     assert process.stdout
     while not process.stdout.readline().startswith("epoch   2/"):
@@ -126,6 +127,24 @@ def test_a_signal_ends_all(framework, number, code, tmp_path):
     _, errors = process.communicate(timeout=MINUTE)
     assert process.returncode == code
     assert errors.count("\n") == 1 and "--resume" in errors
+    folder, whole = RunFolder(tmp_path / "r"), RunFolder(tmp_path / "whole")
+    epochs = str(len(folder.read_history()) + 1)
+    assert run(["train", "--resume", str(folder), "--epochs", epochs]) == 0
+    assert run([*BEGUN, "--framework", framework, "--epochs", epochs, "--out", str(whole)]) == 0
+    tensors, others = (load_tensors(each.last)[0] for each in (folder, whole))
+    for name, array in tensors.items():
+        np.testing.assert_allclose(others[name], array, rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_numbers_that_are_not_finite_end_all(framework, tmp_path, capfd):
+    """After three tries, which all workers make together."""
+    what = [*BEGUN, "--framework", framework, "--learning-rate", "1e30"]
+    assert run([*what, *TWO, "--out", str(tmp_path / "r")]) == 2
+    said = capfd.readouterr()
+    assert said.err.count("\n") == 1 and "halved 3 times" in said.err
+    assert said.out.count("with half the learning rate") == 3
 
 
 def free_port() -> int:
@@ -136,10 +155,9 @@ def free_port() -> int:
 
 PROGRAM = """
 import sys, numpy, maam, maam.{framework} as framework
-from maam.core.files import write_atomic
 out, model = sys.argv[1:]
 net = framework.create_model(model, 10, 1, (8, 8))
-result = maam.train(model=net, framework="{framework}", out=out, epochs=2, batch_size=40,
+result = maam.train(model=net, framework="{framework}", out=out, epochs=2, batch_size=40, ema=0.9,
                     limit=200, augment="crop", cutmix=1.0, val_fraction=0.2)
 if not result.scores:
     numpy.savez(out + "/other.npz", **framework.get_weights(net))

@@ -14,7 +14,7 @@ from maam.data.preprocessing import Preprocessing
 from maam.mindspore.load import load_model
 from maam.mindspore.loader import train_batches
 from maam.mindspore.maam import AgentFusion
-from maam.mindspore.runtime import average_over_ranks
+from maam.mindspore.runtime import average_over_ranks, take_from_first
 from maam.mindspore.step import (
     NORMS,
     compute_logits,
@@ -40,6 +40,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         MaamError: numbers that are not finite; all finished epochs are kept.
     """
     config, dataset, net = run.config, run.dataset, run.net
+    take_from_first(net.get_parameters())  # of one's own, they may differ
     scored = _average_of(run) if config.ema else net
     average = list(scored.get_parameters()) if config.ema else []
     optimizer = make_optimizer(net, config)

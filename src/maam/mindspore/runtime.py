@@ -91,6 +91,14 @@ def sum_over_ranks(values: Sequence[float]) -> list[float]:
     return summed.asnumpy().tolist()
 
 
+def take_from_first(parameters: Iterable[Parameter]) -> None:
+    """Give each parameter the values that it has in process 0 of those that train together."""
+    if world_size() > 1:
+        broadcast = ops.Broadcast(0)
+        for parameter in parameters:
+            ops.assign(parameter, broadcast((parameter.value(),))[0])
+
+
 def average_over_ranks(parameters: Iterable[Parameter]) -> None:
     """Give each parameter its mean over all processes that train together."""
     if world_size() > 1:

@@ -17,7 +17,7 @@ from maam.data.sources.packed import PackedSplit
 from maam.torch.load import load_model
 from maam.torch.loader import train_batches
 from maam.torch.maam import AgentFusion
-from maam.torch.runtime import average_over_ranks, current_device, place
+from maam.torch.runtime import average_over_ranks, current_device, place, take_from_first
 from maam.torch.step import (
     compute_logits,
     make_optimizer,
@@ -47,6 +47,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     """
     config, device = run.config, current_device()
     net = place(run.net)
+    take_from_first([*net.parameters(), *net.buffers()])  # of one's own, they may differ
     scored = place(_average_of(run)) if config.ema else net
     live, means = named_tensors(net), named_tensors(scored)
     optimizer = make_optimizer(net, config)

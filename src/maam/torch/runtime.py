@@ -108,6 +108,13 @@ def sum_over_ranks(values: Sequence[float]) -> list[float]:
     return summed.tolist()
 
 
+def take_from_first(tensors: Iterable[Tensor]) -> None:
+    """Give each tensor the values that it has in process 0 of those that train together."""
+    if world_size() > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor.detach(), 0)
+
+
 def average_over_ranks(tensors: Iterable[Tensor]) -> None:
     """Give each tensor of floats its mean over all processes that train together."""
     if world_size() > 1:
