@@ -35,11 +35,9 @@ def set_device(device: str, mode: str = "auto") -> Device:
     available = torch.cuda.is_available()
     if device == "CUDA" and not available:
         raise MaamError("`device=CUDA`: PyTorch finds no CUDA device here; use `device=CPU`")
-    if available and device != "CPU":
-        _device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.cuda.set_device(_device)
-    else:
-        _device = torch.device("cpu")
+    _device = torch.device("cuda" if available and device != "CPU" else "cpu")
+    if _device.type == "cuda" and "LOCAL_RANK" in os.environ:  # of torchrun
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
     if _device.type == "cpu":
