@@ -184,11 +184,17 @@ def _table(rows: Iterable[Mapping[str, Any]]) -> str:
                 f"{row['noticed']:,}",
                 f"{sum(row['failures'].values()):,}",
                 f"{row['seconds']:,.0f}",
-                ", ".join(f"{value:,.0f} {name}" for name, value in row["measured"].items()) or "-",
+                ", ".join(f"{name} {number(value)}" for name, value in row["measured"].items())
+                or "-",
             )
             for row in rows
         ),
     )
+
+
+def number(value: float) -> str:
+    """With two decimals where it is small."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
 _PARTS = (
@@ -241,7 +247,9 @@ _FOUND = (
     "- A zip with an empty name ended in a traceback.\n"
     "- Two processes that downloaded one file at once could disturb each other; a damaged "
     "beginning of a download was never fetched anew.\n"
-    "- A damaged checkpoint ended the training; now the one before takes its place.",
+    "- A damaged checkpoint ended the training; now the one before takes its place.\n"
+    "- `--json cat.jpg` wrote over the picture; no result takes the place of an image, a table or "
+    "weights any more.",
 )
 
 if __name__ == "__main__":
