@@ -14,6 +14,7 @@ SOURCE = Path(maam.__file__).parent
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 NETWORK = {"socket", "http", "urllib", "ftplib", "requests", "asyncio", "smtplib", "ssl"}
 ALLOWED_NETWORK = {
+    "training/launch.py": {"socket"},  # a free port of this machine, for the launcher
     "data/files/downloads.py": {"http", "urllib"},
     "deploy/web/server.py": {"http"},  # `maam demo`, on this machine only
 }
