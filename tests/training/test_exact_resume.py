@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -164,36 +158,3 @@ def test_a_rate_that_was_halved_stays_so_when_the_run_goes_on(tmp_path):
     whole = maam.train(**options, out=tmp_path / "whole")
     rates = [[row["learning_rate"] for row in each.history] for each in (result, whole)]
     np.testing.assert_allclose(rates[0], np.array(rates[1]) / 2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_process_that_is_killed_at_any_moment_goes_on_to_the_last_bit(framework, tmp_path):
-    """Ten times for each framework, with SIGKILL."""
-    text = json.dumps({**TRAIN, "framework": framework, "ema": 0.9, "epochs": 3})
-    whole = maam.train(**json.loads(text), out=tmp_path / "whole")
-    code = (
-        "import json, sys, maam\n"
-        "folder, options = sys.argv[1], json.loads(sys.argv[2])\n"
-        "from pathlib import Path\n"
-        "begun = (Path(folder) / 'meta.json').exists()\n"
-        "tell = lambda event: print(type(event).__name__, flush=True)\n"
-        "maam.train(resume=folder, watch=tell) if begun else "
-        "maam.train(out=folder, watch=tell, **options)\n"
-    )
-    rng, run = np.random.default_rng(0), tmp_path / "killed"
-    for number in range(10):
-        command = [sys.executable, "-c", code, str(run), text]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-        assert process.stdout is not None
-        steps = int(rng.integers(1, 4))
-        for line in process.stdout:
-            steps -= line.startswith("Step")
-            if not steps:
-                break
-        time.sleep(rng.uniform(0, 0.03))
-        os.kill(process.pid, signal.SIGKILL)
-        process.stdout.close()
-        assert process.wait() in (-signal.SIGKILL, 0), number
-    maam.train(resume=run)
-    assert_same(run, whole.run)
