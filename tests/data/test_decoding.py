@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from maam.core.errors import MaamError
-from maam.data.files.conversion import fit
+from maam.data.files.conversion import fit, to_rgb
 from maam.data.files.decoding import FORMATS, SUFFIXES, UnreadableImage, decode, read
 
 READABLE, UNREADABLE = readable_files(), unreadable_files()
@@ -128,6 +128,7 @@ def test_exif_orientation_is_applied(
     assert near(image.getpixel(red_corner), RED)
     opposite = (size[0] - 1 - red_corner[0], size[1] - 1 - red_corner[1])
     assert near(image.getpixel(opposite), BLUE)
+    assert to_rgb(image).size == size  # it is not turned once more
 
 
 def test_16_bit_grey_keeps_its_range() -> None:

@@ -178,8 +178,8 @@ def test_images_are_mixed_until_the_last_epochs(name, tmp_path, monkeypatch):
     loop = sys.modules[frameworks.use(name).fit.__module__]
     seen, train_batches = [], loop.train_batches
 
-    def watched(*arguments):
-        for images, labels in train_batches(*arguments):
+    def watched(*arguments, **ranks):
+        for images, labels in train_batches(*arguments, **ranks):
             seen.append(labels.ndim)
             yield images, labels
 

@@ -178,7 +178,10 @@ def test_all_have_the_same_weights_and_statistics(framework, tmp_path):
         ],
     }
     command = [sys.executable, "-m", *launcher[framework], str(program), str(out), "resnet8"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    # MindSpore's launcher starts the first `python` of the path.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=environment)
     tensors, other = load_tensors(RunFolder(out).last)[0], np.load(out / "other.npz")
     assert any("moving_mean" in name for name in other)
     for name, array in other.items():

@@ -65,8 +65,12 @@ def orientation(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image, lies: int) -> Image.Image:
-    """``image``, which lies as ``orientation`` says, turned upright."""
-    return image.transpose(_TURNS[lies]) if lies in _TURNS else image
+    """``image``, which lies as ``orientation`` says, turned upright: it no longer says so itself."""
+    if lies not in _TURNS:
+        return image
+    turned = image.transpose(_TURNS[lies])
+    turned.info = {}  # where EXIF and XMP stand, by which it would be turned once more
+    return turned
 
 
 def fit(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
