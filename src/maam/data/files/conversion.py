@@ -65,7 +65,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image, lies: int) -> Image.Image:
-    """``image``, which lies as ``orientation`` says, turned upright: it no longer says so itself."""
+    """``image``, which lies as ``orientation`` says, turned upright, and without its metadata."""
     if lies not in _TURNS:
         return image
     turned = image.transpose(_TURNS[lies])
