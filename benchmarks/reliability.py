@@ -1,6 +1,6 @@
 """What becomes of faults, bad input and more images than memory: all of the matrix, counted.
 
-    python benchmarks/reliability.py                   # all of it: about an hour
+    python benchmarks/reliability.py                   # all of it: about three hours
     python benchmarks/reliability.py --only training   # a part: training, images, ...
     python benchmarks/reliability.py --report          # only docs/reliability.md
 
@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import fuzz_files  # noqa: E402
 import matrix_archives  # noqa: E402
 import matrix_commands  # noqa: E402
 import matrix_configs  # noqa: E402
@@ -39,6 +40,7 @@ from maam.report.markdown import code, markdown_table  # noqa: E402
 
 RESULTS, PAGE = ROOT / "results" / "reliability.json", ROOT / "docs" / "reliability.md"
 
+FUZZ_SECONDS = 600
 LARGE = 10_000  # images of 224x224: 1.5 GB; 170,000 take more than 24 GB
 
 Run = Callable[[Path], Counts]
@@ -54,6 +56,11 @@ def killed(framework: str, kills: int, **options: Any) -> Run:
 def fuzzed(name: str) -> Run:
     """Mutations of a file of a run."""
     return lambda folder: matrix_files.fuzz(folder, name, seconds=20)
+
+
+def followed(name: str) -> Run:
+    """Mutations of a file of a run that follow the code they reach."""
+    return lambda folder: fuzz_files.fuzz(folder, name, FUZZ_SECONDS)
 
 
 def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
@@ -104,6 +111,7 @@ def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
                 lambda folder: matrix_security.verbs_alone(folder, "torch"),
             ),
         ],
+        "fuzzing": [(name, followed(name)) for name in matrix_files.TARGETS],
         "archives": [
             ("tar and zip files made to harm", matrix_archives.attack_with_archives),
             (
@@ -223,6 +231,14 @@ _PARTS = (
             "Exit codes are 0, 1 and 2 only, and there is never a traceback. Files of a run are "
             "`meta.json`, recipes, weights and exports; most mutations are given a checksum that "
             "fits.",
+        ),
+    ),
+    (
+        "fuzzing",
+        "Files of a run, ten minutes each",
+        (
+            "By Atheris, a fuzzer that follows the code each mutation reaches "
+            "(`pip install atheris`).",
         ),
     ),
     (
