@@ -24,11 +24,12 @@ struct Layer {
     for (int64_t o = 0; o < out; o++)
       for (int64_t c = 0; c < (single ? 1 : in); c++)
         for (int64_t t = 0; t < taps(); t++) {
+          const int64_t a = t / side, b = t % side, left = side - 1 - b;
           const float value = *w++;
-          packed.get()[single ? t * in + o : t * in * out + place(o, c, in, out)] = value;
+          packed.get()[single ? t * in + o : place(a, b, o, c, in, out)] = value;
           if (backward)
             turned.get()[single ? (taps() - 1 - t) * in + o
-                                : t * in_wide() * out + place(c, o, out, in_wide())] = value;
+                                : place(a, left, c, o, out, in_wide())] = value;
         }
   }
 
@@ -80,9 +81,9 @@ struct Layer {
     }
     Walk walk{out_height(), out_width(), out_width() * out, out, step * x_row(), step * in, {}};
     if (flat()) walk.columns *= walk.rows, walk.rows = 1;
-    for (int64_t t = 0; t < taps(); t++)
-      walk.taps.push_back({t / side * x_row() + t % side * in, packed.get() + t * in * out});
-    convolve(walk, x, in, out, y);
+    for (int64_t a = 0; a < side; a++)
+      walk.kernel.push_back({a * x_row(), side * in, packed.get() + a * side * in * out});
+    convolve(walk, x, side * in, out, y);
   }
 
   void backward(const float *dy, float *dx) {  // dx has in_wide channels
@@ -100,12 +101,17 @@ struct Layer {
         Walk walk{(height - i + step - 1) / step, (width - j + step - 1) / step,
                   step * width * in, step * in, dy_row(), out, {}};
         if (flat()) walk.columns *= walk.rows, walk.rows = 1;
-        for (int64_t a = (i + pad()) % step; a < side; a += step)
-          for (int64_t b = (j + pad()) % step; b < side; b += step)
-            walk.taps.push_back({((i + pad() - a) / step + pad()) * dy_row() +
-                                     ((j + pad() - b) / step + pad()) * out,
-                                 turned.get() + (a * side + b) * in * out});
-        convolve(walk, dy, out, in, dx + (i * width + j) * in);
+        for (int64_t a = (i + pad()) % step; a < side; a += step) {
+          const float *weights = turned.get() + a * side * in * out;
+          const auto row = ((i + pad() - a) / step + pad()) * dy_row();
+          if (step == 1)  // places next to each other
+            walk.kernel.push_back({row + (j + pad() - side + 1 + pad()) * out, side * out, weights});
+          else
+            for (int64_t b = (j + pad()) % step; b < side; b += step)
+              walk.kernel.push_back({row + ((j + pad() - b) / step + pad()) * out, out,
+                                     weights + (side - 1 - b) * out * vectors_of(in) * kLanes});
+        }
+        convolve(walk, dy, side * out, in, dx + (i * width + j) * in);
       }
   }
 
@@ -128,9 +134,9 @@ struct Layer {
       for (int64_t j = 0; j < columns; j += some_columns) {
         const Walk walk{std::min(some_rows, rows - i), std::min(some_columns, columns - j),
                         dy_row(), out, step * x_row(), step * in, {}};
-        for (int64_t t = 0; t < taps(); t++)
-          add_weights(walk, x + (t / side + i * step) * x_row() + (t % side + j * step) * in,
-                      dy + i * dy_row() + j * out, in, out, dw + t * in * out);
+        for (int64_t a = 0; a < side; a++)
+          add_weights(walk, x + (a + i * step) * x_row() + j * step * in,
+                      dy + i * dy_row() + j * out, side * in, out, dw + a * side * in * out);
       }
   }
 
@@ -157,9 +163,10 @@ struct Layer {
   static constexpr int64_t kChunk = 64;  // pixels
 
   bool flat() const { return side == 1 && step == 1; }  // rows do not matter
-  static int64_t place(int64_t o, int64_t c, int64_t in, int64_t out) {
-    const int64_t wide = vectors_of(out) * kLanes;
-    return (o / wide * in + c) * wide + o % wide;
+  // Where the weight from channel c to channel o lies, see convolve.
+  int64_t place(int64_t a, int64_t b, int64_t o, int64_t c, int64_t in, int64_t out) const {
+    const int64_t wide = vectors_of(out) * kLanes, run = side * in;
+    return a * run * out + (o / wide * run + b * in + c) * wide + o % wide;
   }
   template <class Visit>
   void with_kernel(const Visit &visit) const {

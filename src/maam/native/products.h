@@ -63,30 +63,32 @@ inline void with_vectors(int64_t channels, const Visit &visit) {
   visit(std::integral_constant<int, most>());
 }
 
-// One tap of a kernel: where its input begins, and its weights.
-struct Tap {
-  int64_t offset;
+// A piece of a kernel: where its input begins, and so many numbers of it; and its weights.
+struct Piece {
+  int64_t offset, count;
   const float *weights;
 };
 
 // Results in rows and columns, and how far apart they and their inputs lie.
 struct Walk {
   int64_t rows, columns, out_row, out_column, in_row, in_column;
-  std::vector<Tap> taps;
+  std::vector<Piece> kernel;
 };
 
 template <int T, int V>
-inline void tile(const Walk &walk, const float *x, int64_t in, int64_t shift, float *y) {
+inline void tile(const Walk &walk, const float *x, int64_t shift, float *y) {
   Vector sum[T][V];
   UNROLL for (auto &line : sum) UNROLL for (auto &v : line) v = Vector{};
-  for (const Tap &tap : walk.taps)
-    add_products(sum, x + tap.offset, walk.in_column, One(), tap.weights + shift, V * kLanes, in);
+  for (const Piece &piece : walk.kernel)
+    add_products(sum, x + piece.offset, walk.in_column, One(), piece.weights + shift, V * kLanes,
+                 piece.count);
   UNROLL for (int t = 0; t < T; t++)
     UNROLL for (int v = 0; v < V; v++) store(y + t * walk.out_column + v * kLanes, sum[t][v]);
 }
 
-// y = the taps' weights times x. Weights of a tap are (blocks of out, in, V * kLanes).
-inline void convolve(const Walk &walk, const float *x, int64_t in, int64_t out, float *y) {
+// y = kernel times x. Weights are (blocks of `out`, run, V * kLanes), a run is all numbers of a row of
+// the kernel.
+inline void convolve(const Walk &walk, const float *x, int64_t run, int64_t out, float *y) {
   with_vectors(out, [&](auto v) {
     constexpr int V = v, wide = V == 1 ? 2 * kTile : kTile, half = kTile / 2;
     for (int64_t o = 0; o < out; o += V * kLanes)
@@ -96,14 +98,14 @@ inline void convolve(const Walk &walk, const float *x, int64_t in, int64_t out, 
           const auto from = [&](int64_t j) { return x + i * walk.in_row + j * walk.in_column; };
           const auto to = [&](int64_t j) { return y + o + i * walk.out_row + j * walk.out_column; };
           if (left >= wide) {
-            tile<wide, V>(walk, from(j), in, o * in, to(j)), j += wide;
+            tile<wide, V>(walk, from(j), o * run, to(j)), j += wide;
           } else if (left > half && walk.columns >= wide) {  // once more what is there already
             j = walk.columns - wide;
-            tile<wide, V>(walk, from(j), in, o * in, to(j)), j += wide;
+            tile<wide, V>(walk, from(j), o * run, to(j)), j += wide;
           } else if (left >= half) {
-            tile<half, V>(walk, from(j), in, o * in, to(j)), j += half;
+            tile<half, V>(walk, from(j), o * run, to(j)), j += half;
           } else {
-            tile<1, V>(walk, from(j), in, o * in, to(j)), j++;
+            tile<1, V>(walk, from(j), o * run, to(j)), j++;
           }
         }
   });

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../chain.h"
+#include "../pages.h"
 
 namespace {
 
@@ -11,7 +12,8 @@ namespace {
 enum Task { kValue, kGradients, kGradientsButDx };
 
 // Reads the arguments, see below, and computes.
-int with_chain(int count, void **params, int64_t **shapes, const char **types, Task task) {
+int with_chain(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
+               Task task) {
   const bool backward = task != kValue;
   const int64_t n = backward ? (count - 6) / 10 : (count - 4) / 6;
   if (n < 1 || count != (backward ? 6 + 10 * n : 4 + 6 * n)) return kBadCount;
@@ -23,6 +25,7 @@ int with_chain(int count, void **params, int64_t **shapes, const char **types, T
   chain.scales.resize(n);
   if (chain.batch * height * width * in < 1) return kBadSizes;
   return guarded([&] {
+    ask_for_large_pages(count, params, dimensions, shapes);
     std::vector<float *> a, mean, variance, dw, dgamma, dbeta;
     for (int64_t l = 0; l < n; l++) {
       const int64_t at = 3 * l, *w = shapes[3 + at], *to = shapes[maps + at];
@@ -64,20 +67,20 @@ int with_chain(int count, void **params, int64_t **shapes, const char **types, T
 // x (N, H, W, C), r as y or (1, 1, 1, 1) for none, form (whether to add x, whether the last ReLU is
 // there), and of each layer w (O, I, K, K) or (O, 1, K, K), gamma, beta (O,) -> y (N, H', W', O), and
 // of each layer a (N, H', W', O), mean and biased variance (O,).
-extern "C" int ChainForward(int count, void **params, int *, int64_t **shapes, const char **types,
+extern "C" int ChainForward(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
                             void *, void *) {
-  return with_chain(count, params, shapes, types, kValue);
+  return with_chain(count, params, dimensions, shapes, types, kValue);
 }
 
 // All of these, dy -> dx, dr, of each layer dw, dgamma, dbeta; and as room to work in, as a of each
 // layer but the last.
-extern "C" int ChainGrad(int count, void **params, int *, int64_t **shapes, const char **types,
+extern "C" int ChainGrad(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
                          void *, void *) {
-  return with_chain(count, params, shapes, types, kGradients);
+  return with_chain(count, params, dimensions, shapes, types, kGradients);
 }
 
 // The same without dx, which costs as much as the first layer itself.
-extern "C" int ChainGradButInput(int count, void **params, int *, int64_t **shapes,
+extern "C" int ChainGradButInput(int count, void **params, int *dimensions, int64_t **shapes,
                                  const char **types, void *, void *) {
-  return with_chain(count, params, shapes, types, kGradientsButDx);
+  return with_chain(count, params, dimensions, shapes, types, kGradientsButDx);
 }
