@@ -5,7 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, float32, nn, ops
 
 from maam.mindspore.ops import aot, normalization
-from maam.mindspore.ops.chain import Chain, serves, track
+from maam.mindspore.ops.chain import Chain, track
 from maam.mindspore.ops.convolution import Conv2d
 from maam.mindspore.ops.normalization import weighted_sum
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
+from maam.mindspore.ops import aot, pooled
 from maam.mindspore.ops.convolution import Conv2d
 from maam.models.registry import check_size
 
@@ -29,10 +30,19 @@ class CNN(nn.Cell):
         self.flatten = nn.Flatten()
         self.hidden = nn.Dense(64 * (height // 4) * (width // 4), 128)
         self.classifier = nn.Dense(128, num_classes)
+        self.native = pooled.serves(self.conv1) and pooled.serves(self.conv2)
+        if self.native:
+            self.pooled = pooled.operator()
 
     def construct(self, x: Tensor) -> Tensor:
-        x = self.relu(self.pool(self.conv1(x)))
-        x = self.relu(self.pool(self.conv2(x)))
+        if self.native and self.training and aot.takes(x):
+            x = x.transpose(0, 2, 3, 1)  # channels last
+            x, _ = self.pooled(x, self.conv1.weight, self.conv1.bias)
+            x, _ = self.pooled(x, self.conv2.weight, self.conv2.bias)
+            x = x.transpose(0, 3, 1, 2)
+        else:
+            x = self.relu(self.pool(self.conv1(x)))
+            x = self.relu(self.pool(self.conv2(x)))
         return self.classifier(self.relu(self.hidden(self.flatten(x))))
 
 

@@ -167,7 +167,7 @@ class MAAMNet(nn.Cell):
         """Whether training can have all layers as chains."""
         if not (isinstance(self.stem, ConvNorm) and serves(self.stem.norm)):
             return False
-        for block in self.blocks:
+        for block in self.blocks:  # noqa: SIM110 - graphs know no generators
             if not block.chains():
                 return False
         return True

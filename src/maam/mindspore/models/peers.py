@@ -59,7 +59,9 @@ class ResidualBlock(nn.Cell):
 
     def chains(self) -> bool:
         """Whether training can have this block as one operator, and one for its shortcut."""
-        for layer in (self.first, self.second) if self.identity else (self.first, self.second, self.shortcut):
+        for layer in (
+            (self.first, self.second) if self.identity else (self.first, self.second, self.shortcut)
+        ):
             if not (isinstance(layer, ConvNorm) and serves(layer.norm)):
                 return False
         return True
@@ -115,7 +117,7 @@ class ResNet(nn.Cell):
         """Whether training can have all layers as chains."""
         if not (isinstance(self.stem, ConvNorm) and serves(self.stem.norm)):
             return False
-        for block in self.blocks:
+        for block in self.blocks:  # noqa: SIM110 - graphs know no generators
             if not block.chains():
                 return False
         return True

@@ -120,13 +120,14 @@ def operator(strides: tuple[int, ...]) -> ops.Custom:
     def gradient(name):
         return aot.operator(f"{library}:{name}", gradient_shapes, gradient_types, "aot")
 
-    # Two operators, so that a graph can drop the gradient of the image.
+    # Two operators, so that a graph can drop the gradient of an image, of few channels.
     every, but_input = gradient("ChainGrad"), gradient("ChainGradButInput")
 
     def bprop_one(x, r, form, w, gamma, beta, out, dout):
         known = (x, r, form, w, gamma, beta, *out, dout[0])
-        grads = but_input(*known)
-        return (every(*known)[0], grads[1], form, grads[2], grads[3], grads[4])
+        grads = every(*known)
+        others = grads if x.shape[3] % CHANNELS == 0 else but_input(*known)
+        return (grads[0], others[1], form, others[2], others[3], others[4])
 
     def bprop_two(x, r, form, w, gamma, beta, w_2, gamma_2, beta_2, out, dout):
         g = every(x, r, form, w, gamma, beta, w_2, gamma_2, beta_2, *out, dout[0])
