@@ -36,15 +36,21 @@ def apart(x, w, bias):
     height=st.integers(2, 11),
     width=st.integers(2, 18),
     kernel=st.sampled_from([1, 3, 5]),
+    flat=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_equals_the_operators_apart(batch, channels, outputs, height, width, kernel, seed):
+def test_equals_the_operators_apart(batch, channels, outputs, height, width, kernel, flat, seed):
     rng = np.random.default_rng(seed)
     x = tensor(rng.standard_normal((batch, height, width, channels)))
     w = tensor(rng.standard_normal((outputs, channels, kernel, kernel)))
     bias = tensor(rng.standard_normal(outputs))
     weights = tensor(rng.standard_normal((batch, height // 2, width // 2, outputs)))
-    together = pooled.operator()
+    operator = pooled.operator(flat)
+
+    def together(x, w, bias):
+        y, _ = operator(x, w, bias)
+        planes = (batch, outputs, height // 2, width // 2)
+        return y.reshape(planes).transpose(0, 2, 3, 1) if flat else y
 
     def outcome(function):
         def forward(x, w, bias):
@@ -54,7 +60,7 @@ def test_equals_the_operators_apart(batch, channels, outputs, height, width, ker
         (_, y), grads = ms.value_and_grad(forward, (0, 1, 2), has_aux=True)(x, w, bias)
         return [result.asnumpy() for result in (y, *grads)]
 
-    ours, plain = outcome(lambda *inputs: together(*inputs)[0]), outcome(apart)
+    ours, plain = outcome(together), outcome(apart)
     for name, value, expected in zip(("y", "dx", "dw", "db"), ours, plain, strict=True):
         atol = 1e-5 * max(np.abs(expected).max(), 1)
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=atol, err_msg=name)

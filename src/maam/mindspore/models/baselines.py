@@ -32,18 +32,16 @@ class CNN(nn.Cell):
         self.classifier = nn.Dense(128, num_classes)
         self.native = pooled.serves(self.conv1) and pooled.serves(self.conv2)
         if self.native:
-            self.pooled = pooled.operator()
+            self.first, self.second = pooled.operator(), pooled.operator(flat=True)
 
     def construct(self, x: Tensor) -> Tensor:
         if self.native and self.training and aot.takes(x):
-            x = x.transpose(0, 2, 3, 1)  # channels last
-            x, _ = self.pooled(x, self.conv1.weight, self.conv1.bias)
-            x, _ = self.pooled(x, self.conv2.weight, self.conv2.bias)
-            x = x.transpose(0, 3, 1, 2)
+            maps, _ = self.first(x.transpose(0, 2, 3, 1), self.conv1.weight, self.conv1.bias)
+            x, _ = self.second(maps, self.conv2.weight, self.conv2.bias)
         else:
             x = self.relu(self.pool(self.conv1(x)))
-            x = self.relu(self.pool(self.conv2(x)))
-        return self.classifier(self.relu(self.hidden(self.flatten(x))))
+            x = self.flatten(self.relu(self.pool(self.conv2(x))))
+        return self.classifier(self.relu(self.hidden(x)))
 
 
 class MLP(nn.Cell):

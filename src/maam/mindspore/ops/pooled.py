@@ -15,16 +15,20 @@ def serves(conv: nn.Conv2d) -> bool:
     return usable and aot.usable("pooled")
 
 
-def operator() -> ops.Custom:
+def operator(flat: bool = False) -> ops.Custom:
     """The operator; only where its library is usable.
 
     x (N, H, W, C), w (O, C, k, k), bias (O,), all float32, k odd -> relu(pool(conv(x) + bias)),
     (N, H // 2, W // 2, O), and which of four pixels each number is, with gradients for all inputs.
+
+    Args:
+        flat: the result is (N, O * (H // 2) * (W // 2)), channel by channel.
     """
     library = aot.library("pooled")
 
     def shapes(x, w, bias):
-        y = [x[0], x[1] // 2, x[2] // 2, w[0]]
+        height, width = x[1] // 2, x[2] // 2
+        y = [x[0], w[0] * height * width] if flat else [x[0], height, width, w[0]]
         return y, y
 
     def types(x, w, bias):
@@ -43,4 +47,6 @@ def operator() -> ops.Custom:
         others = grads if x.shape[3] % CHANNELS == 0 else but_input(*known)
         return grads[0], others[1], others[2]
 
-    return aot.operator(f"{library}:Pooled2x2", shapes, types, "aot", bprop=bprop)
+    result = aot.operator(f"{library}:Pooled2x2", shapes, types, "aot", bprop=bprop)
+    result.add_prim_attr("flat", flat)  # as in normalization.py
+    return result

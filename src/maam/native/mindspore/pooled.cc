@@ -21,8 +21,15 @@ constexpr int64_t kParts = 16;            // of a batch
 constexpr int64_t kThreadWork = 1 << 20;  // products for which one more thread is worth its start
 constexpr float kNone = 4;                // where ReLU lets no gradient pass
 
+// Rows to columns.
+inline void turn(const float *from, int64_t rows, int64_t columns, float *to) {
+  for (int64_t j = 0; j < columns; j++)
+    for (int64_t i = 0; i < rows; i++) to[j * rows + i] = from[i * columns + j];
+}
+
 struct Pooled {
   int64_t batch;
+  bool flat;  // y is (N, C * H * W), channel by channel, for a dense layer
   Layer layer;
 
   int64_t rows() const { return layer.height / 2; }
@@ -41,11 +48,13 @@ struct Pooled {
 
   void forward(const float *x, const float *bias, float *y, float *which) {
     for_parts([&](int64_t, int64_t first, int64_t end) {
-      Buffer padded(layer.x_size()), maps(layer.pixels() * layer.out);
+      Buffer padded(layer.x_size()), maps(layer.pixels() * layer.out), last(flat ? y_size() : 0);
       for (int64_t n = first; n < end; n++) {
         layer.copy_x(padded.get(), x + n * x_size());
         layer.forward(padded.get(), maps.get());
-        pool(maps.get(), bias, y + n * y_size(), which + n * y_size());
+        float *to = y + n * y_size();
+        pool(maps.get(), bias, flat ? last.get() : to, which + n * y_size());
+        if (flat) turn(last.get(), rows() * columns(), layer.out, to);
       }
     });
   }
@@ -73,12 +82,14 @@ struct Pooled {
     std::vector<Buffer> gradients(kParts);
     std::vector<std::vector<float>> sums(kParts, std::vector<float>(layer.out));
     for_parts([&](int64_t part, int64_t first, int64_t end) {
-      Buffer padded(layer.x_size()), spread(layer.dy_size());
+      Buffer padded(layer.x_size()), spread(layer.dy_size()), last(flat ? y_size() : 0);
       Buffer wide(dx && layer.in % kLanes ? layer.pixels() * layer.in_wide() : 0);
       gradients[part] = Buffer(layer.weights());
       for (int64_t n = first; n < end; n++) {
         layer.copy_x(padded.get(), x + n * x_size());
-        unpool(which + n * y_size(), dy + n * y_size(), spread.get(), sums[part].data());
+        const float *g = dy + n * y_size();
+        if (flat) turn(g, layer.out, rows() * columns(), last.get());
+        unpool(which + n * y_size(), flat ? last.get() : g, spread.get(), sums[part].data());
         layer.add_gradient(padded.get(), spread.get(), gradients[part].get());
         if (!dx) continue;
         float *to = dx + n * x_size();
@@ -116,25 +127,30 @@ struct Pooled {
   }
 };
 
-// x (N, H, W, C), w (O, C, K, K), bias (O,), y (N, H / 2, W / 2, O). visit is called with a Pooled.
+// x (N, H, W, C), w (O, C, K, K), bias (O,), y (N, H / 2, W / 2, O) or, flat, (N, O * (H / 2) * (W /
+// 2)). visit is called with a Pooled.
 template <class Visit>
-int with_sizes(int64_t **shapes, const int64_t *y, const float *weights, bool turned,
+int with_sizes(const int *dimensions, int64_t **shapes, const float *weights, bool turned,
                const Visit &visit) {
-  const int64_t *x = shapes[0], *w = shapes[1];
+  const int64_t *x = shapes[0], *w = shapes[1], *y = shapes[3];
+  const int64_t height = x[1] / 2, width = x[2] / 2;
+  const bool flat = dimensions[3] == 2;
   if (w[0] % kLanes || w[1] != x[3] || w[2] != w[3] || w[2] % 2 == 0) return kBadSizes;
-  if (y[1] != x[1] / 2 || y[2] != x[2] / 2 || x[0] * y[1] * y[2] * x[3] < 1) return kBadSizes;
+  if (flat ? y[1] != w[0] * height * width : y[1] != height || y[2] != width) return kBadSizes;
+  if (x[0] * height * width * x[3] < 1) return kBadSizes;
   return guarded([&] {
-    Pooled pooled{x[0], Layer(weights, w[1], w[0], w[2], 1, x[1], x[2], false, turned)};
+    Pooled pooled{x[0], flat, Layer(weights, w[1], w[0], w[2], 1, x[1], x[2], false, turned)};
     visit(pooled);
     return kDone;
   });
 }
 
-int gradient(int count, void **params, int64_t **shapes, const char **types, bool wants_dx) {
+int gradient(int count, void **params, const int *dimensions, int64_t **shapes,
+             const char **types, bool wants_dx) {
   if (count != 8) return kBadCount;
   if (!all_float32(count, types)) return kBadTypes;
   const auto p = reinterpret_cast<float **>(params);
-  return with_sizes(shapes, shapes[3], p[1], wants_dx, [&](Pooled &pooled) {
+  return with_sizes(dimensions, shapes, p[1], wants_dx, [&](Pooled &pooled) {
     pooled.backward(p[0], p[3], p[4], wants_dx ? p[5] : nullptr, p[6], p[7]);
   });
 }
@@ -144,23 +160,23 @@ int gradient(int count, void **params, int64_t **shapes, const char **types, boo
 // MindSpore's interface of an ahead-of-time operator, see native.h.
 
 // x, w, bias -> y, which
-extern "C" int Pooled2x2(int count, void **params, int *, int64_t **shapes, const char **types,
+extern "C" int Pooled2x2(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
                          void *, void *) {
   if (count != 5) return kBadCount;
   if (!all_float32(count, types)) return kBadTypes;
   const auto p = reinterpret_cast<float **>(params);
-  return with_sizes(shapes, shapes[3], p[1], false,
+  return with_sizes(dimensions, shapes, p[1], false,
                     [&](Pooled &pooled) { pooled.forward(p[0], p[2], p[3], p[4]); });
 }
 
 // x, w, bias (for its shape), which, dy -> dx, dw, db
-extern "C" int PooledGrad(int count, void **params, int *, int64_t **shapes, const char **types,
+extern "C" int PooledGrad(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
                           void *, void *) {
-  return gradient(count, params, shapes, types, true);
+  return gradient(count, params, dimensions, shapes, types, true);
 }
 
 // The same without dx, which costs as much as the convolution itself.
-extern "C" int PooledGradButInput(int count, void **params, int *, int64_t **shapes,
+extern "C" int PooledGradButInput(int count, void **params, int *dimensions, int64_t **shapes,
                                   const char **types, void *, void *) {
-  return gradient(count, params, shapes, types, false);
+  return gradient(count, params, dimensions, shapes, types, false);
 }
