@@ -1,13 +1,14 @@
 """Which framework trains faster? MindSpore and PyTorch, the same models, in turns.
 
-Measures the training step (Adam) and inference in the forms of ``framework_forms.FORMS``. Each
-form runs in a process of its own, form after form, round after round, so that all share the
-machine's moods. All processes have the same number of threads, and an allocator that keeps its
-memory, which PyTorch needs to be fast; one form shows PyTorch without.
+Measures the training step (Adam) in the forms of ``framework_forms.CLAIM``, and with ``--forms`` in
+any other; with ``--inference`` that too. Each form runs in a process of its own, form after form,
+round after round, so that all share the machine's moods. All processes have the same number of
+threads, and an allocator that keeps its memory, which PyTorch needs to be fast: PyTorch has
+tcmalloc where that is installed.
 
-    python benchmarks/framework_speed.py --device cpu
+    python benchmarks/framework_speed.py                   # 40 minutes of an idle machine
     python benchmarks/framework_speed.py --device cuda     # the forms of PyTorch, on a GPU
-    python benchmarks/framework_speed.py --plot            # draw the results again
+    python benchmarks/framework_speed.py --plot            # draw the plot and the table again
 """
 
 from __future__ import annotations
@@ -24,11 +25,21 @@ from typing import Any
 
 import numpy as np
 from child import ChildError, run_child
-from framework_forms import FORMS, SHIPPED, TORCH_COMPILED, TORCH_EAGER, WHATS, forms_of, measure
+from framework_forms import (
+    FORMS,
+    SHIPPED,
+    TCMALLOC,
+    TORCH_COMPILED,
+    TORCH_EAGER,
+    WHATS,
+    forms_of,
+    measure,
+)
 
 from maam.core.environment import usable_cores
 
 RESULTS = Path(__file__).parents[1] / "results"
+MODELS = ("maamnet-nano", "maamnet-tiny", "resnet20", "maam", "cnn")
 GOAL = 1.3  # times as fast as PyTorch eager fp32
 
 Case = tuple[str, int, str]  # model, batch, form
@@ -40,6 +51,7 @@ def collect(
     rounds: int,
     measure_case: Callable[[Case], dict[str, Any]],
     save: Callable[[list[Sample], int], None],
+    whats: Sequence[str] = WHATS,
 ) -> list[Sample]:
     """Measure every case, round after round.
 
@@ -50,6 +62,7 @@ def collect(
         rounds: how often.
         measure_case: what ``framework_forms.measure`` returns for a case; may raise ChildError.
         save: called with all samples and the number of finished rounds, after each round.
+        whats: what of it.
     """
     samples: list[Sample] = []
     for number in range(rounds):
@@ -60,9 +73,9 @@ def collect(
             try:
                 result = measure_case(case)
             except ChildError as error:
-                result = {what: {"error": str(error)} for what in WHATS}
+                result = {what: {"error": str(error)} for what in whats}
             facts = result.get("environment", {})
-            for what in WHATS:
+            for what in whats:
                 samples.append({"case": case, "what": what, "environment": facts, **result[what]})
         save(samples, number + 1)
     return samples
@@ -149,9 +162,12 @@ def measure_in_child(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """``framework_forms.measure`` in a process of its own."""
     model, batch, form = case
     variables = {**FORMS[form].environment, "OMP_NUM_THREADS": str(options.threads)}
+    if FORMS[form].framework == "torch" and form != "torch-malloc":
+        variables |= TCMALLOC
     arguments = [str(Path(__file__).resolve()), "--measure", form, model, str(batch)]
     arguments += ["--device", options.device, "--seconds", str(options.seconds)]
     arguments += ["--threads", str(options.threads)]
+    arguments += ["--inference"] if options.inference else []
     return json.loads(run_child(arguments, variables).splitlines()[-1])
 
 
@@ -164,25 +180,34 @@ def run_as_child(options: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(options.threads)
-    print(json.dumps(measure(form, model, int(batch), options.device, options.seconds)))
+    result = measure(form, model, int(batch), options.device, options.seconds, whats_of(options))
+    print(json.dumps(result))
+
+
+def whats_of(options: argparse.Namespace) -> tuple[str, ...]:
+    return WHATS if options.inference else WHATS[:1]
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of every process")
     parser.add_argument("--seconds", type=float, default=1.0, help="least time of a measurement")
-    parser.add_argument("--models", nargs="+", default=["maam", "cnn"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[64, 256])
-    parser.add_argument("--forms", nargs="+", choices=list(FORMS), help="all that the device has")
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--batches", nargs="+", type=int, default=[64, 128])
+    parser.add_argument(
+        "--forms", nargs="+", choices=list(FORMS), help="rather than those of the claim"
+    )
+    parser.add_argument("--inference", action="store_true", help="measure that too")
     parser.add_argument("--output", type=Path, help="a .json; the plot is beside it")
-    parser.add_argument("--plot", action="store_true", help="only draw the results again")
+    parser.add_argument(
+        "--plot", action="store_true", help="only draw the results again, and their table"
+    )
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     name = "framework_speed.json" if options.device == "cpu" else "framework_speed_cuda.json"
     options.output = options.output or RESULTS / name
-    options.forms = options.forms or forms_of(options.device)
     return options
 
 
@@ -198,7 +223,7 @@ def main() -> None:
     def measure_case(case: Case) -> dict[str, Any]:
         print(f"{case[0]}, batch {case[1]}, {FORMS[case[2]].label}:", end=" ", flush=True)
         result = measure_in_child(case, options)
-        outcomes = (str(result[what].get("ms", "failed")) for what in WHATS)
+        outcomes = (str(result[what].get("ms", "failed")) for what in whats_of(options))
         print(" and ".join(outcomes), "ms", flush=True)
         return result
 
@@ -208,10 +233,11 @@ def main() -> None:
         for sample in samples:
             facts |= sample["environment"]
         report = {
-            "what": "training step (Adam) and inference, 3x32x32, 10 classes; ms a step",
+            "what": f"{' and '.join(whats_of(options))} (Adam), 3x32x32, 10 classes; ms a step",
             "command": shlex.join(["python", "benchmarks/framework_speed.py", *sys.argv[1:]]),
             "device": options.device,
             "threads": options.threads,
+            "tcmalloc": bool(TCMALLOC),
             "rounds": rounds,
             "goal": f"training step {GOAL} times as fast as PyTorch eager fp32, and faster than "
             "torch.compile fp32, each in its faster layout",
@@ -223,12 +249,20 @@ def main() -> None:
         print(f"\nround {rounds} of {options.rounds} is in {options.output}", flush=True)
 
     if not options.plot:
-        cases = list(product(options.models, options.batches, options.forms))
-        collect(cases, options.rounds, measure_case, save)
+        cases = [
+            (model, batch, form)
+            for model, batch in product(options.models, options.batches)
+            for form in options.forms or forms_of(options.device, model)
+        ]
+        collect(cases, options.rounds, measure_case, save, whats_of(options))
 
+    from framework_page import table, write
     from framework_plot import draw
 
-    draw(json.loads(options.output.read_text()), options.output.with_suffix(".png"))
+    report = json.loads(options.output.read_text())
+    draw(report, options.output.with_suffix(".png"))
+    if options.output == RESULTS / "framework_speed.json":
+        write("framework_speed", table(report))
 
 
 if __name__ == "__main__":

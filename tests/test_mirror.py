@@ -18,7 +18,8 @@ from maam.models import list_models
 ROOM = Path(maam.__file__).parent
 # What one of them needs and the other does not.
 FILES = {
-    "mindspore": {"ops/aot.py", "ops/convolution.py"},  # operators as MindSpore's; convolution
+    # operators as MindSpore's; convolution, and whole blocks
+    "mindspore": {"ops/aot.py", "ops/convolution.py", "ops/chain.py", "ops/pooled.py"},
     # whole batches on a GPU; CUDA graphs; fine-tuning for integers
     "torch": {"augment.py", "graphs.py", "rounding.py"},
 }

@@ -10,7 +10,9 @@ import re
 import shlex
 from pathlib import Path
 
+import framework_page
 import pytest
+import step_profile
 from PIL import Image
 
 from maam.cli.app import app, run
@@ -118,22 +120,10 @@ def test_the_page_of_models_has_the_shipped_scores_and_sizes():
         assert f"`model.onnx` | {accuracy:.2f} % |" in run.card.read_text(encoding="utf-8")
 
 
-def test_the_table_of_steps_has_the_results():
-    speed, text = result("framework_speed.json"), page_of("speed")
-    cases = [("maam", 64), ("maam", 256), ("cnn", 64), ("cnn", 256)]
-    steps = {
-        (row["label"], row["model"], row["batch"]): row["ms"]
-        for row in speed["rows"]
-        if row["what"] == "training step"
-    }
-    for label in {label for label, _, _ in steps}:
-        times = [steps[label, *case] for case in cases]
-        cells = [f"{time:.0f}" if time >= 100 else f"{time:.1f}" for time in times]
-        assert f"| {label} | {' | '.join(cells)} |" in text
-    verdicts = {(row["model"], row["batch"]): row for row in speed["verdicts"]}
-    for key in ("vs_torch_eager", "vs_torch_compile"):
-        cells = " | ".join(f"{verdicts[case][key]:.2f} x" for case in cases)
-        assert f"| {cells} |" in text
+def test_the_tables_of_steps_have_the_results():
+    text = page_of("speed")
+    assert framework_page.table(result("framework_speed.json")) in text
+    assert step_profile.table(result("step_profile.json")) in text
 
 
 def test_the_reproduction_is_the_one_in_the_results():

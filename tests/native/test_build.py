@@ -47,6 +47,7 @@ def test_can_be_turned_off(fresh, monkeypatch):
     monkeypatch.setenv("MAAM_NATIVE", "0")
     assert build.library(*NAME) == (False, "turned off by MAAM_NATIVE=0")
     assert build.status() == (False, "turned off by MAAM_NATIVE=0")
+    assert build.lack("mindspore") == ""  # as it was wished
     assert not native_operators(MAAM(3, 4))
     assert not fresh.exists()
 
@@ -54,6 +55,7 @@ def test_can_be_turned_off(fresh, monkeypatch):
 def test_without_a_compiler_training_goes_on(fresh, monkeypatch, rng):
     monkeypatch.setenv("PATH", str(fresh))
     assert build.library(*NAME) == (False, "no C++ compiler (g++ or c++) on the PATH")
+    assert build.lack("mindspore").startswith("training takes up to twice as long")
     net = MAAM(3, 4).set_train(True)
     assert not native_operators(net)
     assert net(Tensor(rng.random((2, 3, 4, 4), dtype=np.float32))).shape == (2, 4, 2, 2)

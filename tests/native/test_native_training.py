@@ -32,16 +32,22 @@ LABELS = np.arange(4)
 # Every convolution of stride 1, but no gradient of the image; norms that a ReLU follows.
 MAAM = {"Convolution": 3, "ConvolutionGradInput": 2, "ConvolutionGradWeight": 3}
 MAAM |= {"Epilogue": 3, "EpilogueGrad": 3}
-# The stem; and of nine blocks the agents, the ReLU's norm, and the 1x1 convolution.
-NANO = {"Convolution": 10, "ConvolutionGradInput": 9, "ConvolutionGradWeight": 10}
-NANO |= {"Depthwise": 9, "DepthwiseGradInput": 9, "DepthwiseGradWeight": 9}
-NANO |= {"Epilogue": 10, "EpilogueGrad": 10}
+# The stem, and nine blocks.
+NANO = {"ChainForward": 10, "ChainGrad": 9, "ChainGradButInput": 1}
+# Two shortcuts change the shape.
+RESNET = {"ChainForward": 12, "ChainGrad": 11, "ChainGradButInput": 1}
+CNN = {"Pooled2x2": 2, "PooledGrad": 1, "PooledGradButInput": 1}
 
 
 @needs_operators
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("maam", MAAM), pytest.param("maamnet-nano", NANO, marks=pytest.mark.slow)],
+    [
+        ("maam", MAAM),
+        ("cnn", CNN),
+        pytest.param("maamnet-nano", NANO, marks=pytest.mark.slow),
+        pytest.param("resnet20", RESNET, marks=pytest.mark.slow),
+    ],
 )
 def test_the_graph_of_mindspores_step_has_them(name, expected, tmp_path):
     ms.set_context(mode=ms.GRAPH_MODE, save_graphs=2, save_graphs_path=str(tmp_path))

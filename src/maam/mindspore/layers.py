@@ -5,6 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, float32, nn, ops
 
 from maam.mindspore.ops import aot, normalization
+from maam.mindspore.ops.chain import Chain, track
 from maam.mindspore.ops.convolution import Conv2d
 from maam.mindspore.ops.normalization import weighted_sum
 
@@ -32,14 +33,17 @@ class FusedNorm(nn.Cell):
         if self.native and self.training and aot.takes(x) and batch_statistics(norm):
             weights = self.one if weights is None else weights
             maps, mean, variance = self.operator(x, norm.gamma, norm.beta, weights)
-            count = x.shape[0] * x.shape[2] * x.shape[3]
-            variance = variance * (count / max(count - 1, 1))  # unbiased, as BatchNorm keeps it
-            old_mean, old_variance = norm.moving_mean, norm.moving_variance
-            ops.assign_sub(old_mean, norm.momentum * (old_mean - mean))
-            ops.assign_sub(old_variance, norm.momentum * (old_variance - variance))
+            track(norm, mean, variance, x.shape[0] * x.shape[2] * x.shape[3])
             return maps
         maps = relu(pool(norm(x)))
         return maps if weights is None else weighted_sum(maps, weights)
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """The mean over all pixels, channels last: (N, H, W, C) -> (N, C)."""
+    batch, height, width, channels = maps.shape
+    share = ops.ones((batch, 1, height * width), maps.dtype) / (height * width)
+    return ops.matmul(share, maps.reshape(batch, -1, channels)).reshape(batch, channels)
 
 
 def batch_statistics(norm: nn.BatchNorm2d) -> bool:
@@ -82,6 +86,11 @@ class ConvNorm(nn.Cell):
         self.activation = {"relu": nn.ReLU, "relu6": nn.ReLU6, None: nn.Identity}[activation]()
         self.fused = FusedNorm() if activation == "relu" else None
         self.pool = nn.Identity()
+        self.chain = Chain([stride], activation == "relu")
+
+    def chained(self, x: Tensor) -> Tensor:
+        """The same in training, for a chain: channels last, groups and ReLU6 excepted."""
+        return self.chain(x, (self.conv.weight,), (self.norm,))
 
     def construct(self, x: Tensor) -> Tensor:
         maps = self.conv(x)

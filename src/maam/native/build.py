@@ -46,6 +46,16 @@ def status() -> tuple[bool, str]:
     return True, f"in {_folder()}"
 
 
+def lack(framework: str) -> str:
+    """Why a training on a CPU goes without the operators, and what that costs; "" if it has them,
+    or does not want them.
+    """
+    ready, detail = library(framework, "normalization")
+    if ready or os.environ.get("MAAM_NATIVE") == "0":
+        return ""
+    return f"training takes up to twice as long as with operators of ours: {detail}"
+
+
 def library(framework: str, name: str) -> tuple[bool, str]:
     """The compiled form of a C++ file, built unless it is there; or (False, the reason).
 

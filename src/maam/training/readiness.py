@@ -158,7 +158,7 @@ def _convolution(root: Path) -> Check:
 def _native() -> Check:
     """Can the operators be compiled that make training faster on a CPU?"""
     ok, detail = build.status()
-    fix = "" if ok else "training is slower without: install g++, and leave MAAM_NATIVE unset"
+    fix = "" if ok else "up to twice as slow without: install g++, leave MAAM_NATIVE unset"
     return Check("native operators", ok, detail, fix, required=False)
 
 

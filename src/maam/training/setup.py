@@ -32,6 +32,7 @@ from maam.data.splits import limit
 from maam.data.streaming import load_tree
 from maam.data.unseen import same_images
 from maam.models.weights import find_run, source_run
+from maam.native import build
 from maam.training.budget import Deadline
 from maam.training.device_limits import device_check
 from maam.training.distillation import describe_teacher, trained_on_any
@@ -139,6 +140,8 @@ def set_up(
     if ranks.writes:
         write_start(run)
     watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped))
+    if device.kind == "CPU" and (slow := build.lack(config.framework)):
+        watch(Note(slow))
     return run
 
 

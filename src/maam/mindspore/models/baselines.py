@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
+from maam.mindspore.ops import aot, pooled
 from maam.mindspore.ops.convolution import Conv2d
 from maam.models.registry import check_size
 
@@ -29,11 +30,18 @@ class CNN(nn.Cell):
         self.flatten = nn.Flatten()
         self.hidden = nn.Dense(64 * (height // 4) * (width // 4), 128)
         self.classifier = nn.Dense(128, num_classes)
+        self.native = pooled.serves(self.conv1) and pooled.serves(self.conv2)
+        if self.native:
+            self.first, self.second = pooled.operator(), pooled.operator(flat=True)
 
     def construct(self, x: Tensor) -> Tensor:
-        x = self.relu(self.pool(self.conv1(x)))
-        x = self.relu(self.pool(self.conv2(x)))
-        return self.classifier(self.relu(self.hidden(self.flatten(x))))
+        if self.native and self.training and aot.takes(x):
+            maps, _ = self.first(x.transpose(0, 2, 3, 1), self.conv1.weight, self.conv1.bias)
+            x, _ = self.second(maps, self.conv2.weight, self.conv2.bias)
+        else:
+            x = self.relu(self.pool(self.conv1(x)))
+            x = self.flatten(self.relu(self.pool(self.conv2(x))))
+        return self.classifier(self.relu(self.hidden(x)))
 
 
 class MLP(nn.Cell):

@@ -19,9 +19,10 @@ import numpy as np
 from mindspore import Parameter, Tensor, float32, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from maam.mindspore.layers import ConvNorm, FusedNorm
+from maam.mindspore.layers import ConvNorm, FusedNorm, pooled
 from maam.mindspore.maam import AgentFusion
-from maam.mindspore.ops import aot, depthwise
+from maam.mindspore.ops import aot, chain, depthwise
+from maam.mindspore.ops.chain import Chain, serves
 from maam.models.kernels import Agent, kernel_layout
 from maam.models.registry import check_size
 from maam.models.stem import PATCH_CHANNELS, patch_side
@@ -99,6 +100,18 @@ class Block(nn.Cell):
         self.residual = in_channels == out_channels and stride == 1
         self.layer = AgentLayer(in_channels, agents, stride)
         self.reduce = ConvNorm(in_channels, out_channels, 1, activation=None)
+        self.chain = Chain([stride, 1], False, self.residual)
+
+    def chains(self) -> bool:
+        """Whether training can have this block as one operator."""
+        if not (isinstance(self.layer, AgentLayer) and isinstance(self.reduce, ConvNorm)):
+            return False  # folded
+        return self.layer.agents.native and serves(self.layer.norm) and serves(self.reduce.norm)
+
+    def chained(self, x: Tensor) -> Tensor:
+        """The same in training, for a chain: channels last."""
+        weights = self.layer.agents.kernel(), self.reduce.conv.weight
+        return self.chain(x, weights, (self.layer.norm, self.reduce.norm))
 
     def construct(self, x: Tensor) -> Tensor:
         maps = self.reduce(self.layer(x))
@@ -148,8 +161,30 @@ class MAAMNet(nn.Cell):
                 channels = wide
         self.blocks = nn.SequentialCell(blocks)
         self.classifier = nn.Dense(channels, num_classes)
+        self.native = chain.usable()
+
+    def chains(self) -> bool:
+        """Whether training can have all layers as chains."""
+        if not (isinstance(self.stem, ConvNorm) and serves(self.stem.norm)):
+            return False
+        for block in self.blocks:  # noqa: SIM110 - graphs know no generators
+            if not block.chains():
+                return False
+        return True
+
+    def chained(self, x: Tensor) -> Tensor:
+        """The maps before pooling, in training, channels last: (N, H, W, C)."""
+        if self.patch is None:
+            x = self.stem.chained(x.transpose(0, 2, 3, 1))
+        else:
+            x = self.stem(self.patch(x)).transpose(0, 2, 3, 1)
+        for block in self.blocks:
+            x = block.chained(x)
+        return x
 
     def construct(self, x: Tensor) -> Tensor:
+        if self.native and self.training and aot.takes(x) and self.chains():
+            return self.classifier(pooled(self.chained(x)))
         x = x if self.patch is None else self.patch(x)
         return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
 

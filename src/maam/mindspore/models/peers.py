@@ -20,7 +20,9 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import HeNormal, Initializer, Normal, Zero, initializer
 
-from maam.mindspore.layers import ConvNorm
+from maam.mindspore.layers import ConvNorm, pooled
+from maam.mindspore.ops import aot, chain
+from maam.mindspore.ops.chain import Chain, serves
 from maam.models.registry import check_size
 from maam.models.variants import mobilenetv2_blocks
 
@@ -52,6 +54,23 @@ class ResidualBlock(nn.Cell):
         else:
             self.shortcut = ConvNorm(in_channels, out_channels, 1, stride, activation=None)
         self.relu = nn.ReLU()
+        self.identity = isinstance(self.shortcut, nn.Identity)
+        self.chain = Chain([stride, 1], True, self.identity)
+
+    def chains(self) -> bool:
+        """Whether training can have this block as one operator, and one for its shortcut."""
+        for layer in (
+            (self.first, self.second) if self.identity else (self.first, self.second, self.shortcut)
+        ):
+            if not (isinstance(layer, ConvNorm) and serves(layer.norm)):
+                return False
+        return True
+
+    def chained(self, x: Tensor) -> Tensor:
+        """The same in training, for a chain: channels last."""
+        shortcut = None if self.identity else self.shortcut.chained(x)
+        weights = self.first.conv.weight, self.second.conv.weight
+        return self.chain(x, weights, (self.first.norm, self.second.norm), shortcut)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.relu(self.second(self.first(x)) + self.shortcut(x))
@@ -92,8 +111,23 @@ class ResNet(nn.Cell):
         draw_convolutions(self, "fan_in" if tiny else "fan_out")
         if tiny:
             draw_dense(self.classifier, HeNormal())
+        self.native = chain.usable()
+
+    def chains(self) -> bool:
+        """Whether training can have all layers as chains."""
+        if not (isinstance(self.stem, ConvNorm) and serves(self.stem.norm)):
+            return False
+        for block in self.blocks:  # noqa: SIM110 - graphs know no generators
+            if not block.chains():
+                return False
+        return True
 
     def construct(self, x: Tensor) -> Tensor:
+        if self.native and self.training and aot.takes(x) and self.chains():
+            x = self.stem.chained(x.transpose(0, 2, 3, 1))
+            for block in self.blocks:
+                x = block.chained(x)
+            return self.classifier(pooled(x))
         return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
 
 

@@ -1,0 +1,184 @@
+"""Layers as one operator against the same layers apart, and where they stay apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mindspore import Tensor, ops
+
+import maam
+from maam.core.config import TrainConfig
+from maam.mindspore.layers import ConvNorm
+from maam.mindspore.models import create_model
+from maam.mindspore.models.maamnet import Block
+from maam.mindspore.models.peers import ResidualBlock
+from maam.mindspore.step import freeze, make_optimizer, make_train_step
+from maam.models.variants import AGENTS
+from maam.native import build
+
+READY, REASON = build.library("mindspore", "chain")
+needs_operator = pytest.mark.skipif(not READY, reason=REASON)
+
+
+def tensor(array):
+    return Tensor(np.asarray(array, np.float32))
+
+
+def set_parameters(cell, rng):
+    for parameter in cell.get_parameters():
+        values = rng.standard_normal(parameter.shape) * (0.2 if parameter.ndim > 1 else 0.3)
+        positive = parameter.name.endswith("variance")
+        gamma = parameter.name.endswith("gamma")
+        ops.assign(parameter, tensor(abs(values) + 0.5 if positive else values + gamma))
+
+
+def outcome(cell, x, chained):
+    """Value, gradients of x and all parameters, and running statistics after a pass in training."""
+    set_parameters(cell, np.random.default_rng(1))
+    cell.set_train(True)
+
+    def forward(x):
+        last = x.transpose(0, 2, 3, 1)
+        y = cell.chained(last).transpose(0, 3, 1, 2) if chained else cell(x)
+        weights = tensor(np.random.default_rng(2).standard_normal(y.shape))
+        return (y * weights).sum(), y
+
+    differentiate = ms.value_and_grad(forward, 0, cell.trainable_params(), has_aux=True)
+    (_, value), (to_x, to_parameters) = differentiate(tensor(x))
+    results = {"value": value, "x": to_x}
+    for parameter, gradient in zip(cell.trainable_params(), to_parameters, strict=True):
+        results[parameter.name] = gradient
+    running = {p.name: p.value() for p in cell.get_parameters() if not p.requires_grad}
+    return {name: result.asnumpy().copy() for name, result in (results | running).items()}
+
+
+def check(cell, x):
+    ours, plain = outcome(cell, x, True), outcome(cell, x, False)
+    assert ours.keys() == plain.keys()
+    for name, expected in plain.items():
+        # Sums over a batch, such as gradients in front of a norm, may all but cancel.
+        atol = 3e-5 * max(np.abs(expected).max(), 0.1)
+        np.testing.assert_allclose(ours[name], expected, rtol=1e-4, atol=atol, err_msg=name)
+
+
+@needs_operator
+@settings(max_examples=24, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(["stem", "block", "residual"]),
+    batch=st.integers(2, 19),
+    channels=st.sampled_from([16, 32, 48]),
+    outputs=st.sampled_from([16, 48, 64]),
+    height=st.integers(2, 11),
+    width=st.integers(2, 18),
+    stride=st.sampled_from([1, 2]),
+    seed=st.integers(0, 99),
+)
+def test_equals_the_layers_apart(kind, batch, channels, outputs, height, width, stride, seed):
+    outputs = channels if seed % 2 else outputs
+    if kind == "stem":
+        channels = 3
+        cell = ConvNorm(3, outputs, 3, stride)
+    elif kind == "block":
+        cell = Block(channels, outputs, AGENTS, stride)
+    else:
+        cell = ResidualBlock(channels, outputs, stride, tiny=False)
+    x = np.random.default_rng(seed).standard_normal((batch, channels, height, width))
+    check(cell, x)
+
+
+@needs_operator
+def test_a_single_image():
+    check(Block(16, 16, AGENTS), np.random.default_rng(0).standard_normal((1, 16, 5, 4)))
+
+
+def train(name, channels=3):
+    """Two steps of a network; its losses and parameters."""
+    rng = np.random.default_rng(0)
+    net = create_model(name, in_channels=channels)
+    set_parameters(net, rng)
+    config = TrainConfig(epochs=1, optimizer="sgd")
+    step = make_train_step(net, make_optimizer(net, config), config)
+    net.set_train(True)
+    images = tensor(rng.random((4, channels, 32, 32)))
+    arguments = images, Tensor(np.arange(4, dtype=np.int32)), tensor(0.01), tensor(0)
+    losses = [float(step(*arguments)[0]) for _ in range(2)]
+    return losses, {p.name: p.asnumpy().copy() for p in net.get_parameters()}
+
+
+@pytest.mark.slow
+@needs_operator
+@pytest.mark.parametrize("name", ["maamnet-nano", "resnet20"])
+def test_training_steps_with_and_without(name, monkeypatch):
+    ms.set_context(mode=ms.GRAPH_MODE)
+    first, again = train(name), train(name)
+    monkeypatch.setenv("MAAM_NATIVE", "0")
+    plain = train(name)
+    assert first[0] == again[0]  # to the last bit
+    np.testing.assert_allclose(first[0], plain[0], rtol=1e-4)
+    assert first[1].keys() == plain[1].keys()
+    for key, value in first[1].items():
+        assert (value == again[1][key]).all(), key
+        np.testing.assert_allclose(value, plain[1][key], rtol=1e-2, atol=2e-3, err_msg=key)
+
+
+@needs_operator
+def test_the_gradient_of_the_image_is_left_out(tmp_path):
+    """Nobody asks for it, and it costs as much as the layer itself."""
+    cell = ConvNorm(3, 16, 3).set_train(True)
+
+    def total(x):
+        return cell.chained(x).sum()
+
+    ms.set_context(mode=ms.GRAPH_MODE, save_graphs=2, save_graphs_path=str(tmp_path))
+    try:
+        ms.grad(total, None, cell.trainable_params())(tensor(np.ones((2, 4, 4, 3))))
+    finally:
+        ms.set_context(save_graphs=0)
+    (graph,) = tmp_path.glob("graph_build_*.ir")
+    assert "ChainGradButInput" in graph.read_text()
+    assert ':ChainGrad"' not in graph.read_text()
+
+
+@needs_operator
+def test_what_a_chain_cannot_serve_stays_apart():
+    images = tensor(np.random.default_rng(0).random((2, 3, 32, 32)))
+    net = create_model("maamnet-nano").set_train(True)
+    assert net.chains()
+    freeze(net, "blocks.2.*")  # its norms have statistics of their own
+    assert not net.chains()
+    assert net(images).shape == (2, 10)
+    folded = maam.fuse(create_model("maamnet-nano")).set_train(True)
+    assert not folded.chains()
+    assert folded(images).shape == (2, 10)
+    assert not create_model("resnet8").set_train(True).chains()  # a shortcut without a norm
+
+
+def digests():
+    """Of the results for fixed numbers, large enough for threads."""
+    x = np.random.default_rng(0).standard_normal((37, 32, 16, 15))
+    results = outcome(Block(32, 64, AGENTS, 2), x, True)
+    return [hashlib.sha256(result.tobytes()).hexdigest() for result in results.values()]
+
+
+@pytest.mark.slow
+@needs_operator
+def test_the_result_does_not_depend_on_the_number_of_threads():
+    code = (
+        "import os, sys; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1]);"
+        "import maam, test_chain; print(*test_chain.digests())"
+    )
+    paths = [str(Path(maam.__file__).parents[1]), str(Path(__file__).parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    alone = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True
+    )
+    assert alone.stdout.split() == digests()
