@@ -14,7 +14,7 @@ from maam.models.registry import list_models
 from maam.torch import weights as torch_weights
 
 # So many layers that test_peers.py asks less of them; resnet8 stands for their common parts.
-DEEP = ("resnet20", "mobilenetv2-x0.5", "mobilenetv2", "shufflenetv2-x0.5")
+DEEP = ("resnet20", "mobilenetv2-x0.5", "mobilenetv2", "shufflenetv2-x0.5", "separable-resnet")
 COMPARED = [name for name in list_models() if name not in DEEP]
 
 

@@ -13,7 +13,7 @@ import maam.torch
 from maam.core.frameworks import ClassMaps
 from maam.data.preprocessing import Preprocessing
 
-POOLED = ("maamnet-nano", "resnet8", "mobilenetv2-x0.5", "shufflenetv2-x0.5")
+POOLED = ("maamnet-nano", "resnet8", "mobilenetv2-x0.5", "shufflenetv2-x0.5", "separable-resnet")
 FLAT = ("maam", "maam-multires", "maam-squeeze", "maam-concat", "maam-no-reduce", "cnn")
 
 

@@ -87,6 +87,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "peers.ShuffleNetV2",
         {"widths": (48, 96, 192)},
     ),
+    "separable-resnet": (
+        "peer: SeparableResNet 4-3 for CIFAR",
+        "separable.SeparableResNet",
+        {"width": 4, "depth": 3},
+    ),
 }
 
 # MobileNetV2's stages for CIFAR: expansion, channels, blocks, stride of the first block
