@@ -23,8 +23,8 @@ from matrix import Counts, check_line, counting
 from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors
+from maam.training.checkpoint import TrainingState, read_checkpoint
 from maam.training.events import EpochTotals
-from maam.training.resume import TrainingState, read_checkpoint
 
 TRAINING: dict[str, Any] = {
     "data": "digits",
@@ -154,7 +154,7 @@ def _train(folder: RunFolder) -> None:
         tensors.update({name: np.array(array) for name, array in others.items()})
 
     folder.path.mkdir(exist_ok=True)
-    state = TrainingState(lambda: {k: v.copy() for k, v in tensors.items()}, assign)
+    state = TrainingState(lambda: {k: v.copy() for k, v in tensors.items()}, assign, {})
     state.load(folder, write=True)
     while state.epoch < EPOCHS:
         for step in range(state.step, STEPS):

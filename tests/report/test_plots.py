@@ -238,7 +238,7 @@ def test_mistakes_are_the_most_confident_wrong_answers(tmp_path: Path, drawn: li
     probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.97, 0.03], [0.2, 0.8], [0.0, 1.0]])
     labels = np.array([1, 0, 1, 0, 1])  # all wrong but the last
     plots.mistakes(
-        np.zeros((5, 8, 8, 3), np.uint8),
+        np.zeros((5, 8, 8, 3), np.uint8).__getitem__,
         labels,
         probabilities,
         [f"{i}.jpg" for i in range(5)],
@@ -270,7 +270,7 @@ def test_mistakes_page(count, classes, shape, tmp_path: Path, drawn: list[Figure
     probabilities = rng.dirichlet(np.ones(len(classes)), total)
     labels = (probabilities.argmax(axis=1) + 1) % len(classes)
     plots.mistakes(
-        rng.integers(0, 256, (total, *shape), np.uint8),
+        rng.integers(0, 256, (total, *shape), np.uint8).__getitem__,
         labels,
         probabilities,
         [f"a folder/with a long name/{'m' * 30}{i}.jpg" for i in range(total)],
@@ -286,7 +286,7 @@ def test_mistakes_page(count, classes, shape, tmp_path: Path, drawn: list[Figure
 
 def test_no_mistakes_is_said(tmp_path: Path, drawn: list[Figure]) -> None:
     plots.mistakes(
-        np.zeros((2, 8, 8, 1), np.uint8),
+        np.zeros((2, 8, 8, 1), np.uint8).__getitem__,
         np.array([0, 1]),
         np.eye(2),
         ["a", "b"],

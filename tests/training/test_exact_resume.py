@@ -12,8 +12,8 @@ import maam
 from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors, save_tensors
+from maam.training.checkpoint import read_checkpoint
 from maam.training.events import Note, Step
-from maam.training.resume import read_checkpoint
 
 FRAMEWORKS = ["mindspore", "torch"]
 TRAIN: dict[str, Any] = {

@@ -12,8 +12,8 @@ from PIL import Image
 
 import maam
 from maam.core.run_folder import RunFolder
+from maam.training.checkpoint import TrainingState
 from maam.training.events import Note, Plan, Step
-from maam.training.resume import TrainingState
 from maam.training.run import repeated
 
 FRAMEWORKS = [pytest.param("mindspore", marks=pytest.mark.slow), "torch"]
@@ -115,7 +115,7 @@ def test_class_weights_help_the_rare_class(framework, tmp_path):
 
 def test_of_equally_accurate_epochs_the_one_with_the_lower_loss_is_kept(tmp_path):
     folder = RunFolder(tmp_path)
-    state = TrainingState(dict, lambda tensors, source: None)
+    state = TrainingState(dict, lambda tensors, source: None, {})
     rows = [(0.8, 0.9), (0.9, 0.5), (0.9, 0.4), (0.9, 0.6), (0.7, 0.1)]
     best = []
     for epoch, (accuracy, loss) in enumerate(rows, 1):

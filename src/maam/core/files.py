@@ -1,14 +1,19 @@
-"""Writing files that matter: to a temporary name, flushed, then renamed."""
+"""Writing files and folders that matter: to a temporary name, flushed, then renamed."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from maam.core.errors import MaamError
+from maam.core.signals import check_signals
+
+_FILLED = ".maam-{}.tmp"  # a folder that is being filled
 
 
 @contextmanager
@@ -42,6 +47,74 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     data = content.encode("utf-8") if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside ``path`` to fill; renamed to ``path`` if all went well.
+
+    What a process that was killed has left beside it is deleted.
+
+    Raises:
+        MaamError: a folder can't be made or written to, the disk is full, or something is at
+            ``path`` by then. Nothing is left.
+    """
+    temporary = path.with_name(_FILLED.format(secrets.token_hex(6)))
+    made: list[Path] = []
+    try:
+        made = [folder for folder in path.parents if not folder.exists()]
+        make_folder(path.parent)
+        with _held(temporary):
+            _delete_abandoned(path.parent)
+            yield temporary
+            temporary.rename(path)
+        made.clear()
+    except OSError as error:
+        raise MaamError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):  # others have put something there
+                folder.rmdir()
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Make a folder, which is locked while it has its name: so others see that it is in use."""
+    fresh = folder.with_suffix(".new")
+    fresh.mkdir()
+    with ExitStack() as stack:
+        with suppress(OSError):  # no such locks: it stays, should this process be killed
+            stack.enter_context(_locked_folder(fresh))
+        fresh.rename(folder)
+        yield
+
+
+def _delete_abandoned(parent: Path) -> None:
+    """Delete the folders that were being filled by processes that are no more."""
+    for folder in parent.glob(_FILLED.format("*")):
+        with suppress(OSError), _locked_folder(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder; OSError if another process does, or if there are no such locks here."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(file: int) -> None:
+    """Lock an open file or folder; OSError as ``_locked_folder``."""
+    try:
+        import fcntl  # not on every system, where all else here works
+    except ImportError:
+        raise OSError("this system has no such locks") from None
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def check_regular(path: Path) -> None:
@@ -89,29 +162,32 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, taken: str) -> Iterator[None]:
+def locked(path: Path, taken: str = "") -> Iterator[None]:
     """Hold a lock file, which is made if need be and stays, against other processes.
 
     Args:
         path: the file.
-        taken: what to say when another process holds it.
+        taken: what to say when another process holds it; if nothing, this one waits.
 
     Raises:
         MaamError: another process holds it, or it can't be written to.
     """
-    import fcntl  # not on every system, where all else here works
-
     try:
         file = path.open("w")
     except OSError as error:
         raise MaamError(f"cannot write {path}: {error.strerror or error}") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise MaamError(taken) from None
-        except OSError as error:
-            raise MaamError(f"cannot lock {path}: {error.strerror or error}") from None
+        while True:
+            try:
+                _lock(file.fileno())
+                break
+            except BlockingIOError:
+                if taken:
+                    raise MaamError(taken) from None
+            except OSError as error:
+                raise MaamError(f"cannot lock {path}: {error.strerror or error}") from None
+            time.sleep(0.1)
+            check_signals()
         yield
 
 

@@ -70,6 +70,7 @@ def _load(
             return dataset
         here = f"{data} is the data set of that name, not the one here: for that give ./{data}"
         return replace(dataset, notes=(*dataset.notes, here))
+    from maam.data.files.packs import is_pack
     from maam.data.files.tree import scan
     from maam.data.sources import packed
     from maam.data.streaming import load_tree
@@ -79,6 +80,6 @@ def _load(
         near = get_close_matches(path.name, SOURCES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"name one, or {', '.join(SOURCES)}"
         raise MaamError(f"`data={data}`: no such folder or archive: {hint}")
-    if packed.is_pack(path):
+    if is_pack(path):
         return packed.load(path, image_size, val_fraction, seed)
     return load_tree(scan(path), image_size, val_fraction, seed)

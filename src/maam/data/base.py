@@ -56,6 +56,14 @@ class Joinable(Protocol):
         ...
 
 
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """A split whose images' ``maam.data.fingerprints`` are written down: uint64 (N,)."""
+
+    @property
+    def fingerprints(self) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class ArraySplit:
     """A ``Split`` in memory.

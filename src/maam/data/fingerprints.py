@@ -6,8 +6,7 @@ import hashlib
 
 import numpy as np
 
-from maam.data.base import Split
-from maam.data.sources.packed import PackedSplit
+from maam.data.base import Fingerprinted, Split
 
 _BATCH = 256
 
@@ -18,7 +17,7 @@ def fingerprints(split: Split) -> np.ndarray:
     Two different images of 100,000 have the same one with a chance of 3 in 10 billion. A copy that
     was encoded anew, such as a JPEG of a PNG, has other pixels.
     """
-    if isinstance(split, PackedSplit):  # where they are written down
+    if isinstance(split, Fingerprinted):
         return split.fingerprints
     prints = [fingerprint(image) for images, _ in split.batches(_BATCH) for image in images]
     return np.array(prints, np.uint64)

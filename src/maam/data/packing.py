@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 import tarfile
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,19 +23,18 @@ import numpy as np
 from PIL import Image
 
 from maam.core.errors import MaamError
-from maam.core.files import make_folder
+from maam.core.files import atomic_folder
 from maam.core.signals import check_signals
 from maam.core.tensors import save_tensors
 from maam.data.files import conversion, decoding
-from maam.data.files.tree import PACK_INDEX, ImageFile, Tree, scan
+from maam.data.files.packs import FORMAT, PACK_INDEX, SPLITS
+from maam.data.files.tree import ImageFile, Tree, scan
 from maam.data.fingerprints import fingerprint
 from maam.data.look import suited_size, typical_side
 from maam.data.sources.folder import too_many
-from maam.data.sources.packed import FORMAT, SPLITS
 
 SHARD_IMAGES, MOST_SHARDS = 4096, 256  # of a split: larger shards for more images
 _BATCH, _PART = 512, 16  # files in memory at once, and those that a thread takes at once
-_BLOCK = tarfile.BLOCKSIZE
 
 Progress = Callable[[int, int], None]
 
@@ -91,8 +88,10 @@ def pack(
             none can be read. Nothing is left then.
     """
     path, target = Path(os.path.expanduser(source)), Path(os.path.expanduser(out))
-    if target.exists():
+    if os.path.lexists(target):
         raise MaamError(f"{target} is there already: name a folder that is not")
+    if path.resolve() in target.resolve().parents:
+        raise MaamError(f"{target} lies among the images of {path}: name a folder elsewhere")
     if image_size is not None and not 8 <= image_size <= 512:
         raise MaamError(f"`image_size={image_size}`: give 8 to 512 pixels")
     tree = scan(path)
@@ -101,31 +100,30 @@ def pack(
     return write_pack(tree, target, side, progress)
 
 
-def write_pack(tree: Tree, target: Path, side: int, progress: Progress | None = None) -> Packed:
-    """``pack`` for a tree that is scanned already, which takes the place of an older pack.
+def write_pack(
+    tree: Tree,
+    target: Path,
+    side: int,
+    progress: Progress | None = None,
+    list_repeats: bool = False,
+) -> Packed:
+    """``pack`` for a tree that is scanned already.
+
+    Args:
+        tree, target, side, progress: as for ``pack``.
+        list_repeats: whether an image that is there several times, though it is written once, is
+            listed as often: the pack is then split as the tree is.
 
     Raises:
         MaamError: as ``pack``.
     """
-    make_folder(target.parent)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        scratch.mkdir()
-        with _Writer(scratch, tree, side) as writer:
+    with atomic_folder(target) as scratch:
+        with _Writer(scratch, tree, side, list_repeats) as writer:
             for done, encoded in enumerate(_encoded(tree, side), 1):
                 writer.add(*encoded)
                 if progress is not None:
                     progress(done, len(tree.files))
-        packed = writer.finish(target)
-        if target.exists():
-            shutil.rmtree(target)
-        scratch.replace(target)
-    except OSError as error:
-        raise MaamError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return packed
+        return writer.finish(target)
 
 
 class Encoded(NamedTuple):
@@ -146,9 +144,9 @@ def _encoded(tree: Tree, side: int) -> Iterator[tuple[ImageFile, Encoded]]:
     contents = tree.contents()
     with decoding.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(islice(contents, _BATCH)):
-            check_signals()
             parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
             for part in pool.map(encode, parts):
+                check_signals()
                 yield from part
 
 
@@ -163,38 +161,31 @@ def _encode(file: ImageFile, content: Path | bytes, side: int) -> Encoded:
     return Encoded(stream.getvalue(), fingerprint(pixels), "", picture.several)
 
 
-@dataclass
-class _Rows:
-    """The index while it grows, a value an image in each array."""
-
-    shard: array = field(default_factory=lambda: array("i"))
-    offset: array = field(default_factory=lambda: array("q"))
-    size: array = field(default_factory=lambda: array("i"))
-    label: array = field(default_factory=lambda: array("i"))
-    split: array = field(default_factory=lambda: array("b"))
-    fingerprint: array = field(default_factory=lambda: array("Q"))
-    name_end: array = field(default_factory=lambda: array("q"))
-    names: bytearray = field(default_factory=bytearray)
-
-
 class _Writer:
-    """Writes the shards of a pack, all of them open, so that each gets images from all over."""
+    """Writes the shards of a pack, all of them open, so that each gets images from all over.
 
-    def __init__(self, folder: Path, tree: Tree, side: int) -> None:
-        self.folder, self.tree, self.side = folder, tree, side
-        self.number = {name: label for label, name in enumerate(tree.classes)}
-        counts = Counter(file.split for file in tree.files)
+    The index has a place for every file of the tree, in its order, whatever that of an archive is.
+    """
+
+    def __init__(self, folder: Path, tree: Tree, side: int, list_repeats: bool = False) -> None:
+        self.folder, self.tree, self.side, self.list_repeats = folder, tree, side, list_repeats
+        self.place = {file: place for place, file in enumerate(tree.files)}
+        count, number = len(tree.files), {name: label for label, name in enumerate(tree.classes)}
+        self.label = np.array([number[file.label] for file in tree.files], np.int32)
+        self.split = np.array([SPLITS.index(file.split) for file in tree.files], np.int8)
+        self.shard, self.size = np.zeros(count, np.int32), np.zeros(count, np.int32)
+        self.offset, self.fingerprint = np.zeros(count, np.int64), np.zeros(count, np.uint64)
         self.files: list[Path] = []
-        self.turns: dict[str, Iterator[int]] = {}
-        for split in SPLITS:
-            shards = min(MOST_SHARDS, -(-counts[split] // SHARD_IMAGES))
-            first, rng = len(self.files), np.random.default_rng(SPLITS.index(split))
-            self.files += [folder / f"{split}-{shard:05}.tar" for shard in range(shards)]
-            turns = rng.permutation(counts[split]) % max(1, shards) + first
-            self.turns[split] = iter(turns.astype(np.int32))
+        for split, name in enumerate(SPLITS):
+            places = np.flatnonzero(self.split == split)
+            shards = min(MOST_SHARDS, -(-len(places) // SHARD_IMAGES))
+            turns = np.random.default_rng(split).permutation(len(places)) % max(1, shards)
+            self.shard[places] = turns + len(self.files)
+            self.files += [folder / f"{name}-{shard:05}.tar" for shard in range(shards)]
         self.tars: list[tarfile.TarFile] = []
-        self.rows, self.seen, self.repeats = _Rows(), set[tuple[int, int, int]](), 0
-        self.skipped: list[tuple[str, str]] = []
+        self.first: dict[tuple[int, int, int], int] = {}  # the place of each image
+        self.written = 0
+        self.skipped: dict[int, str] = {}  # place -> why
         self.several: list[str] = []
 
     def __enter__(self) -> _Writer:
@@ -207,69 +198,73 @@ class _Writer:
             tar.close()
 
     def add(self, file: ImageFile, image: Encoded) -> None:
-        shard = next(self.turns[file.split])
+        place = self.place[file]
+        self.size[place] = 0  # an archive may hold a file twice: the later one counts
+        self.skipped.pop(place, None)
         if image.reason:
-            self.skipped.append((file.name, image.reason))
+            self.skipped[place] = image.reason
             return
         if image.several:
             self.several.append(file.name)
-        label, split = self.number[file.label], SPLITS.index(file.split)
-        if (key := (image.fingerprint, label, split)) in self.seen:
-            self.repeats += 1
-            return
-        self.seen.add(key)
-        rows, tar = self.rows, self.tars[shard]
-        name = f"{len(rows.shard):09}"
-        rows.shard.append(shard)
-        rows.offset.append(tar.offset + _BLOCK)  # behind its header
-        rows.size.append(len(image.png))
-        rows.label.append(label)
-        rows.split.append(split)
-        rows.fingerprint.append(image.fingerprint)
-        rows.names += file.name.encode("utf-8", "surrogateescape")
-        rows.name_end.append(len(rows.names))
-        for suffix, content in (("png", image.png), ("cls", str(label).encode())):
-            member = tarfile.TarInfo(f"{name}.{suffix}")
+        key = image.fingerprint, int(self.label[place]), int(self.split[place])
+        first = self.first.setdefault(key, place)
+        if first == place:
+            self._write(place, image)
+        elif self.list_repeats:
+            for values in (self.shard, self.offset, self.size, self.fingerprint):
+                values[place] = values[first]
+
+    def _write(self, place: int, image: Encoded) -> None:
+        tar = self.tars[self.shard[place]]
+        self.offset[place] = tar.offset + tarfile.BLOCKSIZE  # behind its header
+        self.size[place], self.fingerprint[place] = len(image.png), image.fingerprint
+        label = str(self.label[place]).encode()
+        for suffix, content in (("png", image.png), ("cls", label)):
+            member = tarfile.TarInfo(f"{self.written:09}.{suffix}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
+        self.written += 1
 
     def finish(self, target: Path) -> Packed:
         """Write the index, once all shards are closed."""
-        rows, tree = self.rows, self.tree
-        if not rows.shard:
-            name, reason = self.skipped[0]
+        tree, files = self.tree, self.tree.files
+        skipped = tuple((files[place].name, self.skipped[place]) for place in sorted(self.skipped))
+        if len(skipped) == len(files):
+            name, reason = skipped[0]
             raise MaamError(f"no image in {tree.path} can be read, such as {name}: {reason}")
-        if what := too_many(len(self.skipped), len(tree.files)):
+        if what := too_many(len(skipped), len(files)):
             raise MaamError(f"{tree.path}: {what}: `maam data` with --json FILE lists them")
+        listed = np.flatnonzero(self.size)
+        names = [files[place].name.encode("utf-8", "surrogateescape") for place in listed]
         sizes = []
         for file in self.files:
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
             sizes.append(file.stat().st_size)
         notes = (*tree.notes, *decoding.first_ones_note(self.several))
-        counts = Counter(rows.split)
         arrays = {
-            "shard": np.array(rows.shard, np.int32),
-            "offset": np.array(rows.offset, np.int64),
-            "size": np.array(rows.size, np.int32),
-            "label": np.array(rows.label, np.int32),
-            "split": np.array(rows.split, np.int8),
-            "fingerprint": np.array(rows.fingerprint, np.uint64),
-            "name_end": np.array(rows.name_end, np.int64),
-            "names": np.frombuffer(bytes(rows.names), np.uint8),
+            "shard": self.shard[listed],
+            "offset": self.offset[listed],
+            "size": self.size[listed],
+            "label": self.label[listed],
+            "split": self.split[listed],
+            "fingerprint": self.fingerprint[listed],
+            "name_end": np.cumsum([len(name) for name in names], dtype=np.int64),
+            "names": np.frombuffer(b"".join(names), np.uint8),
         }
         about = {
             "format": FORMAT,
             "source": str(tree.path.resolve().name),
             "classes": tree.classes,
             "image_size": self.side,
-            "given": sorted({file.split for file in tree.files}),
+            "given": sorted({file.split for file in files}),
             "shards": {file.name: size for file, size in zip(self.files, sizes, strict=True)},
             "sha256": {file.name: _sha256(file) for file in self.files},
-            "skipped": self.skipped,
+            "skipped": skipped,
             "notes": notes,
         }
         save_tensors(self.folder / PACK_INDEX, arrays, about)
+        counts = Counter(arrays["split"].tolist())
         return Packed(
             path=target,
             classes=tree.classes,
@@ -277,8 +272,8 @@ class _Writer:
             images={split: counts[i] for i, split in enumerate(SPLITS) if counts[i]},
             shards=len(self.files),
             bytes=sum(sizes),
-            repeats=self.repeats,
-            skipped=tuple(self.skipped),
+            repeats=len(files) - len(skipped) - len(listed),
+            skipped=skipped,
             notes=notes,
         )
 

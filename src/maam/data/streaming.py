@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from maam.core.environment import free_memory
-from maam.core.files import cache_dir
+from maam.core.errors import MaamError
+from maam.core.files import cache_dir, locked, make_folder
 from maam.core.footprint import parse_size
 from maam.data.base import Dataset
+from maam.data.files.packs import FORMAT, open_pack
 from maam.data.files.tree import Tree
 from maam.data.packing import write_pack
 from maam.data.sources import packed
@@ -26,6 +29,7 @@ def load_tree(
     val_fraction: float,
     seed: int,
     tell: Tell = lambda text: None,
+    stream: bool | None = None,
 ) -> Dataset:
     """The images of a folder, an archive or a table as a data set.
 
@@ -36,24 +40,48 @@ def load_tree(
         tree: what was scanned.
         image_size, val_fraction, seed: as ``folder.load``.
         tell: told beforehand if images are packed, which takes a while.
+        stream: whether they come from a pack, if that is known beforehand.
 
     Raises:
         MaamError: as ``folder.load`` and ``pack``.
     """
-    side = image_size or DEFAULT_SIZE
-    needed, most = len(tree.files) * side * side * 3, memory_for_images()
-    if most is None or needed <= most:
+    if not (exceeds_memory(tree, image_size) if stream is None else stream):
         return read_tree(tree, image_size, val_fraction, seed)
     tree.check_no_empty()
+    side = image_size or DEFAULT_SIZE
     pack = cache_dir() / "packs" / _key(tree, side)
-    if not packed.is_pack(pack):
-        tell(
-            f"{len(tree.files):,} images take {needed / 1e9:,.1f} GB, more than the "
-            f"{most / 1e9:,.1f} GB for images: they are packed into {pack} and read from there"
-        )
-        write_pack(tree, pack, side)
+    if not _is_whole(pack):
+        size = f"{len(tree.files):,} images of {_bytes(tree, side) / 1e9:,.1f} GB"
+        tell(f"{size} are packed into {pack} and read from there")
+        make_folder(pack.parent)
+        with locked(pack.with_suffix(".lock")):
+            if not _is_whole(pack):  # another process has packed them meanwhile
+                shutil.rmtree(pack, ignore_errors=True)
+                write_pack(tree, pack, side, list_repeats=True)
     dataset = packed.load(pack, None, val_fraction, seed)
     return replace(dataset, name=tree.path.resolve().name, source=f"images in {tree.path}")
+
+
+def exceeds_memory(tree: Tree, image_size: int | None) -> bool:
+    """Whether decoded images take more than ``memory_for_images``.
+
+    Raises:
+        MaamError: MAAM_MEMORY is no size.
+    """
+    most = memory_for_images()
+    return most is not None and _bytes(tree, image_size or DEFAULT_SIZE) > most
+
+
+def _bytes(tree: Tree, side: int) -> int:
+    return len(tree.files) * side * side * 3
+
+
+def _is_whole(pack: Path) -> bool:
+    try:
+        open_pack(pack)
+    except MaamError:
+        return False
+    return True
 
 
 def memory_for_images() -> int | None:
@@ -70,7 +98,8 @@ def memory_for_images() -> int | None:
 
 def _key(tree: Tree, side: int) -> str:
     """A name for the pack of these files as they are now."""
-    sha = hashlib.sha256(f"{tree.path.resolve()} {side}\n".encode("utf-8", "surrogateescape"))
+    what = f"{tree.path.resolve()} {side} {FORMAT} with repeats\n"
+    sha = hashlib.sha256(what.encode("utf-8", "surrogateescape"))
     for file in tree.files:
         sha.update(repr(file).encode("utf-8", "surrogateescape"))
         if not tree.is_archive:

@@ -14,10 +14,12 @@ from maam.core.errors import MaamError, listed
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.data import Dataset, Split, load_dataset
+from maam.data.files.packs import is_pack
 from maam.data.fingerprints import fingerprints
 from maam.data.readiness import quoted
 from maam.data.sources import SOURCES, packed
 from maam.data.sources.folder import load_all
+from maam.data.sources.packed import are_packed
 from maam.data.splits import limit
 
 
@@ -112,7 +114,7 @@ def _folder(
     Others are not split: if they have no split folders, all are scored.
     """
     channels, height, width = meta.image_shape
-    load = packed.load_all if packed.is_pack(Path(data)) else load_all
+    load = packed.load_all if is_pack(Path(data)) else load_all
     every = load(Path(data), (height, width, channels), meta.classes)
     held = sum(meta.images.values())
     count = len(every.images)
@@ -147,15 +149,14 @@ def same_images(dataset: Dataset, meta: RunMeta, run: RunFolder) -> bool:
         MaamError: the run's file of images is damaged.
     """
     digests, before = dataset.digests(), meta.data_digests
-    packed_now, packed_then = (
-        {digest.startswith(packed.DIGEST) for digest in each.values()} for each in (digests, before)
-    )
-    if packed_now == packed_then or digests.keys() != before.keys():
+    if are_packed(digests) == are_packed(before) or digests.keys() != before.keys():
         return digests == before
     # Digests of a pack are of other numbers than those of arrays: compare image by image.
     known, splits = run.read_images(), {"train": dataset.train, "val": dataset.val}
     return all(
-        name in known and np.array_equal(np.unique(fingerprints(split)), known[name])
+        name in known
+        and len(split) == meta.images[name]
+        and np.array_equal(np.unique(fingerprints(split)), known[name])
         for name, split in splits.items()
     )
 

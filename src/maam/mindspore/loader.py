@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from maam.core.errors import MaamError
 from maam.data.augment import Augmentation, augment
 from maam.data.augment.mixing import apply_mix, draw_mix, mix_labels
 from maam.data.base import Split
@@ -37,6 +38,7 @@ class _Batches:
         self.augmentation, self.key = augmentation, key
         self.parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         self.begin = begin
+        self.error: MaamError | None = None  # why there are no pixels
 
     def __len__(self) -> int:
         return len(self.parts) - self.begin
@@ -44,9 +46,14 @@ class _Batches:
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         number = self.begin + index
         chosen = self.split.take(self.parts[number])
+        try:
+            pixels = chosen.pixels()
+        except MaamError as error:
+            self.error = error
+            raise
         rng = np.random.default_rng((*self.key, number + 1))
         how = self.augmentation
-        images = self.preprocessing(augment(chosen.pixels(), how.kind, rng))
+        images = self.preprocessing(augment(pixels, how.kind, rng))
         labels = chosen.labels.astype(np.int32)
         if not how.mixes:
             return images, labels
@@ -114,4 +121,9 @@ def _iterate(batches: _Batches, workers: int) -> Iterator[tuple]:
         num_parallel_workers=min(workers, os.cpu_count() or 1, len(batches)),
         python_multiprocessing=False,
     )
-    return dataset.create_tuple_iterator(num_epochs=1)
+    try:
+        yield from dataset.create_tuple_iterator(num_epochs=1)
+    except RuntimeError:  # in which MindSpore wraps what a batch raises
+        if batches.error is not None:
+            raise batches.error from None
+        raise

@@ -23,9 +23,9 @@ from maam.mindspore.step import (
     settle_norms,
 )
 from maam.mindspore.weights import assign_tensors, read_tensors
+from maam.training.checkpoint import NotFinite, TrainingState
 from maam.training.distillation import renormalisation
 from maam.training.events import EpochTotals
-from maam.training.resume import NotFinite, TrainingState
 from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
 
@@ -53,6 +53,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     state = TrainingState(
         read,
         lambda tensors, source: assign_tensors(parameters, tensors, source),
+        run.identity,
     )
     state.load(run.folder, run.ranks.writes)
     teacher = _Teacher(run) if config.teacher else None

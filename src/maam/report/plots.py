@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ def batch(
 
 
 def mistakes(
-    images: np.ndarray,
+    images: Callable[[np.ndarray], np.ndarray],
     labels: np.ndarray,
     probabilities: np.ndarray,
     names: Sequence[str],
@@ -187,7 +187,7 @@ def mistakes(
     If there are none, the picture says so.
 
     Args:
-        images: uint8 (N, H, W, C), C = 1 or 3.
+        images: gives those at some of N places, uint8 (n, H, W, C), C = 1 or 3.
         labels: (N,) indices into ``classes``.
         probabilities: (N, K); the largest is the answer.
         names: N names of images.
@@ -213,7 +213,7 @@ def mistakes(
         f"{true} {ARROW}{gap}{answer}, {100 * confidence[i]:.0f} %\n{short(names[i], 30)}"
         for i, (true, answer) in zip(worst, answers, strict=True)
     ]
-    _gallery(images[worst] / 255, titles, heading, path, columns=5, cell=2.5)
+    _gallery(images(worst) / 255, titles, heading, path, columns=5, cell=2.5)
 
 
 def _gallery(

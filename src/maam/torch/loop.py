@@ -27,9 +27,9 @@ from maam.torch.step import (
     update_average,
 )
 from maam.torch.weights import assign_tensors, named_tensors, read_tensors
+from maam.training.checkpoint import NotFinite, TrainingState
 from maam.training.distillation import renormalisation
 from maam.training.events import EpochTotals
-from maam.training.resume import NotFinite, TrainingState
 from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
 
@@ -60,6 +60,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     state = TrainingState(
         read,
         lambda tensors, source: _restore(changing, live, optimizer, tensors, source),
+        run.identity,
     )
     state.load(run.folder, run.ranks.writes)
     train = run.dataset.train

@@ -150,7 +150,7 @@ def draw_plots(
     )
     check_signals()
     plots.mistakes(
-        split.pixels(),
+        lambda places: split.take(places).pixels(),
         split.labels,
         softmax(logits),
         split.names,

@@ -25,6 +25,7 @@ from maam.core.files import write_atomic
 from maam.core.recipes import to_toml
 from maam.core.run_folder import RunFolder, new_run_folder
 from maam.core.signals import inheritable, interruptible
+from maam.data.streaming import memory_for_images
 from maam.training.finalize import check_packages
 from maam.training.options import resolve
 from maam.training.planning import is_planned
@@ -83,15 +84,17 @@ def launch(
         check_together(config.model_copy(update={"out": config.out or Path()}), resume)
         folder = new_run_folder(config.out, config.data, config.model)
         folder.check_free()
-        write_atomic(folder.config, to_toml(config.model_copy(update={"out": None})))
-        arguments = ["--recipe", str(folder.config), "--out", str(folder)]
     else:
         folder = RunFolder(resume)
-        arguments = ["--resume", str(folder)]
-        for name, value in options.items():
-            arguments += [f"--{name.replace('_', '-')}", str(value)]
     with TemporaryDirectory(prefix="maam-workers-") as name:
         logs = Path(name)
+        if resume is None:
+            recipe = logs / folder.config.name
+            write_atomic(recipe, to_toml(config.model_copy(update={"out": None})))
+            arguments = [f"--recipe={recipe}", f"--out={folder}"]
+        else:
+            given = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+            arguments = [f"--resume={folder}", *given]
         command = [*_COMMANDS[config.framework](workers, logs), "train", *arguments]
         code = _run(command, workers, logs, config.framework, show)
         if code:
@@ -135,6 +138,8 @@ def _run(
         "PYTHONSAFEPATH": "1",  # and a script, whose folder holds no packages for others
         "PYTHONUNBUFFERED": "1",
     }
+    if memory := memory_for_images():  # of all of them
+        environment["MAAM_MEMORY"] = str(max(1, memory // workers))
     logged = framework == "mindspore"
     with (logs / "launcher.log").open("w") as log:
         with inheritable():

@@ -17,9 +17,9 @@ from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.core.frameworks import Backend
 from maam.data import SOURCES, Dataset
+from maam.data.files.packs import is_pack
 from maam.data.files.tree import Tree, scan
 from maam.data.look import suited_size, typical_side
-from maam.data.sources.packed import is_pack
 from maam.data.splits import limit
 from maam.models.weights import find_run, sources
 from maam.training.budget import Budget, Deadline

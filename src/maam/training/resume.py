@@ -1,218 +1,77 @@
-"""What a resumed run needs, whatever the framework."""
+"""What is checked and told before a run goes on, whatever the framework."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from maam.core.errors import MaamError
-from maam.core.metrics import best_epoch
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
-from maam.core.tensors import load_tensors, save_tensors
-from maam.training.events import EpochTotals
-
-_NONE = EpochTotals(loss=0.0, correct=0, images=0, seconds=0.0)
-
-
-class NotFinite(Exception):
-    """A loss, a weight or an output is NaN or infinite; says which."""
+from maam.core.tensors import check_tensors, load_tensors
+from maam.data.preprocessing import Preprocessing
+from maam.training.checkpoint import read_checkpoint
 
 
-class Checkpoint(NamedTuple):
-    """What was saved last.
-
-    Attributes:
-        path: where; None: nothing was, and these are the tensors that training began with.
-        tensors: all that change in training, by name.
-        progress: what else ``TrainingState`` keeps.
-        damaged: what is wrong with a newer one; empty if nothing is.
-    """
-
-    path: Path | None
-    tensors: dict[str, np.ndarray]
-    progress: dict[str, Any]
-    damaged: str = ""
-
-
-def read_checkpoint(folder: RunFolder) -> Checkpoint | None:
-    """The newest checkpoint of a run that is whole; None, if there is none.
-
-    Raises:
-        MaamError: there are some, and none is whole.
-    """
-    errors: list[MaamError] = []
-    for path in (folder.last, folder.previous):
-        if path.exists():
-            try:
-                tensors, progress = load_tensors(path)
-            except MaamError as error:
-                errors.append(error)
-            else:
-                return Checkpoint(path, tensors, progress, str(errors[0]) if errors else "")
-    if errors:
-        raise errors[0]
-    return None
-
-
-class TrainingState:
-    """Weights, optimiser, average, history, the best epoch so far, and the place in this epoch.
-
-    The order of images and their augmentation depend on seed, epoch and step alone, so that a
-    resumed run repeats the uninterrupted one to the last bit.
+def resumed(folder: RunFolder, before: RunMeta, meta: RunMeta, same: bool) -> RunMeta:
+    """The metadata of a run that goes on.
 
     Args:
-        read: copies of all tensors that change in training, by name.
-        assign: sets them all; its second argument names their source, for errors.
+        folder: the run's.
+        before: what it says so far.
+        meta: as of a new run.
+        same: whether its images are those that the run began with.
 
-    Attributes:
-        history: a row for each finished epoch.
-        best_epoch: which was the best, counted from 1.
-        step: how many steps of the next epoch are done.
-        totals: of these steps.
-        halvings: how often the learning rate was halved, after numbers that were not finite.
+    Raises:
+        MaamError: it can't go on: other images, another teacher, or fewer epochs than it has.
     """
+    epochs, trained = meta.config["epochs"], finished_epochs(folder)
+    if trained > epochs:
+        raise MaamError(f"`epochs={epochs}`: {folder} has {trained} epochs already")
+    if not same:
+        raise MaamError(
+            f"`resume` {folder}: the images of {meta.data} are not those it was trained on: "
+            "bring them back, name where they lie now with `data`, or train anew"
+        )
+    if before.classes != meta.classes:
+        raise MaamError(
+            f"`resume` {folder}: the class folders of {meta.data} have other names than those it "
+            "was trained on: name them as before, or train anew"
+        )
+    if (before.teacher or {}).get("weights") != (meta.teacher or {}).get("weights"):
+        raise MaamError(f"`resume` {folder}: `teacher` is not the network it began to learn from")
+    if Preprocessing.from_dict(before.preprocessing) != Preprocessing.from_dict(meta.preprocessing):
+        raise MaamError(f"`resume` {folder}: it began with other `pretrained` weights")
+    earlier = stages(before, epochs, trained)
+    if trained < epochs:
+        return replace(meta, stages=earlier)
+    # It has been trained: where, and how well, stays true.
+    return replace(
+        before,
+        config=meta.config,
+        stages=earlier,
+        operators=before.operators or "not recorded",
+        data=meta.data,
+        data_source=meta.data_source,
+    )
 
-    def __init__(
-        self,
-        read: Callable[[], dict[str, np.ndarray]],
-        assign: Callable[[Mapping[str, np.ndarray], str], None],
-    ) -> None:
-        self._read, self._assign = read, assign
-        self.history: list[dict[str, Any]] = []
-        self.best_epoch = self.step = self.halvings = 0
-        self.totals = _NONE
-        self.saved = time.monotonic()
-        self._beginning: Checkpoint | None = None
 
-    @property
-    def epoch(self) -> int:
-        """How many epochs are finished."""
-        return len(self.history)
+def check_fits(folder: RunFolder, weights: Mapping[str, np.ndarray]) -> None:
+    """Check that a network is the one that a run began with, before any file of it is changed.
 
-    def stalled(self, patience: int) -> bool:
-        """Whether ``patience`` epochs have passed without a better one."""
-        return 0 < patience <= self.epoch - self.best_epoch
+    Args:
+        folder: the run's.
+        weights: of the network.
 
-    def note(self, row: dict[str, Any]) -> None:
-        """Note a finished epoch, and which is the best; without validation images the newest."""
-        self.history.append(row)
-        best = best_epoch(self.history)
-        self.best_epoch = row["epoch"] if best is None else best["epoch"]
-        self.step, self.totals = 0, _NONE
-
-    def end_epoch(
-        self, folder: RunFolder, row: dict[str, Any], weights: Mapping[str, np.ndarray], write: bool
-    ) -> None:
-        """End an epoch: note it, and write the best weights, the state and the history.
-
-        Args:
-            folder: the run's.
-            row: of the epoch, as in the history.
-            weights: the network that counts (the average, if there is one).
-            write: whether this process writes.
-
-        Raises:
-            NotFinite: a number is not finite; nothing has been noted or written.
-        """
-        tensors = self._finite_tensors()
-        self.note(row)
-        if write and self.best_epoch == row["epoch"]:
-            save_tensors(folder.best, weights, {"epoch": row["epoch"]})
-        self._save(folder, tensors, write)
-        if write:
-            folder.write_history(self.history)
-
-    def save(self, folder: RunFolder, step: int, totals: EpochTotals, write: bool) -> None:
-        """Save the place inside an epoch.
-
-        Args:
-            folder: the run's.
-            step: how many steps of the epoch are done.
-            totals: of these steps.
-            write: whether this process writes.
-
-        Raises:
-            NotFinite: a number is not finite; nothing has been written.
-        """
-        tensors = self._finite_tensors()
-        if not np.isfinite(totals.loss):
-            raise NotFinite(f"the loss became {totals.loss} by step {step}")
-        self.step, self.totals = step, totals
-        self._save(folder, tensors, write)
-
-    def load(self, folder: RunFolder, write: bool) -> None:
-        """Go on from what an earlier part of the run has left; nothing, if it has left nothing.
-
-        Args:
-            folder: the run's.
-            write: whether this process writes.
-
-        Raises:
-            MaamError: it is damaged or of another model.
-        """
-        checkpoint = read_checkpoint(folder)
-        if checkpoint is None:
-            self._beginning = Checkpoint(None, self._read(), self._progress())
-        else:
-            self._take(checkpoint)
-            if write:
-                folder.write_history(self.history)
-
-    def roll_back(self, folder: RunFolder) -> None:
-        """Go back to what was saved last, and halve the learning rate.
-
-        Raises:
-            MaamError: it is damaged.
-        """
-        halvings = self.halvings + 1
-        checkpoint = self._beginning or read_checkpoint(folder)
-        if checkpoint is None:
-            raise MaamError(f"{folder.last} is gone while the run needs it")
-        self._take(checkpoint)
-        self.halvings = halvings
-
-    def _finite_tensors(self) -> dict[str, np.ndarray]:
-        tensors = self._read()
-        if not all(np.isfinite(array).all() for array in tensors.values()):
-            raise NotFinite("the weights are no longer usable")
-        return tensors
-
-    def _progress(self) -> dict[str, Any]:
-        return {
-            "history": self.history,
-            "best_epoch": self.best_epoch,
-            "step": self.step,
-            "totals": asdict(self.totals),
-            "halvings": self.halvings,
-        }
-
-    def _save(self, folder: RunFolder, tensors: dict[str, np.ndarray], write: bool) -> None:
-        """Write a checkpoint, and keep the one before: one of them is whole at every moment."""
-        if write:
-            fresh = folder.last.with_name("next.safetensors")
-            save_tensors(fresh, tensors, self._progress())
-            try:
-                if folder.last.exists():
-                    folder.last.replace(folder.previous)
-                fresh.replace(folder.last)
-            except OSError as error:
-                raise MaamError(f"cannot write {folder.last}: {error.strerror or error}") from None
-        self._beginning = None
-        self.saved = time.monotonic()
-
-    def _take(self, checkpoint: Checkpoint) -> None:
-        progress = checkpoint.progress
-        self._assign(checkpoint.tensors, str(checkpoint.path or "the first weights"))
-        self.history, self.best_epoch = [*progress["history"]], progress["best_epoch"]
-        # An older run has been saved at the ends of epochs only.
-        self.step, self.halvings = progress.get("step", 0), progress.get("halvings", 0)
-        self.totals = EpochTotals(**progress.get("totals", asdict(_NONE)))
+    Raises:
+        MaamError: other weights are kept there, by their names or shapes.
+    """
+    if folder.best.exists():
+        shapes = {name: array.shape for name, array in weights.items()}
+        check_tensors(shapes, load_tensors(folder.best)[0], str(folder.best))
 
 
 def finished_epochs(folder: RunFolder) -> int:
@@ -223,6 +82,30 @@ def finished_epochs(folder: RunFolder) -> int:
     """
     checkpoint = read_checkpoint(folder)
     return len(checkpoint.progress["history"]) if checkpoint else 0
+
+
+def check_same_run(folder: RunFolder, identity: Mapping[str, Any]) -> None:
+    """Check that the checkpoint in a run folder is of this run, and that its best weights are too.
+
+    Args:
+        folder: the run's.
+        identity: as ``TrainingState`` keeps it.
+
+    Raises:
+        MaamError: it is of another run, or the best weights are gone.
+    """
+    checkpoint = read_checkpoint(folder)
+    if checkpoint is None:
+        return
+    kept = checkpoint.progress.get("identity", {})  # an older run has none, or not all
+    for name in kept.keys() & identity.keys():
+        if kept[name] != identity[name]:
+            raise MaamError(
+                f"{checkpoint.path} is of another run, whose {name} was {kept[name]}, not "
+                f"{identity[name]}: restore it from a copy"
+            )
+    if checkpoint.progress["best_epoch"] and not folder.best.exists():
+        raise MaamError(f"{folder.best} is gone: restore it, or train anew in another folder")
 
 
 def place_notes(folder: RunFolder, epochs: int) -> list[str]:

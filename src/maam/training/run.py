@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from maam.core.config import TrainConfig
+from maam.core.config import RESUMABLE, TrainConfig
 from maam.core.errors import MaamError
 from maam.core.metrics import loss_and_accuracy
 from maam.core.run_folder import RunFolder
@@ -20,9 +20,9 @@ from maam.data import Dataset, Split
 from maam.data.augment import Augmentation
 from maam.data.preprocessing import Preprocessing
 from maam.training.budget import Deadline
+from maam.training.checkpoint import NotFinite, TrainingState
 from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
 from maam.training.ranks import ALONE, Ranks
-from maam.training.resume import NotFinite, TrainingState
 
 YOUNG_STEPS, SETTLING_PASSES = 100, 40
 HALVINGS = 3  # of the learning rate, when numbers are not finite
@@ -104,6 +104,12 @@ class TrainingRun:
         counts = np.bincount(self.dataset.train.labels, minlength=len(self.dataset.classes))
         return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What no part of the run may change, in JSON: options, classes and numbers of images."""
+        kept = {k: v for k, v in self.meta.config.items() if k not in RESUMABLE}
+        return {**kept, "classes": [*self.dataset.classes], "images": self.meta.images}
+
     def augmentation_in(self, epoch: int) -> Augmentation:
         """How training images vary in an epoch."""
         mixed = epoch < self.config.mix_until * self.config.epochs
@@ -148,11 +154,15 @@ class TrainingRun:
             try:
                 state.save(self.folder, steps, self.ranks.total(totals()), self.ranks.writes)
             except NotFinite:
-                check_signals()
-                raise
-        check_signals()
-        if stopping:  # another process has the signal
-            raise Terminated
+                if not stopping:
+                    raise
+        self._stop(stopping)
+
+    def _stop(self, stopping: float) -> None:
+        """Stop, if a process of those that train together is to; all have saved."""
+        if stopping:
+            check_signals()
+            raise Terminated  # another process has the signal
 
     def roll_back(self, state: TrainingState, error: NotFinite) -> None:
         """Go back to what was saved last, with half the learning rate.
@@ -160,8 +170,8 @@ class TrainingRun:
         Raises:
             MaamError: that has been done ``HALVINGS`` times.
         """
-        epoch = state.epoch
         if state.halvings == HALVINGS:
+            epoch = state.epoch
             kept = (
                 f"epoch {epoch} is kept in {self.folder.last}"
                 if epoch
@@ -172,7 +182,8 @@ class TrainingRun:
                 f"too; {kept}: train anew with a lower `learning_rate` or with `clip_norm=1`"
             )
         state.roll_back(self.folder)
-        where = f"step {state.step} of epoch {epoch + 1}" if state.step else f"epoch {epoch + 1}"
+        where = f"epoch {state.epoch + 1}"
+        where = f"step {state.step} of {where}" if state.step else where
         self.watch(Note(f"{error}: back to the start of {where}, with half the learning rate"))
 
     def end_epoch(
@@ -194,8 +205,8 @@ class TrainingRun:
 
         Raises:
             NotFinite: a number is not finite; the epochs before are kept.
+            KeyboardInterrupt, Terminated: the process is to stop, and all is saved.
         """
-        check_signals()
         epoch = state.epoch
         # The last update has not been through the loss yet: look at what will be kept.
         if self.ranks.any(not np.isfinite(logits).all()):
@@ -216,6 +227,7 @@ class TrainingRun:
         )
         state.end_epoch(self.folder, asdict(event), weights, self.ranks.writes)
         self.watch(event)
+        self._stop(self.ranks.any(received() is not None))
 
     def stalled(self, state: TrainingState) -> bool:
         """Whether to stop early, and says so. Asked once, before every epoch."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,15 @@ from maam.core.recipes import to_toml
 from maam.core.run_folder import RunFolder, new_run_folder
 from maam.core.run_meta import OWN, RunMeta
 from maam.core.signals import check_signals
-from maam.core.tensors import check_tensors, load_tensors
 from maam.data import SOURCES, Dataset, load_dataset
 from maam.data.augment import Augmentation
+from maam.data.files.packs import is_pack
 from maam.data.files.tree import Tree, scan
 from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
-from maam.data.sources.packed import is_pack
+from maam.data.sources.packed import are_packed
 from maam.data.splits import limit
-from maam.data.streaming import load_tree
+from maam.data.streaming import exceeds_memory, load_tree
 from maam.data.unseen import same_images
 from maam.models.weights import find_run, source_run
 from maam.native import build
@@ -38,8 +37,14 @@ from maam.training.device_limits import device_check
 from maam.training.distillation import describe_teacher, trained_on_any
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
-from maam.training.ranks import Ranks
-from maam.training.resume import finished_epochs, place_notes, stages
+from maam.training.ranks import ALONE, Ranks
+from maam.training.resume import (
+    check_fits,
+    check_same_run,
+    finished_epochs,
+    place_notes,
+    resumed,
+)
 from maam.training.run import TrainingRun
 from maam.training.schedule import learning_rates
 from maam.training.transfer import SEEN, rests_on, saw_validation, take_weights
@@ -82,9 +87,12 @@ def set_up(
     device = backend.set_device(config.device, config.mode)
     backend.set_seed(config.seed)
     networks, ranks = rests_on(config), Ranks.of(backend)
+    before = RunFolder(resume).read_meta() if resume is not None else None
     if resume is not None and ranks.writes:
         held.enter_context(RunFolder(resume).lock())
-    dataset = dataset or load_data(config, watch)
+    if dataset is None:
+        packed = before is not None and are_packed(before.data_digests)
+        dataset = load_data(config, watch, ranks=ranks, packed=packed)
     check_signals()
     network = build_network(config, dataset, backend)
     meta = RunMeta(
@@ -108,12 +116,14 @@ def set_up(
     copied = config.teacher and trained_on_any(config.teacher, dataset.val)
     if copied or any(saw_validation(each, meta) for each in networks):
         watch(Note(SEEN))
-    if resume is not None:
+    if before is not None and resume is not None:
         folder = RunFolder(resume)
-        meta = resumed(folder, meta, same_images(dataset, folder.read_meta(), folder))
+        meta = resumed(folder, before, meta, same_images(dataset, before, folder))
         check_fits(folder, backend.get_weights(network.net))
         for note in place_notes(folder, config.epochs):
             watch(Note(note))
+        if are_packed(before.data_digests) != are_packed(dataset.digests()):
+            watch(Note("the images come in another order than in the run so far"))
     else:
         folder = new_run_folder(config.out, config.data, config.model.removesuffix(OWN))
         if ranks.writes:
@@ -136,6 +146,7 @@ def set_up(
         deadline=deadline,
         ranks=ranks,
     )
+    check_same_run(folder, run.identity)
     ranks.any(False)  # all have read the folder
     if ranks.writes:
         write_start(run)
@@ -145,13 +156,22 @@ def set_up(
     return run
 
 
-def load_data(config: TrainConfig, watch: Watch, tree: Tree | None = None) -> Dataset:
+def load_data(
+    config: TrainConfig,
+    watch: Watch,
+    tree: Tree | None = None,
+    ranks: Ranks = ALONE,
+    packed: bool = False,
+) -> Dataset:
     """The images of a training; the watcher is told what there is to know of them.
 
     Args:
         config: the options.
         watch: told.
         tree: what ``config.data`` holds, if it has been scanned already.
+        ranks: the processes that load them: all from a pack, or none.
+        packed: whether they are to come from a pack, as in the run so far, which decides in what
+            order; else that depends on the memory.
 
     Raises:
         MaamError: as ``load_dataset``; or none are left to validate or to score on.
@@ -161,7 +181,8 @@ def load_data(config: TrainConfig, watch: Watch, tree: Tree | None = None) -> Da
         tree = scan(path)
     how = config.image_size, config.val_fraction, config.seed
     if tree is not None:
-        dataset = load_tree(tree, *how, lambda text: watch(Note(text)))
+        stream = ranks.any(packed or exceeds_memory(tree, config.image_size))
+        dataset = load_tree(tree, *how, lambda text: watch(Note(text)), stream)
     else:
         dataset = load_dataset(
             config.data, config.data_dir, *how, lambda done, total: watch(Download(done, total))
@@ -195,64 +216,6 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
     macs = backend.count_macs(net, (channels, height, width))
     backend.freeze(net, config.freeze)
     return Network(net, preprocessing, parameters, macs)
-
-
-def resumed(folder: RunFolder, meta: RunMeta, same: bool) -> RunMeta:
-    """The metadata of a run that goes on.
-
-    Args:
-        folder: the run's.
-        meta: as of a new run.
-        same: whether its images are those that the run began with.
-
-    Raises:
-        MaamError: it can't go on: other images, another teacher, or fewer epochs than it has.
-    """
-    before, epochs = folder.read_meta(), meta.config["epochs"]
-    trained = finished_epochs(folder)
-    if trained > epochs:
-        raise MaamError(f"`epochs={epochs}`: {folder} has {trained} epochs already")
-    if not same:
-        raise MaamError(
-            f"`resume` {folder}: the images of {meta.data} are not those it was trained on: "
-            "bring them back, name where they lie now with `data`, or train anew"
-        )
-    if before.classes != meta.classes:
-        raise MaamError(
-            f"`resume` {folder}: the class folders of {meta.data} have other names than those it "
-            "was trained on: name them as before, or train anew"
-        )
-    if (before.teacher or {}).get("weights") != (meta.teacher or {}).get("weights"):
-        raise MaamError(f"`resume` {folder}: `teacher` is not the network it began to learn from")
-    if Preprocessing.from_dict(before.preprocessing) != Preprocessing.from_dict(meta.preprocessing):
-        raise MaamError(f"`resume` {folder}: it began with other `pretrained` weights")
-    earlier = stages(before, epochs, trained)
-    if trained < epochs:
-        return replace(meta, stages=earlier)
-    # It has been trained: where, and how well, stays true.
-    return replace(
-        before,
-        config=meta.config,
-        stages=earlier,
-        operators=before.operators or "not recorded",
-        data=meta.data,
-        data_source=meta.data_source,
-    )
-
-
-def check_fits(folder: RunFolder, weights: Mapping[str, np.ndarray]) -> None:
-    """Check that a network is the one that a run began with, before any file of it is changed.
-
-    Args:
-        folder: the run's.
-        weights: of the network.
-
-    Raises:
-        MaamError: other weights are kept there, by their names or shapes.
-    """
-    if folder.best.exists():
-        shapes = {name: array.shape for name, array in weights.items()}
-        check_tensors(shapes, load_tensors(folder.best)[0], str(folder.best))
 
 
 def write_start(run: TrainingRun) -> None:

@@ -20,6 +20,7 @@ from maam.data.files.archives import read_members
 from maam.data.files.decoding import missing
 from maam.data.files.layout import understand
 from maam.data.files.listing import Folder, Listing, is_image, list_archive, list_folder, suffix
+from maam.data.files.packs import is_pack
 
 EXPECTED = (
     "expected PATH/<class>/*.jpg, or PATH/train/<class>/*.jpg with or without val/ and test/, or a "
@@ -27,8 +28,6 @@ EXPECTED = (
 )
 
 NO_LABEL = "(no class)"
-
-PACK_INDEX = "index.safetensors"  # of a folder that ``maam data pack`` has made
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _NO_IMAGE = "not an image"
@@ -125,7 +124,7 @@ def list_images(path: Path) -> Tree:
     """
     if not path.exists():
         raise MaamError(f"{path}: no such folder or archive")
-    if (path / PACK_INDEX).is_file():
+    if is_pack(path):
         raise MaamError(f"{path} is a pack to train and to score on: name the images themselves")
     if path.is_dir():
         tree = _understood(path, list_folder(path))

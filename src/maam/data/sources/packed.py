@@ -3,92 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from maam.core.errors import MaamError, listed
-from maam.core.tensors import load_tensors
 from maam.data.base import Dataset, Split
-from maam.data.files.tree import PACK_INDEX
+from maam.data.files.packs import SPLITS, Pack, open_pack
 from maam.data.sources.folder import Labelled, assign
 
-SPLITS = ("train", "val", "test")
 DIGEST = "packed-"  # what digests begin with
 GROUP = 4  # shards whose images are shuffled together
 _PART = 16  # images that a thread decodes at once
-FORMAT = 1
-_ARRAYS = ("shard", "offset", "size", "label", "split", "fingerprint", "name_end", "names")
-
-
-@dataclass(frozen=True)
-class Pack:
-    """An open pack.
-
-    Attributes:
-        path: the folder.
-        about: classes, image size, shards, and what was skipped.
-        rows: the index: arrays with a value an image.
-        files: the shards.
-    """
-
-    path: Path
-    about: dict[str, Any]
-    rows: dict[str, np.ndarray]
-    files: tuple[Path, ...]
-    _open: dict[int, int] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of every image."""
-        side = self.about["image_size"]
-        return side, side, 3
-
-    def name(self, row: int) -> str:
-        """The file that an image was made of."""
-        ends = self.rows["name_end"]
-        start = int(ends[row - 1]) if row else 0
-        return bytes(self.rows["names"][start : ends[row]]).decode("utf-8", "surrogateescape")
-
-    def decode(self, row: int) -> np.ndarray:
-        """An image, uint8 (H, W, 3).
-
-        Raises:
-            MaamError: the shard is missing or damaged.
-        """
-        shard, size = int(self.rows["shard"][row]), int(self.rows["size"][row])
-        try:
-            content = os.pread(self._descriptor(shard), size, int(self.rows["offset"][row]))
-            pixels = np.array(Image.open(io.BytesIO(content), formats=("PNG",)), np.uint8)
-        except Exception as error:  # Pillow's parser, given damaged bytes, raises nearly anything
-            raise self._damaged(shard, error) from None
-        if pixels.shape != self.image_shape:
-            raise self._damaged(shard, "an image has another size")
-        return pixels
-
-    def _descriptor(self, shard: int) -> int:
-        """The open file of a shard; files are few, and stay open with the pack."""
-        with self._lock:
-            if shard not in self._open:
-                self._open[shard] = os.open(self.files[shard], os.O_RDONLY)
-            return self._open[shard]
-
-    def __del__(self) -> None:
-        for descriptor in self._open.values():
-            os.close(descriptor)
-
-    def _damaged(self, shard: int, why: object) -> MaamError:
-        reason = " ".join(str(why).split()) or "it is damaged"
-        return MaamError(f"cannot read {self.files[shard]}: {reason}; pack the images anew")
 
 
 @dataclass(frozen=True)
@@ -180,29 +111,6 @@ class _Names(Sequence):
         return self._pack.name(int(self._rows[place]))
 
 
-def is_pack(path: Path) -> bool:
-    """Whether a folder is a pack."""
-    return (path / PACK_INDEX).is_file()
-
-
-def open_pack(path: Path) -> Pack:
-    """Open a pack.
-
-    Raises:
-        MaamError: it is damaged, not whole, or of another version.
-    """
-    rows, about = load_tensors(path / PACK_INDEX)
-    if about.get("format") != FORMAT or set(rows) != set(_ARRAYS):
-        raise MaamError(f"{path} was packed by another version of maam: pack the images anew")
-    files = tuple(path / name for name in about["shards"])
-    for file in files:
-        size = file.stat().st_size if file.is_file() else None
-        if size != about["shards"][file.name]:
-            what = "is missing" if size is None else f"has {size:,} bytes"
-            raise MaamError(f"{file} {what}: copy the whole pack, or pack the images anew")
-    return Pack(path, about, rows, files)
-
-
 def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> Dataset:
     """Open a pack as a data set, split as the folder that it was made of.
 
@@ -270,6 +178,11 @@ def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) ->
 
 def _skipped(pack: Pack) -> tuple[tuple[str, str], ...]:
     return tuple((name, reason) for name, reason in pack.about["skipped"])
+
+
+def are_packed(digests: Mapping[str, str]) -> bool:
+    """Whether fingerprints of splits are of images in a pack."""
+    return any(digest.startswith(DIGEST) for digest in digests.values())
 
 
 def shuffled(shards: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,166 @@
+"""Packs of ``maam data pack``: their index, checked, and the images in their shards."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeGuard
+
+import numpy as np
+from PIL import Image
+
+from maam.core.errors import MaamError
+from maam.core.tensors import load_tensors
+from maam.data.fingerprints import fingerprint
+
+PACK_INDEX = "index.safetensors"
+FORMAT = 1
+SPLITS = ("train", "val", "test")
+
+_ARRAYS = {
+    "shard": np.int32,
+    "offset": np.int64,
+    "size": np.int32,
+    "label": np.int32,
+    "split": np.int8,
+    "fingerprint": np.uint64,
+    "name_end": np.int64,
+    "names": np.uint8,
+}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An open pack.
+
+    Attributes:
+        path: the folder.
+        about: classes, image size, shards, and what was skipped.
+        rows: the index: arrays with a value an image.
+        files: the shards.
+    """
+
+    path: Path
+    about: dict[str, Any]
+    rows: dict[str, np.ndarray]
+    files: tuple[Path, ...]
+    _open: dict[int, int] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image."""
+        side = self.about["image_size"]
+        return side, side, 3
+
+    def name(self, row: int) -> str:
+        """The file that an image was made of."""
+        ends = self.rows["name_end"]
+        start = int(ends[row - 1]) if row else 0
+        return bytes(self.rows["names"][start : ends[row]]).decode("utf-8", "surrogateescape")
+
+    def decode(self, row: int) -> np.ndarray:
+        """An image, uint8 (H, W, 3).
+
+        Raises:
+            MaamError: the shard is missing or damaged.
+        """
+        shard, size = int(self.rows["shard"][row]), int(self.rows["size"][row])
+        try:
+            content = os.pread(self._descriptor(shard), size, int(self.rows["offset"][row]))
+            image = Image.open(io.BytesIO(content), formats=("PNG",))
+            same = (*image.size, 3) == self.image_shape  # before it is unpacked
+            pixels = np.array(image, np.uint8) if same else None
+        except Exception as error:  # Pillow's parser, given damaged bytes, raises nearly anything
+            raise self._damaged(shard, getattr(error, "strerror", None)) from None
+        if pixels is None or fingerprint(pixels) != int(self.rows["fingerprint"][row]):
+            raise self._damaged(shard, "it holds other images than were packed")
+        return pixels
+
+    def _descriptor(self, shard: int) -> int:
+        """The open file of a shard; files are few, and stay open with the pack."""
+        with self._lock:
+            if shard not in self._open:
+                self._open[shard] = os.open(self.files[shard], os.O_RDONLY)
+            return self._open[shard]
+
+    def __del__(self) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+
+    def _damaged(self, shard: int, why: str | None) -> MaamError:
+        reason = why or "an image in it is damaged"
+        return MaamError(
+            f"cannot read {self.files[shard]}: {reason}; delete {self.path} and pack the images "
+            "anew"
+        )
+
+
+def is_pack(path: Path) -> bool:
+    """Whether a folder is a pack."""
+    return (path / PACK_INDEX).is_file()
+
+
+def open_pack(path: Path) -> Pack:
+    """Open a pack.
+
+    Raises:
+        MaamError: it is damaged, not whole, or of another version.
+    """
+    rows, about = load_tensors(path / PACK_INDEX)
+    if about.get("format") != FORMAT:
+        raise MaamError(f"{path} was packed by another version of maam: pack the images anew")
+    if not (_describes(about) and _lists(rows, about)):
+        raise MaamError(f"{path / PACK_INDEX} was not written by maam: pack the images anew")
+    files = tuple(path / name for name in about["shards"])
+    for file in files:
+        size = file.stat().st_size if file.is_file() else None
+        if size != about["shards"][file.name]:
+            what = "is missing" if size is None else f"has {size:,} bytes"
+            raise MaamError(f"{file} {what}: copy the whole pack, or pack the images anew")
+    return Pack(path, about, rows, files)
+
+
+def _describes(about: dict[str, Any]) -> bool:
+    """Whether an index says all that it should, whoever wrote it."""
+    classes, given = about.get("classes"), about.get("given")
+    shards, side = about.get("shards"), about.get("image_size")
+    return (
+        isinstance(about.get("source"), str)
+        and _texts(classes)
+        and len(set(classes)) == len(classes) > 1
+        and _texts(given)
+        and set(given) <= set(SPLITS)
+        and isinstance(side, int)
+        and 8 <= side <= 512
+        and isinstance(shards, dict)
+        and all(os.path.basename(name) == name for name in shards)  # in the pack's folder
+        and isinstance(skipped := about.get("skipped"), list)
+        and all(_texts(each) and len(each) == 2 for each in skipped)
+        and _texts(about.get("notes"))
+    )
+
+
+def _texts(values: Any) -> TypeGuard[list[str]]:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _lists(rows: dict[str, np.ndarray], about: dict[str, Any]) -> bool:
+    """Whether the arrays of an index fit each other, and what it says."""
+    if {name: array.dtype for name, array in rows.items()} != _ARRAYS:
+        return False
+    count, ends = rows["label"].size, rows["name_end"]
+    counts = {array.shape for name, array in rows.items() if name != "names"}
+    limits = {"shard": about["shards"], "label": about["classes"], "split": SPLITS}
+    return (
+        counts == {(count,)}
+        and count > 0
+        and all(0 <= rows[name].min() <= rows[name].max() < len(of) for name, of in limits.items())
+        and rows["offset"].min() >= 0
+        and rows["size"].min() > 0
+        and bool((np.diff(ends, prepend=0) >= 0).all())
+        and rows["names"].shape == (ends[-1],)
+    )
