@@ -193,6 +193,25 @@ def test_a_streamed_run_goes_on_streaming_and_is_scored_in_memory(
     assert digests == [3, 3]
 
 
+def test_a_run_of_a_pack_goes_on_with_the_folder(tmp_path: Path, pack: Path) -> None:
+    """Of the pack's size, in the pack's order."""
+    root, rng = tmp_path / "photos", np.random.default_rng(0)
+    for number in range(30):
+        folder = root / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)).save(
+            folder / f"{number}.png"
+        )
+    data = maam.pack(root, tmp_path / "other", image_size=16).path
+    options = {**TRAIN, "image_size": None, "data": str(data)}
+    begun = maam.train(**options, epochs=1, out=tmp_path / "run")
+    whole = maam.train(**options, epochs=2, out=tmp_path / "whole")
+    maam.train(resume=begun.run, epochs=1, data=str(root))
+    again = maam.train(resume=begun.run, epochs=2)
+    losses = [[row["train_loss"] for row in each.history] for each in (begun, again, whole)]
+    assert losses[1][:1] == losses[0] and len(losses[1]) == len(losses[2]) == 2
+
+
 def test_a_damaged_pack_in_the_cache_is_made_anew(photos: Path, streamed: Path) -> None:
     load_dataset(str(photos), None, 16)
     (shard,) = streamed.rglob("train-00000.tar")

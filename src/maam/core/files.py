@@ -42,6 +42,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def delete_unfinished(*paths: Path) -> None:
+    """Delete what processes that were killed have left of ``atomic_path``; none may be at it."""
+    for path in paths:
+        for file in path.parent.glob(f".{path.stem}.{'[0-9a-f]' * 12}.tmp{path.suffix}"):
+            file.unlink(missing_ok=True)
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write text (UTF-8) or bytes to ``path``, all or nothing."""
     data = content.encode("utf-8") if isinstance(content, str) else content

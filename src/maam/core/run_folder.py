@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 
 from maam.core.errors import MaamError
-from maam.core.files import check_regular, locked, make_folder, write_atomic
+from maam.core.files import check_regular, delete_unfinished, locked, make_folder, write_atomic
 from maam.core.run_meta import RunMeta, parse_meta
 from maam.core.tensors import load_tensors, save_tensors
 
 LOCK, WORKERS = ".lock", "workers.log"
+NEXT = "next.safetensors"  # a checkpoint until it is ``last``
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,14 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the folder, which is made if need be, against other processes that train in it.
 
+        What a process that was killed was writing there is deleted.
+
         Raises:
             MaamError: another process holds it, or the folder can't be made or written to.
         """
         make_folder(self.path)
         with locked(self.path / LOCK, f"{self} is being trained by another process"):
+            delete_unfinished(self.path / NEXT, self.best)
             yield
 
     def check_free(self) -> None:

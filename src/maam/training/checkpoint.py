@@ -12,7 +12,7 @@ import numpy as np
 
 from maam.core.errors import MaamError
 from maam.core.metrics import best_epoch
-from maam.core.run_folder import RunFolder
+from maam.core.run_folder import NEXT, RunFolder
 from maam.core.tensors import load_tensors, save_tensors
 from maam.training.events import EpochTotals
 
@@ -215,7 +215,7 @@ class TrainingState:
     def _save(self, folder: RunFolder, tensors: dict[str, np.ndarray], write: bool) -> None:
         """Write a checkpoint, and keep the one before: one of them is whole at every moment."""
         if write:
-            fresh = folder.last.with_name("next.safetensors")
+            fresh = folder.path / NEXT
             save_tensors(fresh, tensors, self._progress())
             try:
                 if folder.last.exists():

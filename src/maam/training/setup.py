@@ -91,8 +91,7 @@ def set_up(
     if resume is not None and ranks.writes:
         held.enter_context(RunFolder(resume).lock())
     if dataset is None:
-        packed = before is not None and are_packed(before.data_digests)
-        dataset = load_data(config, watch, ranks=ranks, packed=packed)
+        dataset = load_data(config, watch, None, ranks, before)
     check_signals()
     network = build_network(config, dataset, backend)
     meta = RunMeta(
@@ -161,7 +160,7 @@ def load_data(
     watch: Watch,
     tree: Tree | None = None,
     ranks: Ranks = ALONE,
-    packed: bool = False,
+    before: RunMeta | None = None,
 ) -> Dataset:
     """The images of a training; the watcher is told what there is to know of them.
 
@@ -170,8 +169,8 @@ def load_data(
         watch: told.
         tree: what ``config.data`` holds, if it has been scanned already.
         ranks: the processes that load them: all from a pack, or none.
-        packed: whether they are to come from a pack, as in the run so far, which decides in what
-            order; else that depends on the memory.
+        before: of the run that goes on: its images have its size, and those that came from a pack
+            still do, in the same order.
 
     Raises:
         MaamError: as ``load_dataset``; or none are left to validate or to score on.
@@ -179,9 +178,13 @@ def load_data(
     path = Path(os.path.expanduser(config.data))
     if tree is None and config.data not in SOURCES and path.exists() and not is_pack(path):
         tree = scan(path)
-    how = config.image_size, config.val_fraction, config.seed
+    size = config.image_size
+    if before is not None and config.data not in SOURCES:
+        size = before.preprocessing["size"][0]
+    how = size, config.val_fraction, config.seed
     if tree is not None:
-        stream = ranks.any(packed or exceeds_memory(tree, config.image_size))
+        packed = before is not None and are_packed(before.data_digests)
+        stream = ranks.any(packed or exceeds_memory(tree, size))
         dataset = load_tree(tree, *how, lambda text: watch(Note(text)), stream)
     else:
         dataset = load_dataset(
