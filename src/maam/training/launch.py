@@ -48,13 +48,17 @@ def check_together(config: TrainConfig, resume: Path | None) -> None:
     """
     if resume is not None:
         return
+    _check_named(config)
+    if config.out is None:
+        raise MaamError("several workers need one run folder, which all of them see: give `out`")
+
+
+def _check_named(config: TrainConfig) -> None:
     if is_planned(config):
         raise MaamError(
             "several workers train what you name: give `model` and `epochs`, and leave `minutes` "
             "out (`maam train` alone plans)"
         )
-    if config.out is None:
-        raise MaamError("several workers need one run folder, which all of them see: give `out`")
 
 
 def launch(
@@ -80,8 +84,9 @@ def launch(
         raise MaamError(f"`workers_per_node={workers}`: at least 1")
     Ranks(world=workers).check_batch(config.batch_size)
     check_packages(config.framework)
+    environment = _environment(workers)
     if resume is None:
-        check_together(config.model_copy(update={"out": config.out or Path()}), resume)
+        _check_named(config)
         folder = new_run_folder(config.out, config.data, config.model)
         folder.check_free()
     else:
@@ -96,7 +101,7 @@ def launch(
             given = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
             arguments = [f"--resume={folder}", *given]
         command = [*_COMMANDS[config.framework](workers, logs), "train", *arguments]
-        code = _run(command, workers, logs, config.framework, show)
+        code = _run(command, environment, logs, config.framework == "mindspore", show)
         if code:
             text = "\n".join(
                 log.read_text(encoding="utf-8", errors="replace")
@@ -125,10 +130,12 @@ def _msrun(workers: int, logs: Path) -> list[str]:
 _COMMANDS = {"torch": _torchrun, "mindspore": _msrun}
 
 
-def _run(
-    command: list[str], workers: int, logs: Path, framework: str, show: Callable[[str], None]
-) -> int:
-    """Run a launcher to its end, and show what process 0 says; its exit code."""
+def _environment(workers: int) -> dict[str, str]:
+    """The variables of the launcher and its workers, which share cores and memory.
+
+    Raises:
+        MaamError: MAAM_MEMORY is no size.
+    """
     threads = str(max(1, usable_cores() // workers))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {
@@ -140,7 +147,28 @@ def _run(
     }
     if memory := memory_for_images():  # of all of them
         environment["MAAM_MEMORY"] = str(max(1, memory // workers))
-    logged = framework == "mindspore"
+    return environment
+
+
+def _run(
+    command: list[str],
+    environment: dict[str, str],
+    logs: Path,
+    logged: bool,
+    show: Callable[[str], None],
+) -> int:
+    """Run a launcher to its end, and show what process 0 says.
+
+    Args:
+        command: the launcher's.
+        environment: its variables.
+        logs: where it and its workers write.
+        logged: whether process 0 writes there too, and not to the terminal.
+        show: told of the lines that process 0 has logged.
+
+    Returns:
+        Its exit code.
+    """
     with (logs / "launcher.log").open("w") as log:
         with inheritable():
             process = subprocess.Popen(

@@ -66,13 +66,7 @@ def read_tree(tree: Tree, image_size: int | None, val_fraction: float, seed: int
     images = decoded.sorted(np.concatenate(order), tree.classes)
     ends = np.cumsum([0, *map(len, order)])
     train, val, test = (images.take(np.arange(*each)) for each in pairwise(ends))
-    notes = decoded.notes
-    if val_fraction and not len(val):
-        notes = (
-            *notes,
-            f"{len(train)} training images of {len(tree.classes)} classes: none are held out for "
-            "validation, and the last epoch is kept",
-        )
+    notes = (*decoded.notes, *few_note(train, val, tree.classes, val_fraction))
     if lost := set(range(len(tree.classes))) - set(train.labels.tolist()):
         raise MaamError(
             f"`val_fraction={val_fraction}`: no training image of class "
@@ -88,6 +82,18 @@ def read_tree(tree: Tree, image_size: int | None, val_fraction: float, seed: int
         augment="crop",  # mirrored, an arrow to the left is one to the right
         skipped=decoded.skipped,
         notes=notes,
+    )
+
+
+def few_note(
+    train: Split, val: Split, classes: Sequence[str], val_fraction: float
+) -> tuple[str, ...]:
+    """What a person should know where images are too ``FEW`` for validation; else nothing."""
+    if len(val) or not val_fraction:
+        return ()
+    return (
+        f"{len(train)} training images of {len(classes)} classes: none are held out for "
+        "validation, and the last epoch is kept",
     )
 
 

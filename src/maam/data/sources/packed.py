@@ -15,9 +15,9 @@ import numpy as np
 from maam.core.errors import MaamError, listed
 from maam.data.base import Dataset, Split
 from maam.data.files.packs import SPLITS, Pack, open_pack
-from maam.data.sources.folder import Labelled, assign
+from maam.data.sources.folder import Labelled, assign, few_note
 
-DIGEST = "packed-"  # what digests begin with
+_DIGEST = "packed-"  # what digests begin with
 GROUP = 4  # shards whose images are shuffled together
 _PART = 16  # images that a thread decodes at once
 
@@ -93,7 +93,7 @@ class PackedSplit:
         sha = hashlib.sha256(repr((len(self), *self.image_shape)).encode())
         sha.update(np.ascontiguousarray(self.fingerprints).data)
         sha.update(np.ascontiguousarray(self.labels).data)
-        return DIGEST + sha.hexdigest()
+        return _DIGEST + sha.hexdigest()
 
 
 class _Names(Sequence):
@@ -141,7 +141,7 @@ def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> 
         classes=classes,
         augment="crop",
         skipped=_skipped(pack),
-        notes=tuple(about["notes"]),
+        notes=(*about["notes"], *few_note(parts["train"], parts["val"], classes, val_fraction)),
         **parts,
     )
 
@@ -182,7 +182,7 @@ def _skipped(pack: Pack) -> tuple[tuple[str, str], ...]:
 
 def are_packed(digests: Mapping[str, str]) -> bool:
     """Whether fingerprints of splits are of images in a pack."""
-    return any(digest.startswith(DIGEST) for digest in digests.values())
+    return any(digest.startswith(_DIGEST) for digest in digests.values())
 
 
 def shuffled(shards: np.ndarray, rng: np.random.Generator) -> np.ndarray:
