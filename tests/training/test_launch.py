@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from maam.cli.app import run
 from maam.core.run_folder import RunFolder
@@ -39,6 +40,34 @@ def test_what_several_workers_cannot_do(options, words, tmp_path, capfd):
     error = capfd.readouterr().err
     assert error.count("\n") == 1 and all(word in error for word in words)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_memory_that_is_no_size_leaves_no_folder(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("MAAM_MEMORY", "lots")
+    options = ["--model", "mlp", "--epochs", "1", "--out", str(tmp_path / "r")]
+    assert run(["train", *options, *TWO]) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1 and "MAAM_MEMORY=lots" in error
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_workers_that_need_a_pack_make_it_once(framework, tmp_path, monkeypatch):
+    """One that is read from the cache by both, and by one alone that goes on."""
+    for number in range(40):
+        folder = tmp_path / "photos" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (6 * number, 0, 0)).save(folder / f"{number}.png")
+    monkeypatch.setenv("MAAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MAAM_MEMORY", "1k")
+    out = str(tmp_path / "r")
+    options = ["--model", "mlp", "--framework", framework, "--batch-size", "8", "--epochs", "1"]
+    assert run(["train", str(tmp_path / "photos"), *options, "--out", out, *TWO]) == 0
+    monkeypatch.delenv("MAAM_MEMORY")
+    assert run(["train", "--resume", out, "--epochs", "2"]) == 0
+    assert len([each for each in (tmp_path / "cache" / "packs").iterdir() if each.is_dir()]) == 1
+    assert (tmp_path / "r" / "meta.json").read_text().count("packed-") == 3
 
 
 def test_no_worker_is_none(tmp_path, capfd):

@@ -12,10 +12,9 @@ import io
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,17 +23,16 @@ from PIL import Image
 
 from maam.core.errors import MaamError
 from maam.core.files import atomic_folder
-from maam.core.signals import check_signals
 from maam.core.tensors import save_tensors
 from maam.data.files import conversion, decoding
 from maam.data.files.packs import FORMAT, PACK_INDEX, SPLITS
+from maam.data.files.pixels import map_files
 from maam.data.files.tree import ImageFile, Tree, scan
 from maam.data.fingerprints import fingerprint
 from maam.data.look import suited_size, typical_side
 from maam.data.sources.folder import too_many
 
 SHARD_IMAGES, MOST_SHARDS = 4096, 256  # of a split: larger shards for more images
-_BATCH, _PART = 512, 16  # files in memory at once, and those that a thread takes at once
 
 Progress = Callable[[int, int], None]
 
@@ -119,8 +117,9 @@ def write_pack(
     """
     with atomic_folder(target) as scratch:
         with _Writer(scratch, tree, side, list_repeats) as writer:
-            for done, encoded in enumerate(_encoded(tree, side), 1):
-                writer.add(*encoded)
+            encoded = map_files(tree, partial(_encode, side))
+            for done, (file, image) in enumerate(encoded, 1):
+                writer.add(file, image)
                 if progress is not None:
                     progress(done, len(tree.files))
         return writer.finish(target)
@@ -135,22 +134,7 @@ class Encoded(NamedTuple):
     several: bool = False
 
 
-def _encoded(tree: Tree, side: int) -> Iterator[tuple[ImageFile, Encoded]]:
-    """Every file of the tree, decoded, fitted and encoded in threads."""
-
-    def encode(part: list[tuple[ImageFile, Path | bytes]]) -> list[tuple[ImageFile, Encoded]]:
-        return [(file, _encode(file, content, side)) for file, content in part]
-
-    contents = tree.contents()
-    with decoding.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        while batch := list(islice(contents, _BATCH)):
-            parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
-            for part in pool.map(encode, parts):
-                check_signals()
-                yield from part
-
-
-def _encode(file: ImageFile, content: Path | bytes, side: int) -> Encoded:
+def _encode(side: int, file: ImageFile, content: Path | bytes) -> Encoded:
     try:
         picture = decoding.read(content, file.name, (side, side))
     except decoding.UnreadableImage as error:
@@ -199,8 +183,6 @@ class _Writer:
 
     def add(self, file: ImageFile, image: Encoded) -> None:
         place = self.place[file]
-        self.size[place] = 0  # an archive may hold a file twice: the later one counts
-        self.skipped.pop(place, None)
         if image.reason:
             self.skipped[place] = image.reason
             return

@@ -153,10 +153,9 @@ def same_images(dataset: Dataset, meta: RunMeta, run: RunFolder) -> bool:
         return digests == before
     # Digests of a pack are of other numbers than those of arrays: compare image by image.
     known, splits = run.read_images(), {"train": dataset.train, "val": dataset.val}
-    return all(
-        name in known
-        and len(split) == meta.images[name]
-        and np.array_equal(np.unique(fingerprints(split)), known[name])
+    counts = {name: len(split) for name, split in {**splits, "test": dataset.test}.items()}
+    return counts == meta.images and all(
+        name in known and np.array_equal(np.unique(fingerprints(split)), known[name])
         for name, split in splits.items()
     )
 

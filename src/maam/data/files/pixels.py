@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from maam.data.files.tree import ImageFile, Tree
 
 _BATCH = 512  # how many files of an archive are in memory at once
 _PART = 16  # how many of them a thread takes at once
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,31 @@ def permute(rows: np.ndarray, order: np.ndarray) -> None:
         moved[place] = True
 
 
+def map_files(
+    tree: Tree, work: Callable[[ImageFile, Path | bytes], T]
+) -> Iterator[tuple[ImageFile, T]]:
+    """What a function makes of each file of a tree, in threads.
+
+    Args:
+        tree: what a folder or archive holds.
+        work: takes a file and its path or content.
+
+    Raises:
+        MaamError: an archive is damaged.
+    """
+
+    def of_part(part: list[tuple[ImageFile, Path | bytes]]) -> list[tuple[ImageFile, T]]:
+        return [(file, work(file, content)) for file, content in part]
+
+    contents = tree.contents()
+    with decoding.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        while batch := list(islice(contents, _BATCH)):
+            parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
+            for part in pool.map(of_part, parts):
+                check_signals()
+                yield from part
+
+
 def decode_tree(tree: Tree, shape: tuple[int, int, int]) -> Decoded:
     """Decode all images of a tree, in threads, into one array.
 
@@ -97,26 +125,19 @@ def decode_tree(tree: Tree, shape: tuple[int, int, int]) -> Decoded:
     reasons: dict[ImageFile, str] = {}
     several: list[str] = []
 
-    def decode(part: list[tuple[ImageFile, Path | bytes]]) -> None:
-        """Fill in the pixels of some files, or the reasons why there are none."""
-        for file, content in part:
-            try:
-                picture = decoding.read(content, file.name, shape[:2])
-            except decoding.UnreadableImage as error:
-                reasons[file] = error.reason
-                continue
-            if picture.several:
-                several.append(file.name)
-            pixels[number[file]] = conversion.fit(picture.image, shape[:2], shape[2])
+    def decode(file: ImageFile, content: Path | bytes) -> None:
+        """Fill in the pixels of a file, or the reason why there are none."""
+        try:
+            picture = decoding.read(content, file.name, shape[:2])
+        except decoding.UnreadableImage as error:
+            reasons[file] = error.reason
+            return
+        if picture.several:
+            several.append(file.name)
+        pixels[number[file]] = conversion.fit(picture.image, shape[:2], shape[2])
 
-    contents = tree.contents()
-    with decoding.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        while batch := list(islice(contents, _BATCH)):
-            check_signals()
-            parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
-            for _ in pool.map(decode, parts):
-                pass
-
+    for _ in map_files(tree, decode):
+        pass
     reasons = {file: reasons[file] for file in tree.files if file in reasons}  # in their order
     notes = (*tree.notes, *decoding.first_ones_note(several))
     rows = [row for file, row in number.items() if file not in reasons]

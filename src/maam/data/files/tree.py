@@ -82,13 +82,16 @@ class Tree:
         return _is_archive(self.path)
 
     def contents(self) -> Iterator[tuple[ImageFile, Path | bytes]]:
-        """Every file with its path or, from an archive and in its order, its content."""
+        """Every file with its path or, from an archive and in its order, its content.
+
+        Of what an archive holds several times, the first counts.
+        """
         if not self.is_archive:
             yield from ((file, Path(file.name)) for file in self.files)
             return
         wanted = {file.member: file for file in self.files}
         for member, content in read_members(self.path, wanted.__contains__):
-            yield wanted[member], content
+            yield wanted.pop(member), content
 
     def check_no_empty(self) -> None:
         """Check that every folder for a class or a split has an image.
