@@ -17,10 +17,10 @@ from matrix_images import in_a_process, said, state
 
 MOST_SECONDS = 120
 VERBS = (
-    *("train", "evaluate", "predict", "explain", "export", "quantize", "fuse", "benchmark"),
-    *("models", "data", "demo", "reproduce", "doctor"),
+    *("train", "evaluate", "predict", "explain", "export", "quantize", "prune", "fuse"),
+    *("benchmark", "models", "data", "demo", "reproduce", "doctor"),
 )
-_COSTLY = ("train", "benchmark", "doctor", "explain", "fuse")  # seconds each: asked less often
+_COSTLY = ("train", "benchmark", "doctor", "explain", "fuse", "prune")  # asked less often
 _ENDLESS = ("demo", "reproduce")  # they only get command lines that are refused
 _NASTY = (
     *("", " ", "-", "--", "-1", "0", "1", "2", "8", "32", "0.5", "1e400", "nan", "inf", "-inf"),
@@ -40,6 +40,7 @@ _SHORT: dict[str, tuple[str, ...]] = {  # what would take long otherwise
     "--resume": ("", "x", "data", "run.txt"),
     "--device": ("CPU", "CUDA", "Ascend", "x"),
     "--teacher": ("x", "", "data"),
+    "--weights": ("x", "", "data", "cifar10"),
 }
 
 

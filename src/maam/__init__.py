@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from maam.training.evaluation import evaluate as evaluate
     from maam.training.label_errors import find_label_errors as find_label_errors
     from maam.training.pipeline import train as train
+    from maam.training.prune_run import prune as prune
     from maam.training.readiness import doctor as doctor
 
 __version__ = "0.1.0"
@@ -55,6 +56,7 @@ _HOMES = {
     "load_dataset": "data",
     "pack": "data.packing",
     "predict": "deploy.prediction",
+    "prune": "training.prune_run",
     "quantize": "deploy.int8_run",
     "register_augmentation": "data.augment",
     "register_model": "models",

@@ -31,6 +31,7 @@ VERBS = (
     "doctor",
     "fuse",
     "quantize",
+    "prune",
     "demo",
     "benchmark",
 )
@@ -318,6 +319,14 @@ def test_doctor_finds_this_machine_fit(capsys):
         (["benchmark", "--threads", "1.5"], "--threads: "),
         (["quantize", "maamnet-nano"], "maamnet-nano comes with maam"),
         (["quantize", "none", "--json", "no/x.json"], "there is no folder no"),
+        (["prune", "none"], "none is not a run folder"),
+        (["prune", "none", "--json", "no/x.json"], "there is no folder no"),
+        (["prune", "maamnet-nano", "--keep", "1.5"], "--keep"),
+        (
+            ["train", "--model", "maamnet-16x1-0x2"],
+            "--model maamnet-16x1-0x2: a stage can't have 0",
+        ),
+        (["train", "--weights", "cifar"], "--weights cifar is neither"),
         (["evaluate", "none", "--json", "/dev/null"], "/dev/null: it is not a regular file"),
         (["data", "none", "--html", ".."], "..: it is not a regular file"),
         (["export", "maamnet-nano", "--out", "no/.."], "--out no/.. names no file"),

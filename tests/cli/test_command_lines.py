@@ -22,6 +22,7 @@ def test_random_command_lines_end_in_a_line(tmp_path):
         ["data", "digits", "--html"],
         ["evaluate", "maamnet-nano", "--json"],
         ["quantize", "maamnet-nano", "--json"],
+        ["prune", "maamnet-nano", "--json"],
         ["benchmark", "maamnet-nano", "--csv"],
         ["predict", "maamnet-nano", "cat.jpg", "--output"],
     ],

@@ -51,6 +51,7 @@ metas = st.builds(
     config=st.dictionaries(names, st.booleans() | counts | names, max_size=3),
     operators=st.sampled_from(["", "native", "framework"]),
     teacher=st.none() | st.just({"model": "cnn", "teacher": None}),
+    start=st.none() | st.just({"model": "cnn", "run": "digits-cnn"}),
     stages=st.lists(st.fixed_dictionaries({"epochs": counts, "until": counts}), max_size=2).map(
         tuple
     ),

@@ -201,6 +201,9 @@ def test_given_weights_are_begun_with(photos):
     having = next(model for model in MODELS if TINY_IMAGENET in sources(model))
     chosen, _ = choose(photos, weights=TINY_IMAGENET)
     assert chosen["model"] == having
+    chosen, _ = choose(photos, weights="maamnet-small")  # as a run of one's own: its model
+    assert chosen["model"] == "maamnet-small" and "pretrained" not in chosen
+    assert resolve({"data": "digits", "weights": "maamnet-small"}).model == "maamnet-small"
     options = {"model": "maamnet-nano", "weights": TINY_IMAGENET}
     assert resolve(options).pretrained is True
     recipe = Path("recipe.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -110,9 +111,9 @@ def test_the_last_layer_is_new_for_new_classes(weights):
     ours = Preprocessing.from_dict(known.preprocessing)
     fresh = maam.torch.get_weights(net)["classifier.weight"]
     new = [f"class {number}" for number in range(10)]
-    take_weights(maam.torch, net, source, ours, new)
+    take_weights(maam.torch, net, "maamnet-nano", source, ours, new)
     np.testing.assert_array_equal(maam.torch.get_weights(net)["classifier.weight"], fresh)
-    take_weights(maam.torch, net, source, ours, known.classes)
+    take_weights(maam.torch, net, "maamnet-nano", source, ours, known.classes)
     assert (maam.torch.get_weights(net)["classifier.weight"] != fresh).any()
 
 
@@ -232,3 +233,67 @@ def test_a_run_folder_without_its_meta_is_not_answered_by_another_network(tmp_pa
     (tmp_path / "deployed" / "model.onnx").write_bytes(b"")
     assert run(["predict", str(tmp_path / "deployed"), "photo.png"]) == 2
     assert "is not a run folder" in capsys.readouterr().err
+
+
+def test_a_training_begins_with_a_run_of_ones_own(weights, tmp_path):
+    mine = weights / "maamnet-nano"
+    shutil.copytree(mine, tmp_path / "mine")
+    known = RunFolder(mine).read_meta()
+    RunFolder(tmp_path / "mine").write_meta(replace(known, shipped=False, data="elsewhere"))
+    options = {key: value for key, value in QUICK.items() if key != "model"}
+    frozen: dict[str, Any] = {"freeze": "stem.*,blocks.*", "learning_rate": 1e-9}
+    result = maam.train(**options, **frozen, weights="mine", out=tmp_path / "run")
+    meta = RunFolder(result.run).read_meta()
+    assert meta.model == "maamnet-nano" and meta.preprocessing == known.preprocessing
+    assert meta.config["weights"] == str(tmp_path / "mine") and meta.config["pretrained"] is True
+    assert meta.start is not None and meta.start["run"] == "mine" and "kept" not in meta.start
+    before, after = (load_tensors(RunFolder(each).best)[0] for each in (mine, result.run))
+    name = "blocks.3.reduce.conv.weight"
+    np.testing.assert_array_equal(after[name], before[name].astype(np.float32))
+    assert "from the weights of the run mine, and knows" in (result.run / "README.md").read_text()
+    # What it has seen is known, of this run and of those that learn from it.
+    images = RunFolder(tmp_path / "mine").read_images()
+    taught = RunFolder(result.run).read_images()["teacher"]
+    np.testing.assert_array_equal(taught, np.union1d(images["train"], images["val"]))
+    named = str(result.run)
+    for config in (
+        TrainConfig(data="digits", model="maamnet-nano", teacher=named),
+        TrainConfig(data="digits", model="maamnet-nano", weights=named, pretrained=True),
+    ):
+        networks = rests_on(config)
+        assert [each["data"] for each in networks] == ["digits", "elsewhere"]
+    resumed = maam.train(resume=result.run, epochs=2)
+    assert len(resumed.history) == 2
+    best = RunFolder(tmp_path / "mine").best
+    best.write_bytes(RunFolder(result.run).best.read_bytes())
+    with pytest.raises(MaamError, match="`weights` are not those that it began with"):
+        maam.train(resume=result.run, epochs=3)
+
+
+def test_weights_that_a_model_cannot_begin_with(weights, tmp_path):
+    source = str(weights / "maamnet-nano")
+
+    def says(**options: Any) -> str:
+        with pytest.raises(MaamError) as caught:
+            maam.train(**{**QUICK, **options}, out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return str(caught.value)
+
+    wrong = "`weights=cifar` is neither cifar10 nor tiny-imagenet nor a run folder"
+    assert wrong in says(weights="cifar") and wrong in says(weights="cifar", model="auto")
+    assert "holds maamnet-nano, with which cnn can't begin" in says(weights=source, model="cnn")
+    for other in ("maamnet-tiny", "maamnet-16x1-32x5-136x3", "maamnet-16x1-32x5-64x2"):
+        assert f"with which {other} can't begin" in says(weights=source, model=other)
+    folder = RunFolder(tmp_path / "mine")
+    shutil.copytree(source, folder.path)
+    meta = folder.read_meta()
+    folder.write_meta(replace(meta, fused=True))
+    assert "is folded: name the run that it was made from" in says(weights="mine")
+    folder.write_meta(replace(meta, model="Net (own)"))
+    assert "is a network of your own" in says(weights="mine")
+    folder.write_meta(replace(meta, model="maamnet-tiny"))
+    narrow = "maamnet-24x3-48x6-96x4"
+    assert "holds the weights of another model" in says(weights="mine", model=narrow)
+    folder.write_meta(meta)
+    folder.best.unlink()
+    assert "best.safetensors" in says(weights="mine")

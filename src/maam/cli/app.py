@@ -22,6 +22,7 @@ from maam.cli import (
     models,
     pack,
     predict,
+    prune,
     quantize,
     reproduce,
     train,
@@ -31,7 +32,7 @@ from maam.core.errors import MaamError
 
 BAD_INPUT = 2
 VERBS = (
-    *(train, evaluate, predict, explain, export, quantize, fuse, benchmark),
+    *(train, evaluate, predict, explain, export, quantize, prune, fuse, benchmark),
     *(models, demo, reproduce, doctor),
 )
 

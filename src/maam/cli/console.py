@@ -21,8 +21,6 @@ from maam.deploy.formats import Prediction, exit_code, printable, render, save
 
 if TYPE_CHECKING:  # each verb imports what it needs itself: a prediction must start at once
     from maam.deploy.exports import Exported
-    from maam.deploy.folding import Costs
-    from maam.deploy.int8_report import Int8Report
     from maam.training.readiness import Check
 
 
@@ -193,41 +191,11 @@ def explanations(names: Sequence[str], folder: Path, top_k: int, framework: str)
     return exit_code(read, failed)
 
 
-def folded(run: Path, costs: Costs) -> None:
-    """What folding has saved, and where the result lies."""
-    from maam.deploy.folding import cost_rows
-
-    table = Table("", title="Folded", title_justify="left")
-    for name in ("before", "after"):
-        table.add_column(name, justify="right")
-    for row in cost_rows(costs):
-        table.add_row(*row)
-    out.print(table)
-    name = escape(shlex.quote(str(run)))
-    out.print(f"{name} takes the place of the run in:")
-    out.print(f"  maam evaluate {name}\n  maam predict {name} IMAGE")
-
-
 def exported(written: Exported) -> None:
     """What an export has written, and its figures."""
     for name, value in written.figures.items():
         out.print(f"  {escape(name):32} {escape(value)}")
     out.print(f"{escape(shlex.quote(str(written.path)))} is written")
-
-
-def quantized(report: Int8Report) -> None:
-    """What integers have cost and saved."""
-    from maam.deploy.int8_report import report_rows, verdict
-
-    table = Table("", title=f"{escape(report.run)} in 8-bit integers", title_justify="left")
-    for name in ("float32", "int8"):
-        table.add_column(name, justify="right")
-    for row in report_rows(report):
-        table.add_row(*row)
-    out.print(table)
-    out.print(verdict(report))
-    for text in report.notes:
-        note(text)
 
 
 def models(pattern: str, channels: int, size: int) -> None:

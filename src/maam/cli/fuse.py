@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from maam.cli import console
+from maam.cli import comparison
 from maam.core.signals import deferred
 
 
@@ -38,5 +38,5 @@ def command(
 
     with deferred():
         folder, costs = fuse_run(run, out, framework)
-    console.folded(folder, costs)
+    comparison.folded(folder, costs)
     return 0

@@ -15,13 +15,17 @@ from maam.core import config
 from maam.core.benchmark_config import BenchmarkConfig
 from maam.core.errors import MaamError
 from maam.core.files import check_writable, write_atomic
+from maam.core.prune_config import PruneConfig
 from maam.core.reproduce_config import ReproduceConfig
 
 Flags = Parameter(name="*")
 Json = Annotated[Path | None, Parameter(name="--json")]
 
 _OPTIONS = {"recipe", "resume", "jobs", "top_k", "format", "precision", "workers_per_node"}.union(
-    *(schema.model_fields for schema in (*config.SCHEMAS, BenchmarkConfig, ReproduceConfig))
+    *(
+        schema.model_fields
+        for schema in (*config.SCHEMAS, BenchmarkConfig, PruneConfig, ReproduceConfig)
+    )
 )
 
 # What people give besides images. No result is written over such a file.

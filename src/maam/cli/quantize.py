@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import maam
-from maam.cli import console
+from maam.cli import comparison, console
 from maam.cli.options import Flags, Json, check_outputs, given, write_json
 from maam.core.config import QuantizeConfig
 from maam.core.signals import deferred
@@ -50,7 +50,7 @@ def command(
         failure = None
     if json_ is not None:
         write_json(json_, report.to_dict())
-    console.quantized(report)
+    comparison.quantized(report)
     if failure is not None:
         console.error(failure)
         return 1

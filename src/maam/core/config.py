@@ -66,9 +66,10 @@ class TrainConfig(DataConfig):
     pretrained: bool = Field(default=False, strict=True)
     """Begin with the weights of this model that come with the package, and their normalisation."""
 
-    weights: Literal["cifar10", "tiny-imagenet"] = "cifar10"
-    """Begin with weights, as `pretrained`, that were learned from this: ten classes of 32x32
-    pixels, or (those of maamnet-nano and -tiny) 200 classes of 64x64."""
+    weights: str = Field(default="cifar10", min_length=1)
+    """Begin with weights, as `pretrained`, that were learned from this: cifar10, ten classes of
+    32x32 pixels; tiny-imagenet (those of maamnet-nano and -tiny), 200 classes of 64x64; or those of
+    a run folder, of the same model or of a MAAMNet with more channels, which is pruned."""
 
     limit: int | None = Field(default=None, ge=1)
     """Train on this many images only (a stratified choice): for quick trials."""

@@ -8,6 +8,7 @@ metrics.jsonl      a line an epoch; metrics.csv is the same
 model.onnx         the best weights, folded, with preprocessing, classes and a checksum
 model.golden.safetensors  images and the logits that model.onnx must give for them
 int8.safetensors   the same in 8-bit integers, from `maam quantize`; model-int8.onnx in ONNX
+prune.json         of a pruned run: what that has cost and saved
 report.html        how good the model is, where it errs and why, for people
 images.safetensors fingerprints of the images trained on and validated with
 environment.json, plots/, README.md (the model card), scores.json (from the campaign runner)
@@ -92,6 +93,10 @@ class RunFolder:
     @property
     def int8_model(self) -> Path:
         return self.path / "model-int8.onnx"
+
+    @property
+    def pruning(self) -> Path:
+        return self.path / "prune.json"
 
     @property
     def images(self) -> Path:
@@ -201,8 +206,8 @@ class RunFolder:
         """Note which images the run has learned from.
 
         Args:
-            fingerprints: ``train`` and ``val``, and ``teacher`` of a student: uint64 (N,), from
-                ``maam.data.fingerprints``.
+            fingerprints: ``train`` and ``val``, and ``teacher``: those of the runs that it learns
+                from or begins with; uint64 (N,), from ``maam.data.fingerprints``.
         """
         kept = {name: np.unique(numbers) for name, numbers in fingerprints.items()}
         save_tensors(self.images, kept, {})

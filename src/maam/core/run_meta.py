@@ -42,6 +42,8 @@ class RunMeta:
         environment: versions and the machine, see ``maam.core.environment``.
         operators: ``native`` if training used ours, ``framework`` if it did not.
         teacher: of a student: the teacher's model, weights and data.
+        start: of a run that began with the weights of another ``run``: its folder's name, the same
+            as of a teacher, and ``kept``, the share of its channels, if it was pruned.
         stages: earlier plans, where the number of epochs was changed.
         calibration: ``temperature`` that the last layer has been divided by, validation ``images``
             that it was fitted on, their expected calibration error: ``ece_before`` and ``ece``;
@@ -75,6 +77,7 @@ class RunMeta:
     environment: dict[str, str] = field(default_factory=dict)
     operators: str = ""
     teacher: dict[str, Any] | None = None
+    start: dict[str, Any] | None = None
     stages: tuple[dict[str, Any], ...] = ()
     calibration: dict[str, Any] | None = None
     unknown: dict[str, float] | None = None
@@ -221,6 +224,7 @@ class _Meta(BaseModel):
     environment: dict[str, str] | None = None
     operators: str | None = None
     teacher: dict[str, Any] | None = None
+    start: dict[str, Any] | None = None
     stages: list[_Stage] | None = None
     calibration: dict[str, Any] | None = None
     unknown: _Unknown | None = None

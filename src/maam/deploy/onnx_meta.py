@@ -36,6 +36,7 @@ _LEFT_OUT = {
     "device": "",
     "device_name": "",
     "teacher": None,
+    "start": None,
     "epochs": None,
     "seconds": None,
     "operators": "",

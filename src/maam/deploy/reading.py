@@ -17,7 +17,8 @@ from maam.models.agents import SUMS, ModuleSpec, agent_layers, convolutions
 from maam.models.folding import fold_agents, fold_maam, fold_norms
 from maam.models.kernels import kernel_layout
 from maam.models.stem import patch_side
-from maam.models.variants import CHANNELS, MODELS
+from maam.models.variants import CHANNELS
+from maam.models.widths import model_row
 
 
 def read_layers(run: RunFolder) -> LayeredNetwork:
@@ -42,7 +43,7 @@ def layered(meta: RunMeta, tensors: Mapping[str, np.ndarray]) -> LayeredNetwork:
     Raises:
         MaamError: the model has layers that are not known here.
     """
-    _, architecture, arguments = MODELS.get(meta.model, ("", "", {}))
+    _, architecture, arguments = model_row(meta.model) or ("", "", {})
     channels, height, width = meta.image_shape
     image = height, width, channels
     arrays = {name: array.astype(np.float32) for name, array in tensors.items()}

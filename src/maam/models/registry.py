@@ -12,6 +12,7 @@ from typing import Any
 from maam.core.errors import MaamError
 from maam.models.own import refuse_own
 from maam.models.variants import MODELS
+from maam.models.widths import model_row
 
 Builder = str | Callable[..., Any]
 
@@ -70,15 +71,24 @@ def register_model(
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the models that match a shell pattern, in the order of the table."""
-    return [name for name in _models if fnmatch(name, pattern)]
+    """Names of the models that match a shell pattern, in the order of the table.
+
+    A name that carries its widths, such as ``maamnet-16x1-32x5-64x3``, is in no table, and matches
+    itself.
+
+    Raises:
+        MaamError: such widths are not those of a network.
+    """
+    names = [name for name in _models if fnmatch(name, pattern)]
+    return names or ([pattern] if model_row(pattern) else [])
 
 
 def describe_model(name: str) -> str:
     """One line about a model.
 
     Raises:
-        MaamError: no model has this name; the nearest one is suggested.
+        MaamError: no model has this name; the nearest one is suggested. Or the widths in it are
+            not those of a network.
     """
     return _known(name).description
 
@@ -125,6 +135,8 @@ def check_size(image_size: tuple[int, int], smallest: int) -> None:
 def _known(name: str) -> Model:
     if name in _models:
         return _models[name]
+    if row := model_row(name):
+        return _built_in(*row)
     refuse_own(name, "`model`", "give it in Python, as in maam.train(model=net)")
     near = get_close_matches(name, _models, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else "see `maam models`"

@@ -8,6 +8,7 @@ from typing import Any
 from maam.core.metrics import best_epoch
 from maam.core.run_meta import RunMeta
 from maam.report.markdown import UNKNOWN, code, markdown_table, plain
+from maam.report.origin import origin
 from maam.report.usage import can_predict, interface, own_rows, python_program
 
 # The plots of a run folder, in the order of the model card.
@@ -240,7 +241,7 @@ def _limits(meta: RunMeta) -> str:
         else "It answers every image with one of these classes, even if it shows something else."
     )
     return (
-        f"- It was trained on {plain(meta.data)}{_origin(meta)}, and knows no other classes "
+        f"- It was trained on {plain(meta.data)}{origin(meta)}, and knows no other classes "
         "than those above.\n"
         f"- {answers}\n"
         "- The scores hold for images like those that were scored. Pictures taken in another way "
@@ -279,16 +280,3 @@ def _duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {left:02d} s" if minutes else f"{seconds:.1f} s"
-
-
-def _origin(meta: RunMeta) -> str:
-    """What a network learned from besides its images."""
-    teacher = (meta.teacher or {}).get("model")
-    pretrained = meta.config.get("pretrained")
-    photos = meta.config.get("weights") == "tiny-imagenet"
-    learned = ", learned from Tiny ImageNet" if photos else ""
-    sources = [
-        *([f"the shipped weights of {plain(meta.model)}{learned}"] if pretrained else []),
-        *([f"the answers of a {plain(teacher)}"] if teacher else []),
-    ]
-    return f", from {' and '.join(sources)}" if sources else " only"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
-from maam.models.variants import MODELS
+from maam.models.widths import model_row
 
 # What PyTorch 2.11 says of a recorded network, whose gradients come from another stream
 _WARNINGS = "The AccumulateGrad node's stream", "Attempting to run cuBLAS, but there was no current"
@@ -20,7 +20,8 @@ _WARNINGS = "The AccumulateGrad node's stream", "Attempting to run cuBLAS, but t
 def records(config: TrainConfig, device: torch.device) -> bool:
     """Whether a training records its network as CUDA graphs: ours on CUDA, and others if asked to,
     for a recorded network takes the same way through its code at every step."""
-    asked = config.mode == "graph" or (config.mode == "auto" and config.model in MODELS)
+    ours = model_row(config.model) is not None
+    asked = config.mode == "graph" or (config.mode == "auto" and ours)
     return device.type == "cuda" and asked
 
 

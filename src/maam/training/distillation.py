@@ -60,12 +60,18 @@ def describe_teacher(
             f"`teacher` {teacher}: it takes images of {width}x{height}x{channels}, these are "
             f"{image_shape[1]}x{image_shape[0]}x{image_shape[2]}"
         )
-    return {**as_teacher(meta), "weights": hashlib.sha256(run.best.read_bytes()).hexdigest()}
+    return {**as_teacher(meta), "weights": weights_digest(run)}
+
+
+def weights_digest(run: RunFolder) -> str:
+    """SHA-256 of a run's file of weights."""
+    return hashlib.sha256(run.best.read_bytes()).hexdigest()
 
 
 def as_teacher(meta: RunMeta) -> dict[str, Any]:
-    """What of a run tells which images its network has learned from: its data, the shipped weights
-    it began with (`pretrained`, and `learned_from` what they were learned), and its teacher."""
+    """What of a run tells which images its network has learned from: its data, the weights it began
+    with (`pretrained`, with `learned_from` what the package's were learned, or `start`, another
+    run's), and its teacher."""
     return {
         "model": meta.model,
         "data": meta.data,
@@ -73,17 +79,18 @@ def as_teacher(meta: RunMeta) -> dict[str, Any]:
         "pretrained": meta.config.get("pretrained", False),
         "learned_from": meta.config.get("weights", CIFAR10),
         "teacher": meta.teacher,
+        "start": meta.start,
     }
 
 
-def trained_on_any(teacher: str, split: Split) -> bool:
-    """Whether a teacher was trained on an image of a split. Images are compared by their pixels.
+def trained_on_any(run: RunFolder, split: Split) -> bool:
+    """Whether a run was trained on an image of a split. Images are compared by their pixels.
 
     Args:
-        teacher: the run folder, or the name of a shipped model, which does not record its images.
-        split: of the student's images.
+        run: the run folder; that of a shipped model does not record its images.
+        split: of the images of another training, which rests on this run.
     """
-    learned = find_run(teacher).read_images().get("train")
+    learned = run.read_images().get("train")
     return learned is not None and bool(np.isin(fingerprints(split), learned).any())
 
 

@@ -17,6 +17,7 @@ from maam.core.run_meta import OWN
 from maam.data.augment import AUGMENTATIONS
 from maam.data.sources import SOURCES
 from maam.models.registry import describe_model
+from maam.models.weights import is_own_run, own_run
 from maam.training.device_limits import limits
 from maam.training.schedule import OPTIMIZERS
 
@@ -80,7 +81,9 @@ def _checked(config: TrainConfig) -> TrainConfig:
         MaamError: a model, an augmentation or an optimiser that there is not, or no size of memory.
     """
     if config.model == "auto" and config.data in SOURCES and config.minutes is None:
-        config = config.model_copy(update={"model": PAPER_MODEL})
+        begun = config.pretrained and is_own_run(config.weights)
+        model = own_run(config.weights).read_meta().model if begun else PAPER_MODEL
+        config = config.model_copy(update={"model": model})
     if config.model != "auto" and not config.model.endswith(OWN):
         describe_model(config.model)
     if config.model.endswith(OWN) and config.pretrained:
@@ -108,8 +111,8 @@ def absolute(options: dict[str, Any]) -> dict[str, Any]:
     result = dict(options)
     if (data := options.get("data")) and data not in SOURCES:
         result["data"] = os.path.abspath(os.path.expanduser(data))
-    for key in ("data_dir", "teacher"):
+    for key in ("data_dir", "teacher", "weights"):
         path = os.path.expanduser(options.get(key) or "")
-        if path and (key == "data_dir" or os.path.isdir(path)):  # else a shipped teacher's name
+        if path and (key == "data_dir" or os.path.isdir(path)):  # else the name of shipped weights
             result[key] = os.path.abspath(path)
     return result

@@ -21,7 +21,7 @@ from maam.data.files.packs import is_pack
 from maam.data.files.tree import Tree, scan
 from maam.data.look import suited_size, typical_side
 from maam.data.splits import limit
-from maam.models.weights import find_run, sources
+from maam.models.weights import find_run, is_own_run, own_run, sources
 from maam.training.budget import Budget, Deadline
 from maam.training.commands import planned_command
 from maam.training.device_limits import DeviceCheck, device_check
@@ -114,6 +114,8 @@ def candidates(config: TrainConfig) -> tuple[str, ...]:
         return (config.model,)
     if not config.pretrained:
         return MODELS
+    if is_own_run(config.weights):
+        return (own_run(config.weights).read_meta().model,)
     models = tuple(model for model in MODELS if config.weights in sources(model))
     if not models:
         raise MaamError(

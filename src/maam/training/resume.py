@@ -43,6 +43,8 @@ def resumed(folder: RunFolder, before: RunMeta, meta: RunMeta, same: bool) -> Ru
         )
     if (before.teacher or {}).get("weights") != (meta.teacher or {}).get("weights"):
         raise MaamError(f"`resume` {folder}: `teacher` is not the network it began to learn from")
+    if (before.start or {}).get("weights") != (meta.start or {}).get("weights"):
+        raise MaamError(f"`resume` {folder}: `weights` are not those that it began with")
     if Preprocessing.from_dict(before.preprocessing) != Preprocessing.from_dict(meta.preprocessing):
         raise MaamError(f"`resume` {folder}: it began with other `pretrained` weights")
     earlier = stages(before, epochs, trained)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from maam.core.config import RESUMABLE, TrainConfig
 from maam.core.environment import environment
 from maam.core.errors import MaamError
@@ -30,11 +28,10 @@ from maam.data.sources.packed import are_packed
 from maam.data.splits import limit
 from maam.data.streaming import exceeds_memory, load_tree
 from maam.data.unseen import same_images
-from maam.models.weights import find_run, source_run
+from maam.models.weights import source_run
 from maam.native import build
 from maam.training.budget import Deadline
 from maam.training.device_limits import device_check
-from maam.training.distillation import describe_teacher, trained_on_any
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
 from maam.training.ranks import ALONE, Ranks
@@ -47,7 +44,7 @@ from maam.training.resume import (
 )
 from maam.training.run import TrainingRun
 from maam.training.schedule import learning_rates
-from maam.training.transfer import SEEN, rests_on, saw_validation, take_weights
+from maam.training.transfer import SEEN, describe_origins, learned_images, overlaps, take_weights
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def set_up(
     """
     device = backend.set_device(config.device, config.mode)
     backend.set_seed(config.seed)
-    networks, ranks = rests_on(config), Ranks.of(backend)
+    ranks = Ranks.of(backend)
     before = RunFolder(resume).read_meta() if resume is not None else None
     if resume is not None and ranks.writes:
         held.enter_context(RunFolder(resume).lock())
@@ -108,12 +105,9 @@ def set_up(
         device_name=device.name,
         config=config.model_dump(mode="json", exclude_none=True, exclude={"out"}),
         environment=environment(),
-        teacher=describe_teacher(config.teacher, dataset.classes, dataset.image_shape)
-        if config.teacher
-        else None,
+        **describe_origins(config, dataset.classes, dataset.image_shape),
     )
-    copied = config.teacher and trained_on_any(config.teacher, dataset.val)
-    if copied or any(saw_validation(each, meta) for each in networks):
+    if overlaps(config, meta, dataset.val):
         watch(Note(SEEN))
     if before is not None and resume is not None:
         folder = RunFolder(resume)
@@ -212,8 +206,9 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
         device.check(config.model, dataset.image_shape, net)
     preprocessing = Preprocessing.fit(dataset.train, config.normalize)
     if config.pretrained:
+        source = source_run(config.model, config.weights)
         preprocessing = take_weights(
-            backend, net, source_run(config.model, config.weights), preprocessing, dataset.classes
+            backend, net, config.model, source, preprocessing, dataset.classes
         )
     parameters = backend.count_parameters(net)
     macs = backend.count_macs(net, (channels, height, width))
@@ -234,8 +229,8 @@ def write_start(run: TrainingRun) -> None:
             folder.scores.unlink(missing_ok=True)
     seen = {"train": run.dataset.train, "val": run.dataset.val}
     images = {name: fingerprints(split) for name, split in seen.items()}
-    if run.config.teacher and (taught := find_run(run.config.teacher).read_images()):
-        images["teacher"] = np.concatenate(list(taught.values()))
+    if len(learned := learned_images(run.config)):
+        images["teacher"] = learned
     folder.write_images(images)
     write_atomic(folder.config, to_toml(run.config.model_copy(update={"out": None})))
     write_atomic(folder.environment, json.dumps(run.meta.environment, indent=1) + "\n")

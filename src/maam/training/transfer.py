@@ -1,4 +1,4 @@
-"""Shipped weights to begin with, and what networks that a training rests on have seen."""
+"""Weights to begin with, and what networks that a training rests on have seen."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from maam.core.frameworks import Backend
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
+from maam.data import Split
 from maam.data.preprocessing import Preprocessing
+from maam.models.pruning import prune_arrays
 from maam.models.stem import adapt_stem
-from maam.models.weights import CIFAR10, find_run, source_run, sources
-from maam.training.distillation import as_teacher
+from maam.models.weights import CIFAR10, find_run, is_own_run, source_run, sources
+from maam.models.widths import Stages, maamnet_stages
+from maam.training.distillation import (
+    as_teacher,
+    describe_teacher,
+    trained_on_any,
+    weights_digest,
+)
 
 SEEN = (
     "the network that this training rests on may have learned the validation images: their scores "
@@ -25,16 +33,23 @@ SEEN = (
 
 
 def take_weights(
-    backend: Backend, net: Any, source: RunFolder, fitted: Preprocessing, classes: Sequence[str]
+    backend: Backend,
+    net: Any,
+    model: str,
+    source: RunFolder,
+    fitted: Preprocessing,
+    classes: Sequence[str],
 ) -> Preprocessing:
-    """Give a fresh network shipped weights of its model.
+    """Give a fresh network trained weights of its model, or of a MAAMNet with more channels.
 
-    Its last layer stays fresh, unless the classes are those that the weights know.
+    Its last layer stays fresh, unless the classes are those that the weights know. Of more
+    channels it gets those that count most.
 
     Args:
         backend: the framework.
         net: a network of it.
-        source: where the weights lie.
+        model: its name.
+        source: where the weights lie, from ``source_run``.
         fitted: the preprocessing of the images to train on.
         classes: of these images.
 
@@ -46,12 +61,24 @@ def take_weights(
     """
     trained, _ = load_tensors(source.best)
     meta, head = source.read_meta(), backend.head_names(net)
+    stages, before = maamnet_stages(model), maamnet_stages(meta.model)
+    if stages and before and stages != before:
+        trained = _pruned(trained, before, stages, str(source))
     if tuple(classes) != meta.classes:
         trained = {name: array for name, array in trained.items() if name not in head}
     weights = adapt_weights(backend.get_weights(net), trained, head, str(source))
     backend.set_weights(net, weights, str(source))
     given = Preprocessing.from_dict(meta.preprocessing)
     return adapt_preprocessing(given, fitted.size, fitted.channels)
+
+
+def _pruned(
+    trained: Mapping[str, np.ndarray], before: Stages, stages: Stages, source: str
+) -> dict[str, np.ndarray]:
+    try:
+        return prune_arrays(trained, before, stages)
+    except (KeyError, IndexError, ValueError):
+        raise MaamError(f"{source} holds the weights of another model than it says") from None
 
 
 def adapt_preprocessing(
@@ -105,24 +132,77 @@ def adapt_weights(
 
 
 def rests_on(config: TrainConfig) -> list[dict[str, Any]]:
-    """The networks that a training learns from, directly or through another: what their metadata,
-    or a student's note of its teacher, say of their ``data`` and ``data_digests``.
+    """The networks that a training learns from, directly or through others: what their metadata,
+    or a run's note of its teacher and its start, say of their ``data`` and ``data_digests``.
 
     Raises:
-        MaamError: the teacher is no run folder, or the model's weights do not come with the
-            package.
+        MaamError: the teacher is no run folder, or there are no such weights of the model.
     """
+    runs = [source_run(config.model, config.weights)] if config.pretrained else []
+    runs += [find_run(config.teacher)] if config.teacher else []
+    waiting = [as_teacher(run.read_meta()) for run in runs]
     networks = []
-    if config.pretrained:
-        networks = [as_teacher(source_run(config.model, config.weights).read_meta())]
-    teacher = as_teacher(find_run(config.teacher).read_meta()) if config.teacher else None
-    while teacher:
-        networks.append(teacher)
-        source = teacher.get("learned_from", CIFAR10)
-        if teacher["pretrained"] and source in sources(teacher["model"]):
-            networks.append(as_teacher(source_run(teacher["model"], source).read_meta()))
-        teacher = teacher.get("teacher")
+    while waiting:
+        network = waiting.pop(0)
+        networks.append(network)
+        source = network.get("learned_from", CIFAR10)
+        if network["pretrained"] and source in sources(network["model"]):
+            waiting.append(as_teacher(source_run(network["model"], source).read_meta()))
+        waiting += [network[key] for key in ("start", "teacher") if network.get(key)]
     return networks
+
+
+def describe_origins(
+    config: TrainConfig, classes: Sequence[str], image_shape: tuple[int, int, int]
+) -> dict[str, Any]:
+    """What a run keeps about its ``teacher`` and about its ``start``, the run whose weights it
+    began with; None where there is none.
+
+    Args:
+        config: the options.
+        classes, image_shape: (H, W, C), of its images.
+
+    Raises:
+        MaamError: the teacher does not fit, or there are no such weights of the model.
+    """
+    teacher = describe_teacher(config.teacher, classes, image_shape) if config.teacher else None
+    run, start = _start(config), None
+    if run is not None:
+        load_tensors(run.best)  # or say what is wrong with it
+        meta, name = run.read_meta(), run.path.resolve().name
+        start = {"run": name, **as_teacher(meta), "weights": weights_digest(run)}
+        if meta.model != config.model:
+            start["kept"] = round(_channels(config.model) / _channels(meta.model), 4)
+    return {"teacher": teacher, "start": start}
+
+
+def _channels(model: str) -> int:
+    return sum(wide for wide, _ in maamnet_stages(model) or ())
+
+
+def learned_images(config: TrainConfig) -> np.ndarray:
+    """Fingerprints of the images that the teacher and the start have learned from: uint64 (N,)."""
+    known = [array for run in _runs(config) for array in run.read_images().values()]
+    return np.concatenate([np.empty(0, np.uint64), *known])
+
+
+def overlaps(config: TrainConfig, meta: RunMeta, validation: Split) -> bool:
+    """Whether a network that a training rests on may have learned its validation images."""
+    copied = any(trained_on_any(run, validation) for run in _runs(config))
+    return copied or any(saw_validation(network, meta) for network in rests_on(config))
+
+
+def _runs(config: TrainConfig) -> list[RunFolder]:
+    """The run folders that a training learns from: the start's and the teacher's."""
+    teacher = find_run(config.teacher) if config.teacher else None
+    return [run for run in (_start(config), teacher) if run is not None]
+
+
+def _start(config: TrainConfig) -> RunFolder | None:
+    """The run folder whose weights a training begins with; None: it has the package's, or none."""
+    if config.pretrained and is_own_run(config.weights):
+        return source_run(config.model, config.weights)
+    return None
 
 
 def saw_validation(network: Mapping[str, Any], meta: RunMeta) -> bool:

@@ -2,7 +2,7 @@
 
 A model's name stands for its folder wherever a run folder is asked for. Those in ``tiny-imagenet``
 are only to begin a training with. They lie with the models whose weights they are, not in a room of
-their own.
+their own. A run folder of one's own may stand for them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from pathlib import Path
 
 from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
+from maam.models.own import refuse_own
+from maam.models.pruning import fits_into
+from maam.models.widths import maamnet_stages
 
 WEIGHTS = Path(__file__).parent
 DEFAULT = "maamnet-tiny"  # what `maam predict photo.jpg` asks
@@ -52,12 +55,26 @@ def sources(model: str) -> list[str]:
     return [*([CIFAR10] if model in shipped() else []), *photos]
 
 
+def is_own_run(source: str) -> bool:
+    """Whether weights to begin with are those of a run folder, not the package's for a model."""
+    return source not in (CIFAR10, TINY_IMAGENET)
+
+
 def source_run(model: str, source: str) -> RunFolder:
-    """The folder of a model's weights that were learned from ``source``.
+    """The folder of weights that a model can begin with.
+
+    Args:
+        model: its name.
+        source: ``cifar10`` or ``tiny-imagenet``, from which the package's were learned; or a run
+            folder or a shipped model: of the same model, or of a MAAMNet with more channels.
 
     Raises:
-        MaamError: they do not come with the package.
+        MaamError: they do not come with the package, or are another model's.
     """
+    if is_own_run(source):
+        run = own_run(source)
+        _check_begins(model, run.read_meta().model, source)
+        return run
     if source == CIFAR10:
         return shipped_run(model)
     if source not in sources(model):
@@ -66,3 +83,30 @@ def source_run(model: str, source: str) -> RunFolder:
             f"{', '.join(sources(model)) or 'none'}"
         )
     return RunFolder(WEIGHTS / source / model)
+
+
+def own_run(source: str) -> RunFolder:
+    """The run folder, or that of a shipped model, whose weights a training is to begin with.
+
+    Raises:
+        MaamError: it is none, is folded, or holds a network of one's own.
+    """
+    run = find_run(source)
+    if not run.is_run():
+        raise MaamError(
+            f"`weights={source}` is neither {CIFAR10} nor {TINY_IMAGENET} nor a run folder"
+        )
+    meta = run.read_meta()
+    refuse_own(meta.model, f"`weights` {source}", "load its weights into `model` yourself")
+    if meta.fused:
+        raise MaamError(f"`weights` {source} is folded: name the run that it was made from")
+    return run
+
+
+def _check_begins(model: str, held: str, source: str) -> None:
+    stages, before = maamnet_stages(model), maamnet_stages(held)
+    if model != held and not (stages and before and fits_into(stages, before)):
+        raise MaamError(
+            f"`weights` {source} holds {held}, with which {model} can't begin: name that as "
+            "`model`, or a MAAMNet of as many blocks and no more channels"
+        )
