@@ -40,6 +40,7 @@ from maam.core.environment import usable_cores
 
 RESULTS = Path(__file__).parents[1] / "results"
 MODELS = ("maamnet-nano", "maamnet-tiny", "resnet20", "maam", "cnn")
+BATCHES = [64, 128]
 GOAL = 1.3  # times as fast as PyTorch eager fp32
 
 Case = tuple[str, int, str]  # model, batch, form
@@ -195,7 +196,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of every process")
     parser.add_argument("--seconds", type=float, default=1.0, help="least time of a measurement")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--batches", nargs="+", type=int, default=[64, 128])
+    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
     parser.add_argument(
         "--forms", nargs="+", choices=list(FORMS), help="rather than those of the claim"
     )
@@ -207,7 +208,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     name = "framework_speed.json" if options.device == "cpu" else "framework_speed_cuda.json"
-    options.output = options.output or RESULTS / name
+    shown = RESULTS / name
+    part = options.forms or options.models != list(MODELS) or options.batches != BATCHES
+    if part and not options.plot and options.output in (None, shown):
+        parser.error("give --output: the page shows all forms, models and batches")
+    options.output = options.output or shown
     return options
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 
 import maam
 from maam.core.config import TrainConfig
@@ -21,6 +21,7 @@ from maam.mindspore.layers import ConvNorm
 from maam.mindspore.models import create_model
 from maam.mindspore.models.maamnet import Block
 from maam.mindspore.models.peers import ResidualBlock
+from maam.mindspore.ops.chain import Chain
 from maam.mindspore.step import freeze, make_optimizer, make_train_step
 from maam.models.variants import AGENTS
 from maam.native import build
@@ -45,10 +46,11 @@ def outcome(cell, x, chained):
     """Value, gradients of x and all parameters, and running statistics after a pass in training."""
     set_parameters(cell, np.random.default_rng(1))
     cell.set_train(True)
+    alone = (Chain([cell.stride], cell.relu),) if isinstance(cell, ConvNorm) else ()
 
     def forward(x):
         last = x.transpose(0, 2, 3, 1)
-        y = cell.chained(last).transpose(0, 3, 1, 2) if chained else cell(x)
+        y = cell.chained(last, *alone).transpose(0, 3, 1, 2) if chained else cell(x)
         weights = tensor(np.random.default_rng(2).standard_normal(y.shape))
         return (y * weights).sum(), y
 
@@ -133,10 +135,10 @@ def test_training_steps_with_and_without(name, monkeypatch):
 @needs_operator
 def test_the_gradient_of_the_image_is_left_out(tmp_path):
     """Nobody asks for it, and it costs as much as the layer itself."""
-    cell = ConvNorm(3, 16, 3).set_train(True)
+    cell, chain = ConvNorm(3, 16, 3).set_train(True), Chain([1], True)
 
     def total(x):
-        return cell.chained(x).sum()
+        return cell.chained(x, chain).sum()
 
     ms.set_context(mode=ms.GRAPH_MODE, save_graphs=2, save_graphs_path=str(tmp_path))
     try:
@@ -160,6 +162,62 @@ def test_what_a_chain_cannot_serve_stays_apart():
     assert not folded.chains()
     assert folded(images).shape == (2, 10)
     assert not create_model("resnet8").set_train(True).chains()  # a shortcut without a norm
+
+
+class Doubled(Block):
+    def construct(self, x):
+        return 2 * super().construct(x)
+
+
+ALTERED = {
+    "eps": ("maamnet-nano", lambda net: setattr(net.blocks[1].reduce.norm, "eps", 0.1)),
+    "bias": ("resnet20", lambda net: replace_stem(net, has_bias=True)),
+    "dilation": ("resnet20", lambda net: replace_stem(net, padding=2, dilation=2)),
+    "relu6": ("resnet20", lambda net: setattr(net.blocks[1], "relu", nn.ReLU6())),
+    "subclass": ("maamnet-nano", lambda net: replace_block(net, 2, Doubled(64, 64, AGENTS))),
+    "identity": ("resnet20", lambda net: replace_block(net, 0, nn.Identity())),
+    "gelu": ("maamnet-nano", lambda net: setattr(net.stem, "activation", nn.GELU())),
+    "pool": ("cnn", lambda net: setattr(net, "pool", nn.AvgPool2d(2, 2))),
+}
+
+
+def replace_stem(net, padding=1, **options):
+    conv = nn.Conv2d(3, 16, 3, pad_mode="pad", padding=padding, **options)
+    net.stem.conv = conv
+    for parameter in conv.get_parameters():
+        parameter.name = f"stem.conv.{parameter.name.rpartition('.')[2]}"
+
+
+def replace_block(net, place, block):
+    net.blocks[place] = block
+    for name, parameter in block.parameters_and_names():
+        parameter.name = f"blocks.{place}.{name}"
+
+
+@needs_operator
+@pytest.mark.parametrize("case", ALTERED)
+def test_an_altered_network_is_computed_as_it_is_now(case, monkeypatch):
+    name, alter = ALTERED[case]
+    images = tensor(np.random.default_rng(0).random((2, 3, 16, 16)))
+    results = []
+    for native in ("1", "0"):
+        monkeypatch.setenv("MAAM_NATIVE", native)
+        net = create_model(name, image_size=(16, 16))
+        alter(net)
+        set_parameters(net, np.random.default_rng(1))
+        results.append(net.set_train(True)(images).asnumpy())
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-3, atol=1e-3)
+
+
+@needs_operator
+def test_statistics_of_large_maps_far_from_zero():
+    cell = ConvNorm(16, 16, 1)
+    images = np.random.default_rng(0).random((1, 16, 224, 224)) + 1000
+    maps = cell.conv(tensor(images)).asnumpy().astype(np.float64)
+    cell.set_train(True).chained(tensor(images.transpose(0, 2, 3, 1)), Chain([1], True))
+    share = cell.norm.momentum  # of the batch in the running statistics, which began with 1
+    variance = (cell.norm.moving_variance.asnumpy() - (1 - share)) / share
+    np.testing.assert_allclose(variance, maps.var((0, 2, 3), ddof=1), rtol=1e-2)
 
 
 def digests():

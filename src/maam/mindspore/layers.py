@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, float32, nn, ops
 
-from maam.mindspore.ops import aot, normalization
+from maam.mindspore.ops import aot, chain, normalization
 from maam.mindspore.ops.chain import Chain, track
 from maam.mindspore.ops.convolution import Conv2d
 from maam.mindspore.ops.normalization import weighted_sum
@@ -23,14 +23,20 @@ class FusedNorm(nn.Cell):
     def __init__(self, pool: bool = False) -> None:
         super().__init__()
         self.one = Tensor([1.0], float32)
+        self.pools = pool
         self.native = normalization.usable()
         if self.native:
             self.operator = normalization.operator(pool)
 
+    def serves(self, norm: nn.Cell, pool: nn.Cell, relu: nn.Cell) -> bool:
+        """Whether the operator computes what these cells, as they are now, do."""
+        pools = isinstance(pool, nn.MaxPool2d) if self.pools else isinstance(pool, nn.Identity)
+        return pools and isinstance(relu, nn.ReLU) and normalization.serves(norm)
+
     def construct(
         self, x: Tensor, norm: nn.BatchNorm2d, pool: nn.Cell, relu: nn.Cell, weights: Tensor | None
     ) -> Tensor:
-        if self.native and self.training and aot.takes(x) and batch_statistics(norm):
+        if self.native and self.training and aot.takes(x) and self.serves(norm, pool, relu):
             weights = self.one if weights is None else weights
             maps, mean, variance = self.operator(x, norm.gamma, norm.beta, weights)
             track(norm, mean, variance, x.shape[0] * x.shape[2] * x.shape[3])
@@ -44,11 +50,6 @@ def pooled(maps: Tensor) -> Tensor:
     batch, height, width, channels = maps.shape
     share = ops.ones((batch, 1, height * width), maps.dtype) / (height * width)
     return ops.matmul(share, maps.reshape(batch, -1, channels)).reshape(batch, channels)
-
-
-def batch_statistics(norm: nn.BatchNorm2d) -> bool:
-    """Whether a norm in training uses those of the batch; a frozen one does not."""
-    return norm.use_batch_statistics is not False
 
 
 class ConvNorm(nn.Cell):
@@ -86,11 +87,21 @@ class ConvNorm(nn.Cell):
         self.activation = {"relu": nn.ReLU, "relu6": nn.ReLU6, None: nn.Identity}[activation]()
         self.fused = FusedNorm() if activation == "relu" else None
         self.pool = nn.Identity()
-        self.chain = Chain([stride], activation == "relu")
+        self.stride, self.relu, self.own = stride, activation == "relu", type(self) is ConvNorm
 
-    def chained(self, x: Tensor) -> Tensor:
-        """The same in training, for a chain: channels last, groups and ReLU6 excepted."""
-        return self.chain(x, (self.conv.weight,), (self.norm,))
+    def chains(self) -> bool:
+        """Whether a chain computes what this layer, as it is now, does."""
+        if not (self.own and isinstance(self.pool, nn.Identity)):
+            return False
+        if self.relu and not isinstance(self.activation, nn.ReLU):
+            return False
+        if not self.relu and not isinstance(self.activation, nn.Identity):
+            return False
+        return chain.serves(self.norm) and chain.serves_convolution(self.conv, self.stride)
+
+    def chained(self, x: Tensor, chain: Chain) -> Tensor:
+        """The same in training, by a chain of this one layer: channels last."""
+        return chain(x, (self.conv.weight,), (self.norm,))
 
     def construct(self, x: Tensor) -> Tensor:
         maps = self.conv(x)

@@ -50,10 +50,13 @@ def lack(framework: str) -> str:
     """Why a training on a CPU goes without the operators, and what that costs; "" if it has them,
     or does not want them.
     """
-    ready, detail = library(framework, "normalization")
-    if ready or os.environ.get("MAAM_NATIVE") == "0":
+    if os.environ.get("MAAM_NATIVE") == "0":
         return ""
-    return f"training takes up to twice as long as with operators of ours: {detail}"
+    for source in sorted((_HERE / framework).glob("*.cc")):
+        ready, detail = library(framework, source.stem)
+        if not ready:
+            return f"training takes up to twice as long as with operators of ours: {detail}"
+    return ""
 
 
 def library(framework: str, name: str) -> tuple[bool, str]:

@@ -64,11 +64,15 @@ struct Moments {
     std::vector<float> centre(channels);
     for (int64_t c = 0; c < channels; c++) centre[c] = sums[c] / pixels;
     const float *middle = centre.data();
-    reduce(pixels, channels, rest.data(), [=](int64_t k, int64_t c, Vector &sum, Vector &) {
+    reduce(pixels, channels, rest.data(), [=](int64_t k, int64_t c, Vector &sum, Vector &square) {
       const Vector deviation = load(image + k) - load(middle + c);
-      sum += deviation * deviation;
+      sum += deviation;
+      square += deviation * deviation;
     });
-    for (int64_t c = 0; c < channels; c++) merge(c, pixels, centre[c], rest[c]);
+    for (int64_t c = 0; c < channels; c++) {
+      const double off = rest[c] / pixels;  // what rounding has left of the mean
+      merge(c, pixels, centre[c] + off, rest[channels + c] - off * rest[c]);
+    }
     count += pixels;
   }
   void add(const Moments &other) {

@@ -13,7 +13,7 @@ from maam.core.errors import MaamError
 _FORMS = {
     "plain": ("mindspore-operators", "mindspore-naive"),
     "shipped": ("mindspore",),
-    "torch": ("torch-nchw", "torch-nhwc"),
+    "torch": ("torch-nchw", "torch-nhwc", "torch-native"),
     "compiled": ("torch-compile-nchw", "torch-compile-nhwc"),
 }
 

@@ -101,12 +101,18 @@ class Block(nn.Cell):
         self.layer = AgentLayer(in_channels, agents, stride)
         self.reduce = ConvNorm(in_channels, out_channels, 1, activation=None)
         self.chain = Chain([stride, 1], False, self.residual)
+        self.own = type(self) is Block and type(self.layer) is AgentLayer
 
     def chains(self) -> bool:
-        """Whether training can have this block as one operator."""
-        if not (isinstance(self.layer, AgentLayer) and isinstance(self.reduce, ConvNorm)):
-            return False  # folded
-        return self.layer.agents.native and serves(self.layer.norm) and serves(self.reduce.norm)
+        """Whether a chain computes what this block, as it is now, does."""
+        layer, reduce = self.layer, self.reduce
+        if not (self.own and isinstance(layer, AgentLayer) and isinstance(reduce, ConvNorm)):
+            return False  # folded, or replaced
+        if not (isinstance(layer.agents, LinearAgents) and layer.agents.native):
+            return False
+        if not (isinstance(layer.activation, nn.ReLU) and isinstance(layer.pool, nn.Identity)):
+            return False
+        return serves(layer.norm) and reduce.chains()
 
     def chained(self, x: Tensor) -> Tensor:
         """The same in training, for a chain: channels last."""
@@ -161,21 +167,22 @@ class MAAMNet(nn.Cell):
                 channels = wide
         self.blocks = nn.SequentialCell(blocks)
         self.classifier = nn.Dense(channels, num_classes)
+        self.chain = Chain([1], True)
         self.native = chain.usable()
 
     def chains(self) -> bool:
         """Whether training can have all layers as chains."""
-        if not (isinstance(self.stem, ConvNorm) and serves(self.stem.norm)):
+        if not (isinstance(self.stem, ConvNorm) and self.stem.chains()):
             return False
         for block in self.blocks:  # noqa: SIM110 - graphs know no generators
-            if not block.chains():
+            if not (isinstance(block, Block) and block.chains()):
                 return False
         return True
 
     def chained(self, x: Tensor) -> Tensor:
         """The maps before pooling, in training, channels last: (N, H, W, C)."""
         if self.patch is None:
-            x = self.stem.chained(x.transpose(0, 2, 3, 1))
+            x = self.stem.chained(x.transpose(0, 2, 3, 1), self.chain)
         else:
             x = self.stem(self.patch(x)).transpose(0, 2, 3, 1)
         for block in self.blocks:

@@ -22,7 +22,7 @@ from mindspore.common.initializer import HeNormal, Initializer, Normal, Zero, in
 
 from maam.mindspore.layers import ConvNorm, pooled
 from maam.mindspore.ops import aot, chain
-from maam.mindspore.ops.chain import Chain, serves
+from maam.mindspore.ops.chain import Chain
 from maam.models.registry import check_size
 from maam.models.variants import mobilenetv2_blocks
 
@@ -56,19 +56,28 @@ class ResidualBlock(nn.Cell):
         self.relu = nn.ReLU()
         self.identity = isinstance(self.shortcut, nn.Identity)
         self.chain = Chain([stride, 1], True, self.identity)
+        self.own = type(self) is ResidualBlock
+        if isinstance(self.shortcut, ConvNorm):
+            self.side = Chain([stride], False)
 
     def chains(self) -> bool:
-        """Whether training can have this block as one operator, and one for its shortcut."""
-        for layer in (
-            (self.first, self.second) if self.identity else (self.first, self.second, self.shortcut)
-        ):
-            if not (isinstance(layer, ConvNorm) and serves(layer.norm)):
+        """Whether chains compute what this block and its shortcut, as they are now, do."""
+        if not (self.own and isinstance(self.relu, nn.ReLU)):
+            return False
+        if self.identity:
+            layers = (self.first, self.second)
+            if not isinstance(self.shortcut, nn.Identity):
+                return False
+        else:
+            layers = (self.first, self.second, self.shortcut)
+        for layer in layers:  # noqa: SIM110 - graphs know no generators
+            if not (isinstance(layer, ConvNorm) and layer.chains()):
                 return False
         return True
 
     def chained(self, x: Tensor) -> Tensor:
         """The same in training, for a chain: channels last."""
-        shortcut = None if self.identity else self.shortcut.chained(x)
+        shortcut = None if self.identity else self.shortcut.chained(x, self.side)
         weights = self.first.conv.weight, self.second.conv.weight
         return self.chain(x, weights, (self.first.norm, self.second.norm), shortcut)
 
@@ -111,20 +120,21 @@ class ResNet(nn.Cell):
         draw_convolutions(self, "fan_in" if tiny else "fan_out")
         if tiny:
             draw_dense(self.classifier, HeNormal())
+        self.chain = Chain([1], True)
         self.native = chain.usable()
 
     def chains(self) -> bool:
         """Whether training can have all layers as chains."""
-        if not (isinstance(self.stem, ConvNorm) and serves(self.stem.norm)):
+        if not (isinstance(self.stem, ConvNorm) and self.stem.chains()):
             return False
         for block in self.blocks:  # noqa: SIM110 - graphs know no generators
-            if not block.chains():
+            if not (isinstance(block, ResidualBlock) and block.chains()):
                 return False
         return True
 
     def construct(self, x: Tensor) -> Tensor:
         if self.native and self.training and aot.takes(x) and self.chains():
-            x = self.stem.chained(x.transpose(0, 2, 3, 1))
+            x = self.stem.chained(x.transpose(0, 2, 3, 1), self.chain)
             for block in self.blocks:
                 x = block.chained(x)
             return self.classifier(pooled(x))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mindspore import Tensor, float32, nn, ops
 
-from maam.mindspore.ops import aot
+from maam.mindspore.ops import aot, normalization
 
 CHANNELS = 16  # those of every layer are a multiple
 
@@ -76,11 +76,22 @@ def track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> N
     ops.assign_sub(old_variance, norm.momentum * (old_variance - variance))
 
 
-def serves(norm: nn.BatchNorm2d) -> bool:
-    """Whether a chain takes a layer with this norm: its channels, and that those of the batch are
-    its statistics; a frozen one has its own.
-    """
-    return norm.gamma.shape[0] % CHANNELS == 0 and norm.use_batch_statistics is not False
+def serves(norm: nn.Cell) -> bool:
+    """Whether a chain takes a layer with this norm, as it is now."""
+    return normalization.serves(norm) and norm.gamma.shape[0] % CHANNELS == 0
+
+
+def serves_convolution(conv: nn.Cell, stride: int) -> bool:
+    """Whether a chain takes a dense convolution, as it is now: without a bias, not dilated."""
+    return (
+        isinstance(conv, nn.Conv2d)
+        and not conv.has_bias
+        and conv.group == 1
+        and conv.dilation == (1, 1)
+        and conv.stride == (stride, stride)
+        and conv.kernel_size[0] == conv.kernel_size[1]
+        and conv.padding == conv.kernel_size[0] // 2
+    )
 
 
 def usable() -> bool:

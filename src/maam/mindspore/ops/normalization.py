@@ -6,10 +6,21 @@ when the first network is built, see ``maam.native``.
 
 from __future__ import annotations
 
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 from mindspore.ops.functional import isconstant
 
 from maam.mindspore.ops import aot
+
+EPSILON = 1e-5  # of the norms that operators compute
+
+
+def serves(norm: nn.Cell) -> bool:
+    """Whether operators take a norm as it is now: with the batch's statistics, not its own."""
+    return (
+        isinstance(norm, nn.BatchNorm2d)
+        and norm.use_batch_statistics is not False
+        and norm.eps == EPSILON
+    )
 
 
 def usable() -> bool:

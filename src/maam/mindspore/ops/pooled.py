@@ -9,10 +9,25 @@ from maam.mindspore.ops import aot
 CHANNELS = 16  # those of the result are a multiple
 
 
-def serves(conv: nn.Conv2d) -> bool:
-    """Whether the operator takes a convolution: with a bias, enough channels, and itself there."""
-    usable = conv.has_bias and conv.weight.shape[0] % CHANNELS == 0
-    return usable and aot.usable("pooled")
+def usable() -> bool:
+    """Whether the operator is there and MindSpore computes on the CPU."""
+    return aot.usable("pooled")
+
+
+def serves(conv: nn.Cell, pool: nn.Cell, relu: nn.Cell) -> bool:
+    """Whether the operator computes what these cells, as they are now, do."""
+    return (
+        isinstance(conv, nn.Conv2d)
+        and conv.has_bias
+        and conv.weight.shape[0] % CHANNELS == 0
+        and conv.group == 1
+        and conv.dilation == (1, 1)
+        and conv.stride == (1, 1)
+        and conv.kernel_size[0] == conv.kernel_size[1]
+        and conv.padding == conv.kernel_size[0] // 2
+        and isinstance(pool, nn.MaxPool2d)
+        and isinstance(relu, nn.ReLU)
+    )
 
 
 def operator(flat: bool = False) -> ops.Custom:
