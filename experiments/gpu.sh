@@ -28,8 +28,10 @@ keep() {
 }
 trap keep EXIT
 
+campaign "$recipes"/{separable-resnet-30,maamnet-small-30,maam-multires-cutmix-sgd60}.toml:0 --parallel 3
 campaign "$recipes"/maamnet-{tiny,nano}-200.toml:0 --parallel 2
 campaign "$recipes/maamnet-small-100.toml:0"
+campaign "$recipes/maam-multires-cutmix-all-100.toml:0,1,2" --parallel 3
 campaign "$recipes"/maamnet-{tiny,nano}-200.toml:1,2 --parallel 2
 campaign "$recipes/maamnet-base-200.toml:0"
 campaign "$recipes/maam-deep-cutmix-sgd60.toml:0"
