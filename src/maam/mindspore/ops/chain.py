@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mindspore import Tensor, float32, nn, ops
 
-from maam.mindspore.ops import aot, normalization
+from maam.mindspore.ops import aot, convolution, normalization
 
 CHANNELS = 16  # those of every layer are a multiple
 
@@ -82,16 +82,8 @@ def serves(norm: nn.Cell) -> bool:
 
 
 def serves_convolution(conv: nn.Cell, stride: int) -> bool:
-    """Whether a chain takes a dense convolution, as it is now: without a bias, not dilated."""
-    return (
-        isinstance(conv, nn.Conv2d)
-        and not conv.has_bias
-        and conv.group == 1
-        and conv.dilation == (1, 1)
-        and conv.stride == (stride, stride)
-        and conv.kernel_size[0] == conv.kernel_size[1]
-        and conv.padding == conv.kernel_size[0] // 2
-    )
+    """Whether a chain takes a convolution, as it is now."""
+    return convolution.is_dense(conv, stride) and not conv.has_bias
 
 
 def usable() -> bool:

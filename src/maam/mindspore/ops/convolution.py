@@ -50,6 +50,20 @@ class Conv2d(nn.Conv2d):
         return super().construct(x)
 
 
+def is_dense(conv: nn.Cell, stride: int) -> bool:
+    """Whether a cell, as it is now, is a dense convolution of odd square kernels, padded by half of
+    one, at a stride; with or without a bias.
+    """
+    return (
+        isinstance(conv, nn.Conv2d)
+        and conv.group == 1
+        and conv.dilation == (1, 1)
+        and conv.stride == (stride, stride)
+        and conv.kernel_size[0] == conv.kernel_size[1]
+        and conv.padding == conv.kernel_size[0] // 2
+    )
+
+
 def usable() -> bool:
     """Whether the operator is there and MindSpore computes on the CPU."""
     return aot.usable("convolution")

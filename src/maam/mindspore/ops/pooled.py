@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import nn, ops
 
-from maam.mindspore.ops import aot
+from maam.mindspore.ops import aot, convolution
 
 CHANNELS = 16  # those of the result are a multiple
 
@@ -17,14 +17,9 @@ def usable() -> bool:
 def serves(conv: nn.Cell, pool: nn.Cell, relu: nn.Cell) -> bool:
     """Whether the operator computes what these cells, as they are now, do."""
     return (
-        isinstance(conv, nn.Conv2d)
+        convolution.is_dense(conv, 1)
         and conv.has_bias
         and conv.weight.shape[0] % CHANNELS == 0
-        and conv.group == 1
-        and conv.dilation == (1, 1)
-        and conv.stride == (1, 1)
-        and conv.kernel_size[0] == conv.kernel_size[1]
-        and conv.padding == conv.kernel_size[0] // 2
         and isinstance(pool, nn.MaxPool2d)
         and isinstance(relu, nn.ReLU)
     )
