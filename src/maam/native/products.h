@@ -13,12 +13,16 @@
 namespace {
 
 #ifdef __AVX512F__  // 32 registers
+constexpr int kMostVectors = 3;
 constexpr int kTile = 8;
 constexpr int kRegisters = 24;
 #else  // at least 16
+constexpr int kMostVectors = 2;
 constexpr int kTile = 4;
 constexpr int kRegisters = 9;
 #endif
+// Results of `vectors` vectors each that are summed up at once: with fewer, sums wait for each other.
+constexpr int results_of(int vectors) { return vectors == 1 ? 2 * kTile : kTile < 8 ? 6 : kTile; }
 typedef std::integral_constant<int64_t, 1> One;
 
 // Numbers that begin at a cache line.
@@ -50,17 +54,29 @@ inline __attribute__((always_inline)) void add_products(Vector (&sum)[T][V], con
 }
 
 // How many vectors of channels a tile has: what divides all, `most` at most.
-inline int vectors_of(int64_t channels, int most = 3) {
+inline int vectors_of(int64_t channels, int most = kMostVectors) {
   while (channels / kLanes % most) most--;
   return most;
 }
 
 // Calls visit with vectors_of as a type.
-template <int most = 3, class Visit>
+template <int most = kMostVectors, class Visit>
 inline void with_vectors(int64_t channels, const Visit &visit) {
   if constexpr (most > 1)
     if (vectors_of(channels, most) < most) return with_vectors<most - 1>(channels, visit);
   visit(std::integral_constant<int, most>());
+}
+
+// Cuts `count` into equal parts, of `most` at most, and calls visit(size as a type, begin) for each.
+template <int most, class Visit>
+inline void in_parts(int64_t count, const Visit &visit, int64_t begin = 0) {
+  while (begin < count) {
+    const int64_t left = count - begin, parts = (left + most - 1) / most;
+    if constexpr (most > 1)
+      if ((left + parts - 1) / parts < most) return in_parts<most - 1>(count, visit, begin);
+    visit(std::integral_constant<int, most>(), begin);
+    begin += most;
+  }
 }
 
 // A piece of a kernel: where its input begins, and so many numbers of it; and its weights.
@@ -90,24 +106,13 @@ inline void tile(const Walk &walk, const float *x, int64_t shift, float *y) {
 // the kernel.
 inline void convolve(const Walk &walk, const float *x, int64_t run, int64_t out, float *y) {
   with_vectors(out, [&](auto v) {
-    constexpr int V = v, wide = V == 1 ? 2 * kTile : kTile, half = kTile / 2;
+    constexpr int V = v;
     for (int64_t o = 0; o < out; o += V * kLanes)
       for (int64_t i = 0; i < walk.rows; i++)
-        for (int64_t j = 0; j < walk.columns;) {
-          const int64_t left = walk.columns - j;
-          const auto from = [&](int64_t j) { return x + i * walk.in_row + j * walk.in_column; };
-          const auto to = [&](int64_t j) { return y + o + i * walk.out_row + j * walk.out_column; };
-          if (left >= wide) {
-            tile<wide, V>(walk, from(j), o * run, to(j)), j += wide;
-          } else if (left > half && walk.columns >= wide) {  // once more what is there already
-            j = walk.columns - wide;
-            tile<wide, V>(walk, from(j), o * run, to(j)), j += wide;
-          } else if (left >= half) {
-            tile<half, V>(walk, from(j), o * run, to(j)), j += half;
-          } else {
-            tile<1, V>(walk, from(j), o * run, to(j)), j++;
-          }
-        }
+        in_parts<results_of(V)>(walk.columns, [&](auto t, int64_t j) {
+          tile<t, V>(walk, x + i * walk.in_row + j * walk.in_column, o * run,
+                     y + o + i * walk.out_row + j * walk.out_column);
+        });
   });
 }
 
@@ -115,7 +120,7 @@ inline void convolve(const Walk &walk, const float *x, int64_t run, int64_t out,
 inline void add_weights(const Walk &walk, const float *x, const float *dy, int64_t in, int64_t out,
                         float *dw) {
   with_vectors(out, [&](auto v) {
-    constexpr int V = v, wide = V == 1 ? 2 * kTile : kTile;
+    constexpr int V = v;
     const auto block = [&](auto t, int64_t c, int64_t o) {
       constexpr int T = t;
       float *to = dw + c * out + o;
@@ -128,12 +133,8 @@ inline void add_weights(const Walk &walk, const float *x, const float *dy, int64
       UNROLL for (int t = 0; t < T; t++)
         UNROLL for (int v = 0; v < V; v++) store(to + t * out + v * kLanes, sum[t][v]);
     };
-    for (int64_t o = 0; o < out; o += V * kLanes) {
-      int64_t c = 0;
-      for (; c + wide <= in; c += wide) block(std::integral_constant<int, wide>(), c, o);
-      for (; c + 3 <= in; c += 3) block(std::integral_constant<int, 3>(), c, o);
-      for (; c < in; c++) block(std::integral_constant<int, 1>(), c, o);
-    }
+    for (int64_t o = 0; o < out; o += V * kLanes)
+      in_parts<results_of(V)>(in, [&](auto t, int64_t c) { block(t, c, o); });
   });
 }
 

@@ -23,11 +23,10 @@
 namespace {
 
 #ifdef __AVX512F__  // 32 registers of 16 numbers
-constexpr int kTileChannels = 4, kPieces = 2;
+constexpr int kTileChannels = 4, kTileRows = 4, kPieces = 2;
 #else  // at least 16 of 8
-constexpr int kTileChannels = 2, kPieces = 1;
+constexpr int kTileChannels = 6, kTileRows = 2, kPieces = 1;
 #endif
-constexpr int kTileRows = 4;
 constexpr int64_t kThreadWork = 1 << 22;  // products for which one more thread is worth its start
 
 typedef int32_t Lanes __attribute__((vector_size(4 * kLanes)));
