@@ -88,9 +88,9 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"widths": (48, 96, 192)},
     ),
     "separable-resnet": (
-        "peer: SeparableResNet 4-3 for CIFAR",
+        "peer: SeparableResNet V2 4-3 for CIFAR",
         "separable.SeparableResNet",
-        {"width": 4, "depth": 3},
+        {"width": 4, "blocks": (9, 6, 3)},
     ),
 }
 

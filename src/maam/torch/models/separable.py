@@ -4,7 +4,7 @@ source and what differs from it.
 
 from __future__ import annotations
 
-from math import sqrt
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -68,23 +68,23 @@ class SeparableConv(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-    """(x + F(x)) / sqrt(2), where F is a ``SeparableConv``, which keeps the shape."""
+    """x + F(x), where F is a ``SeparableConv``, which keeps the shape."""
 
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__()
         self.layer = SeparableConv(channels, channels, kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x + self.layer(x)) / sqrt(2)
+        return x + self.layer(x)
 
 
 class SeparableResNet(nn.Module):
-    """Stages of 16, 32 and 64 times ``width`` channels: (N, C, H, W) -> logits (N, K).
+    """Stages of 16, 32, 64 times ``width`` channels: (N, C, H, W) -> logits (N, K).
 
     Args:
         num_classes, in_channels, image_size: the shape.
         width: multiplies the channels.
-        depth: blocks of each stage.
+        blocks: of each stage.
         kernel_size: of the depthwise convolutions.
 
     Raises:
@@ -97,7 +97,7 @@ class SeparableResNet(nn.Module):
         in_channels: int,
         image_size: tuple[int, int],
         width: int,
-        depth: int,
+        blocks: Sequence[int],
         kernel_size: int = 5,
     ) -> None:
         super().__init__()
@@ -105,11 +105,11 @@ class SeparableResNet(nn.Module):
         channels = 16 * width
         self.stem = NormConv(in_channels, channels)
         layers: list[nn.Module] = []
-        for stage in range(3):
+        for stage, count in enumerate(blocks):
             if stage:
                 layers.append(SeparableConv(channels, 2 * channels, kernel_size, 2))
                 channels *= 2
-            layers += [SeparableBlock(channels, kernel_size) for _ in range(depth)]
+            layers += [SeparableBlock(channels, kernel_size) for _ in range(count)]
         self.blocks = nn.Sequential(*layers)
         self.classifier = nn.Linear(channels, num_classes)
 
