@@ -13,7 +13,7 @@ import pytest
 import maam
 from maam.core.errors import MaamError
 from maam.data import load_dataset
-from maam.data.augment import AUGMENTATIONS, augment, register_augmentation
+from maam.data.augment import AUGMENTATIONS, Augmentation, augment, register_augmentation
 from maam.data.base import ArraySplit, Dataset
 from maam.data.sources import SOURCES, register_source
 from maam.training.options import resolve
@@ -85,7 +85,7 @@ def negative(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def test_an_augmentation_of_ones_own_is_used_by_name(rng):
     maam.register_augmentation("negative", negative)
     images = rng.integers(0, 256, (3, 4, 4, 3)).astype(np.uint8)
-    assert np.array_equal(augment(images, "negative", rng), 255 - images)
+    assert np.array_equal(augment(images, Augmentation("negative"), rng), 255 - images)
     assert resolve({"augment": "negative"}).augment == "negative"
 
 
@@ -101,7 +101,7 @@ def test_an_unknown_augmentation_is_an_error(rng):
     images = np.zeros((1, 4, 4, 1), np.uint8)
     for kind in ("negative", "auto"):
         with pytest.raises(KeyError, match=kind):
-            augment(images, kind, rng)
+            augment(images, Augmentation(kind), rng)
     register_augmentation("negative", negative)
     with pytest.raises(MaamError) as caught:
         resolve({"augment": "negativ"})
@@ -115,7 +115,7 @@ def test_an_unknown_augmentation_is_an_error(rng):
 def test_built_in_kinds_leave_their_input_and_its_shape_alone(kind, channels, rng):
     images = rng.integers(0, 256, (5, 12, 9, channels)).astype(np.uint8)
     before = images.copy()
-    changed = augment(images, kind, rng)
+    changed = augment(images, Augmentation(kind), rng)
     assert np.array_equal(images, before)
     assert changed.shape == images.shape and changed.dtype == np.uint8
     assert np.array_equal(changed, images) == (kind == "none")

@@ -62,7 +62,7 @@ def test_augmentation_shifts_and_mirrors_each_image_and_nothing_else(
 ):
     images = make_split(5, height, width, channels).images
     before = images.copy()
-    result = augment(images, kind, np.random.default_rng(seed))
+    result = augment(images, Augmentation(kind), np.random.default_rng(seed))
     assert np.array_equal(images, before)
     pad = max(1, min(height, width) // 8)
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
@@ -82,7 +82,8 @@ def test_augmentation_shifts_and_mirrors_each_image_and_nothing_else(
 def test_half_of_the_images_are_mirrored_and_all_shifts_happen():
     row = np.arange(1, 33, dtype=np.uint8)
     images = np.tile(row[None, None, :, None], (4000, 32, 1, 1))
-    result = augment(images, "crop-flip", np.random.default_rng(0))[:, 16, :, 0].astype(int)
+    changed = augment(images, CROP_FLIP, np.random.default_rng(0))
+    result = changed[:, 16, :, 0].astype(int)
     mirrored = result[:, 15] > result[:, 16]
     assert 0.45 < mirrored.mean() < 0.55
     shifts = result[~mirrored, 16] - 17

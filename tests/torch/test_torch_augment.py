@@ -103,7 +103,7 @@ def test_a_generators_state_decides_everything(change):
 )
 def test_crop_and_flip_are_numpys_from_the_same_draws(size, channels, number, kind, seed):
     images = pictures((number, *size, channels), seed)
-    expected = augment.augment(images, kind, np.random.default_rng(seed))
+    expected = augment.augment(images, augment.Augmentation(kind), np.random.default_rng(seed))
     if kind == "none":
         result = crop_flip(torch.from_numpy(images), kind, seeded())
     else:  # what ``transforms.augment`` draws, in its order

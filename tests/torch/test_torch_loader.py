@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from maam.data.augment import Augmentation, augment
+from maam.data.augment.erasing import draw_boxes
 from maam.data.augment.mixing import apply_mix, draw_mix, mix_labels
 from maam.data.base import ArraySplit
 from maam.data.preprocessing import Preprocessing
@@ -20,6 +21,10 @@ def batches_of(kind, key=(0, 0), **mix):
     unit = Preprocessing.fit(split, "standard")
     how = Augmentation(kind, num_classes=7, **mix)
     return images, unit, list(train_batches(images, torch.arange(70) % 7, unit, 16, how, key))
+
+
+def images_of(batches) -> np.ndarray:
+    return np.concatenate([images.numpy() for images, _ in batches])
 
 
 def test_batches_hold_every_image_once_as_it_is():
@@ -45,6 +50,17 @@ def test_mixed_batches_are_those_of_numpy(mix):
         np.testing.assert_allclose(shares.numpy(), mix_labels(labels.numpy(), how, 7), atol=1e-6)
 
 
+def test_erased_batches_are_those_of_numpy():
+    _, preprocessing, plain = batches_of("none")
+    _, _, erased = batches_of("none", erase=0.5)
+    black = preprocessing(np.zeros((1, 9, 8, 3), np.uint8))
+    boxes = draw_boxes(np.random.default_rng((0, 0)), 80, (9, 8), 0.5)
+    for number, (before, after) in enumerate(zip(images_of(plain), images_of(erased), strict=True)):
+        top, bottom, left, right = boxes[number]
+        before[:, top:bottom, left:right] = black[0, :, top:bottom, left:right]
+        np.testing.assert_allclose(after, before, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["crop", "crop-flip", "trivial"])
 def test_batches_depend_on_seed_and_epoch_alone(kind):
     one, again, other = (batches_of(kind, key)[2] for key in ((0, 1), (0, 1), (0, 2)))
@@ -63,8 +79,8 @@ def test_mixed_labels_are_shares():
 
 def test_mindspores_augmentation_knows_trivial_too(rng):
     images = rng.integers(0, 256, (40, 9, 8, 3)).astype(np.uint8)
-    flipped = augment(images, "crop-flip", np.random.default_rng(1))
-    trivial = augment(images, "trivial", np.random.default_rng(1))
+    flipped = augment(images, Augmentation("crop-flip"), np.random.default_rng(1))
+    trivial = augment(images, Augmentation("trivial"), np.random.default_rng(1))
     changed = (flipped != trivial).any((1, 2, 3)).mean()
     assert 0.5 < changed < 1  # identity is one of the 14 operations
 

@@ -78,6 +78,9 @@ class TrainConfig(DataConfig):
     """none; crop: random shift by an eighth of the side; crop-flip: mirroring too; trivial:
     TrivialAugment after both; auto: by the data."""
 
+    erase: float = Field(default=0.0, ge=0, le=1)
+    """Share of the training images that lose a rectangle (random erasing)."""
+
     mixup: float = Field(default=0.0, ge=0, le=100)
     """Alpha of mixup, which blends pairs of images; 0: off. With cutmix, each batch takes one."""
 

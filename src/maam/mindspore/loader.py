@@ -53,7 +53,7 @@ class _Batches:
             raise
         rng = np.random.default_rng((*self.key, number + 1))
         how = self.augmentation
-        images = self.preprocessing(augment(pixels, how.kind, rng))
+        images = self.preprocessing(augment(pixels, how, rng))
         labels = chosen.labels.astype(np.int32)
         if not how.mixes:
             return images, labels

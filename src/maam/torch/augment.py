@@ -1,7 +1,7 @@
 """Augmentation in PyTorch, whole batches at a time on any device.
 
-The same results, pixel by pixel, as ``maam.data.augment.crop``, ``.trivial`` and
-``.mixing`` from the same draws. The draws are made on the CPU: a seed means the same on
+The same results, pixel by pixel, as ``maam.data.augment.crop``, ``.trivial``, ``.erasing``
+and ``.mixing`` from the same draws. The draws are made on the CPU: a seed means the same on
 every device, and the device never has to be waited for to learn how many images drew what.
 """
 
@@ -11,29 +11,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maam.data.augment import AUGMENTATIONS, BUILT_IN
+from maam.data.augment import AUGMENTATIONS, BUILT_IN, Augmentation
+from maam.data.augment.erasing import draw_boxes
 from maam.data.augment.mixing import Mix
 from maam.data.augment.trivial import OPS, TOP, Draws, settings
 
 
 def augment(
-    images: Tensor, kind: str, generator: torch.Generator, rng: np.random.Generator
+    images: Tensor, how: Augmentation, generator: torch.Generator, rng: np.random.Generator
 ) -> Tensor:
-    """Vary a batch, each image by itself.
+    """Vary a batch, each image by itself; they are mixed later, as numbers.
 
     Args:
         images: uint8 (N, H, W, C); not changed.
-        kind: a name in ``AUGMENTATIONS``; one that is not built in works on the CPU, in NumPy.
-        generator, rng: where the randomness comes from, of the built-in kinds and of others.
+        how: the kind, and the share to erase; a kind that is not built in works on the CPU, in
+            NumPy.
+        generator, rng: where the randomness comes from, of the built-in kinds and of the rest.
 
     Returns:
         uint8, the same shape.
     """
-    if kind not in BUILT_IN:
-        changed = AUGMENTATIONS[kind](images.cpu().numpy(), rng)
-        return torch.from_numpy(np.ascontiguousarray(changed)).to(images.device)
-    pixels = crop_flip(images, kind, generator)
-    return trivial_augment(pixels, generator) if kind == "trivial" else pixels
+    if how.kind in BUILT_IN:
+        pixels = crop_flip(images, how.kind, generator)
+        pixels = trivial_augment(pixels, generator) if how.kind == "trivial" else pixels
+    else:
+        changed = AUGMENTATIONS[how.kind](images.cpu().numpy(), rng)
+        pixels = torch.from_numpy(np.ascontiguousarray(changed)).to(images.device)
+    if how.erase > 0:
+        height, width = pixels.shape[1:3]
+        pixels = erase(pixels, draw_boxes(rng, len(pixels), (height, width), how.erase))
+    return pixels
 
 
 def crop_flip(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
@@ -77,6 +84,23 @@ def shift_mirror(images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
     columns = torch.where(flip > 0, columns.flip(0), columns) + right  # (N, W)
     rows = torch.arange(height, device=images.device) + down  # (N, H)
     return _sample(images, rows[:, :, None], columns[:, None, :])
+
+
+def erase(images: Tensor, boxes: np.ndarray) -> Tensor:
+    """Make rectangles black; as ``maam.data.augment.erasing.erase``.
+
+    Args:
+        images: uint8 (N, H, W, C); not changed.
+        boxes: from ``maam.data.augment.erasing.draw_boxes``, for this size.
+
+    Returns:
+        uint8, the same shape.
+    """
+    top, bottom, left, right = _send(torch.from_numpy(boxes), images.device).T[:, :, None]
+    rows = torch.arange(images.shape[1], device=images.device)
+    columns = torch.arange(images.shape[2], device=images.device)
+    tall, wide = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    return images * ~(tall[:, :, None] & wide[:, None, :])[..., None]
 
 
 def trivial_augment(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -74,7 +74,7 @@ def train_batches(
     parts = order.split(max(1, CHUNK // (batch_size * height * width)) * batch_size)
     numbers = count()
     for part, some in _pixels(images, parts, labels.device, begin * batch_size):
-        pixels = augment(some, augmentation.kind, generator, rng)
+        pixels = augment(some, augmentation, generator, rng)
         batches = zip(pixels.split(batch_size), labels[part].split(batch_size), strict=True)
         for chosen, answers in batches:
             mix = None

@@ -143,7 +143,7 @@ def draw_plots(
     plots.confusion(scores["confusion"], dataset.classes, folder / "confusion.png")
     check_signals()
     some = dataset.train.take(np.random.default_rng(0).permutation(len(dataset.train))[:32])
-    images = augment(some.pixels(), run.augmentation.kind, np.random.default_rng(0))
+    images = augment(some.pixels(), run.augmentation, np.random.default_rng(0))
     mean, std = preprocessing.mean, preprocessing.std
     plots.batch(
         preprocessing(images), some.labels, dataset.classes, folder / "batch.png", mean, std

@@ -33,7 +33,7 @@ from maam.training.prune_report import Network, PrunedTooFar, PruneReport
 # Of the run's own options: its images, and how they are split, varied and counted.
 _SAME = (
     *("data", "data_dir", "image_size", "val_fraction", "seed", "limit", "batch_size", "workers"),
-    *("augment", "mixup", "cutmix", "mix_until", "class_weights", "unknown_share"),
+    *("augment", "erase", "mixup", "cutmix", "mix_until", "class_weights", "unknown_share"),
 )
 
 

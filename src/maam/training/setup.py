@@ -130,7 +130,9 @@ def set_up(
         folder=folder,
         dataset=dataset,
         preprocessing=network.preprocessing,
-        augmentation=Augmentation(kind, config.mixup, config.cutmix, len(dataset.classes)),
+        augmentation=Augmentation(
+            kind, config.erase, config.mixup, config.cutmix, len(dataset.classes)
+        ),
         batch_size=batch_size,
         rates=learning_rates(config, -(-len(dataset.train) // batch_size)),
         net=network.net,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maam.data.augment.crop import crop, crop_flip
+from maam.data.augment.erasing import draw_boxes, erase
 from maam.data.augment.trivial import trivial_augment
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -48,11 +49,13 @@ class Augmentation:
 
     Attributes:
         kind: a name in ``AUGMENTATIONS``.
+        erase: share of the images that lose a rectangle after that.
         mixup, cutmix: alphas; 0 is off.
         num_classes: needed where images are mixed.
     """
 
     kind: str = "none"
+    erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
     num_classes: int = 0
@@ -63,12 +66,12 @@ class Augmentation:
         return self.mixup > 0 or self.cutmix > 0
 
 
-def augment(images: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Vary a batch, each image by itself.
+def augment(images: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Vary a batch, each image by itself; they are mixed later, as numbers.
 
     Args:
         images: uint8 (N, H, W, C); not changed.
-        kind: a name in ``AUGMENTATIONS``.
+        how: the kind, and the share to erase.
         rng: where the randomness comes from.
 
     Returns:
@@ -77,4 +80,8 @@ def augment(images: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarr
     Raises:
         KeyError: there is no such kind.
     """
-    return AUGMENTATIONS[kind](images, rng)
+    pixels = AUGMENTATIONS[how.kind](images, rng)
+    if how.erase > 0:
+        number, height, width, _ = pixels.shape
+        pixels = erase(pixels, draw_boxes(rng, number, (height, width), how.erase))
+    return pixels
