@@ -220,7 +220,9 @@ def _beginning(config: TrainConfig, pace: Pace) -> Iterator[Choice]:
 def _length(config: TrainConfig, pace: Pace) -> Iterator[Choice]:
     """Epochs, images of an epoch, and images of a step."""
     images = len(pace.dataset.train)
-    wanted = min(EPOCHS[1], max(15, round(20 * math.sqrt(2000 / images))))
+    wanted = EPOCHS[1]
+    if config.pretrained:
+        wanted = min(wanted, max(15, round(20 * math.sqrt(2000 / images))))
     timed = pace.timed_batch(config)
     possible, epochs, some = _fitting(config, pace, timed, wanted)
     batch = next((b for b in BATCHES if epochs * some >= STEPS * b), BATCHES[-1])
