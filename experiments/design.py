@@ -100,10 +100,10 @@ def register(name: str) -> str:
     if model not in list_models():
         if attempt.stages:
             build, form = MAAMNet, {"stages": attempt.stages, "agents": attempt.agents}
-        elif attempt.dense:
-            build, form = design_forms.Dense, attempt.form
+        elif attempt.net is design_forms.Net:
+            build, form = attempt.net, {"stages": NANO, **attempt.form}
         else:
-            build, form = design_forms.Net, {"stages": NANO, **attempt.form}
+            build, form = attempt.net, attempt.form
         register_model(model, attempt.text, {"torch": build}, form)
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from math import sqrt
 from typing import Any
 
 import torch
@@ -12,11 +13,11 @@ from torch.nn import functional as F
 
 from maam.models.kernels import Agent, kernel_layout
 from maam.models.variants import AGENTS
-from maam.torch.models.maamnet import LinearAgents
+from maam.torch.models.maamnet import LinearAgents, MAAMNet
 from maam.torch.ops.depthwise import depthwise
 
 DENSE_AGENTS = ((3, 3, 1), (1, 3, 1), (3, 1, 1), (1, 1, 1))
-ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 
 class NormedAgents(nn.Module):
@@ -61,35 +62,43 @@ class Block(nn.Module):
             self.agents = FixedAgents(channels, agents, fusion)
         activation = ACTIVATIONS[form["activation"]]
         self.mid: nn.Module = nn.Identity()
+        norm_first = form["order"] == "norm first"
         if form["mid"] == "relu":
-            self.mid = nn.Sequential(nn.BatchNorm2d(channels), activation())
+            norm = nn.BatchNorm2d(channels)
+            self.mid = nn.Sequential(
+                *((activation(), norm) if norm_first else (norm, activation()))
+            )
+        self.first = nn.BatchNorm2d(channels) if norm_first else nn.Identity()
         self.stride = 2 if halve and form["pool"] == "stride" else 1
         self.pool = nn.MaxPool2d(2) if halve and self.stride == 1 else nn.Identity()
         self.gated = form["compress"] == "glu"
         width = 2 * channels if self.gated else wide
         self.conv = nn.Conv2d(channels, width, 1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = nn.Identity() if norm_first else nn.BatchNorm2d(width)
         self.activation = activation()
         if self.gated:
             self.conv2 = nn.Conv2d(channels, wide, 1, bias=False)
             self.norm2 = nn.BatchNorm2d(wide)
-        bare = form["residual"] == "bare"
+        bare = form["residual"] in ("bare", "scaled")
         fits = channels == wide and not halve
-        self.residual = ("linear" if bare else form["residual"]) if fits else "none"
+        self.residual = form["residual"] if fits else "none"
         self.last = nn.Identity() if bare else self.activation
 
     def forward(self, x: Tensor) -> Tensor:
+        seen = self.first(x)
         if self.stride == 2 and isinstance(self.agents, LinearAgents):
-            maps = depthwise(x, self.agents.kernel(), 2, quick=self.training)
+            maps = depthwise(seen, self.agents.kernel(), 2, quick=self.training)
         else:
-            maps = self.pool(self.agents(x)[:, :, :: self.stride, :: self.stride])
+            maps = self.pool(self.agents(seen)[:, :, :: self.stride, :: self.stride])
         maps = self.norm(self.conv(self.mid(maps)))
         if self.gated:
             gate, maps = maps.chunk(2, 1)
             maps = self.norm2(self.conv2(self.activation(gate) * maps))
             return x + maps if self.residual != "none" else maps
-        if self.residual == "linear":
+        if self.residual in ("linear", "bare"):
             return x + maps
+        if self.residual == "scaled":
+            return (x + maps) / sqrt(2)
         maps = self.last(maps)
         return x + maps if self.residual == "sum" else maps
 
@@ -102,12 +111,13 @@ class Net(nn.Module):
         stages: (channels, blocks) of each; the first block of all but the first halves the size.
         agents: (rows, columns, dilation) of each.
         residual: "sum": X + ReLU(F); "linear": X + F; where the shapes of X and F differ, ReLU(F),
-            but F with "bare", which else is as "linear".
+            but F with "bare", which else is as "linear", and "scaled": (X + F) / sqrt(2).
         mid: between fusion and compression: "none" or "relu" (a norm and a ReLU).
         norms: "shared", or "own": a BatchNorm for each agent.
         options: ``pool`` ("max", "stride"), ``fusion`` ("learned", "fixed", "sum"),
-            ``activation`` ("relu", "silu"), ``compress`` ("plain"; "glu": twice as wide, one half
-            gates the other, then 1x1).
+            ``activation`` ("relu", "silu", "gelu"), ``order`` ("norm last", "norm first": BatchNorm
+            before each convolution, the activation after it), ``compress`` ("plain"; "glu": twice
+            as wide, one half gates the other, then 1x1).
     """
 
     def __init__(
@@ -125,7 +135,7 @@ class Net(nn.Module):
         super().__init__()
         form = {"agents": agents, "residual": residual, "mid": mid, "norms": norms}
         form |= {"pool": "max", "fusion": "learned", "activation": "relu", "compress": "plain"}
-        form |= options
+        form |= {"order": "norm last"} | options
         channels = stages[0][0]
         self.stem = nn.Sequential(
             OrderedDict(
@@ -144,6 +154,40 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+class Scheduled(MAAMNet):
+    """A MAAMNet whose training changes with the number of steps that it has taken.
+
+    Args:
+        num_classes, in_channels, image_size, stages, agents: as of MAAMNet.
+        small_steps: so many steps begin the training with images of ``small_side`` pixels.
+        small_side: height and width of those.
+        frozen_from: from this step on, norms use their stored statistics, and keep them.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        small_steps: int = 0,
+        small_side: int = 24,
+        frozen_from: int = 0,
+        **shape: Any,
+    ) -> None:
+        super().__init__(*args, **shape)
+        self.steps, self.small_steps, self.side = 0, small_steps, small_side
+        self.frozen_from = frozen_from
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and torch.is_grad_enabled():
+            if self.steps < self.small_steps:
+                x = F.interpolate(x, (self.side, self.side), mode="bilinear", antialias=True)
+            if self.frozen_from and self.steps >= self.frozen_from:
+                for module in self.modules():
+                    if isinstance(module, nn.BatchNorm2d):
+                        module.eval()
+            self.steps += 1
+        return super().forward(x)
 
 
 def deployed_cost(net: nn.Module, image_shape: tuple[int, int, int]) -> tuple[int, int]:

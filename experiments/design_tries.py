@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from design_forms import Dense, Net, Scheduled
 from design_muon import OTHERS
+from torch import nn
 
 from maam.models.kernels import Agent
 from maam.models.variants import AGENTS
+from maam.torch.models.separable import SeparableResNet
 
 NANO = ((32, 2), (64, 3), (128, 3))  # the stages of `base`
 SMALLEST = ((32, 1), (64, 5), (128, 3))  # those of `maamnet-nano`
 TINY = ((48, 3), (96, 6), (192, 4))
 LARGE = ((3, 3, 1), (7, 7, 1), (3, 3, 3), (1, 1, 1))  # agents
 DENSE = "Dense agents, two million parameters"
+BLOCK = "The block of SeparableResNet, one difference at a time"
+CHEAP = "Cheaper epochs"
 LONG = "Twenty epochs of `{}`, two of them warm-up"
 REFERENCES = {
     DENSE: "dense",
     "The final block": "nano-32",
+    BLOCK: "nano-32",
+    CHEAP: "nano-32",
     LONG.format("maamnet-nano"): "long",
     LONG.format("maamnet-tiny"): "tiny-long-rate",
     LONG.format("resnet20"): "resnet20-long",
 }  # of a group, if not `base`
 STEEP = {"learning_rate": 0.2, "weight_decay": 1e-3}
+NORM_FIRST = {"order": "norm first", "residual": "sum", "activation": "gelu"}
+STEPS = 352  # of an epoch
 BATCH_256 = {"batch_size": 256, "learning_rate": 0.2}
 
 
@@ -39,7 +48,7 @@ class Try(NamedTuple):
         stages: of a ``MAAMNet`` in its place.
         agents: of that.
         muon: train with ``design_muon`` in place of the optimiser.
-        dense: the network is ``design_forms.Dense``.
+        net: the class in ``Net``'s place.
     """
 
     group: str
@@ -48,7 +57,7 @@ class Try(NamedTuple):
     options: Mapping[str, Any] = {}
     model: str | None = None
     muon: bool = False
-    dense: bool = False
+    net: type[nn.Module] = Net
     stages: Sequence[tuple[int, int]] = ()
     agents: Sequence[Agent] = AGENTS
 
@@ -69,7 +78,7 @@ def _net(*stages: tuple[int, int]) -> Try:
 
 def _dense(text: str, **form: Any) -> Try:
     shape = {"stem": 32, "stages": ((64, 2), (256, 2), (256, 2))}
-    return Try(DENSE, f"{text} (batch 256, rate 0.2)", shape | form, BATCH_256, dense=True)
+    return Try(DENSE, f"{text} (batch 256, rate 0.2)", shape | form, BATCH_256, net=Dense)
 
 
 def _agents(text: str, *agents: tuple[int, int]) -> Try:
@@ -79,6 +88,18 @@ def _agents(text: str, *agents: tuple[int, int]) -> Try:
 def _muon(rate: float) -> Try:
     text = f"Muon {rate:g} for filters, which are normalised, sgd {OTHERS * rate:g} for the rest"
     return Try("Training", text, options={"learning_rate": rate}, muon=True)
+
+
+def _block(text: str, **form: Any) -> Try:
+    shape = {"stages": SMALLEST, "pool": "stride", "residual": "bare"}
+    return Try(BLOCK, text, shape | form)
+
+
+def _cheap(
+    text: str, options: Mapping[str, Any] | None = None, muon: bool = False, **form: Any
+) -> Try:
+    shape = {"stages": SMALLEST, "agents": AGENTS}
+    return Try(CHEAP, text, shape | form, options or {}, net=Scheduled, muon=muon)
 
 
 TRIES = {
@@ -145,5 +166,28 @@ TRIES = {
     "ema": Try("Training", "EMA 0.999", options={"ema": 0.999}),
     "muon": _muon(0.2),
     "muon-0.1": _muon(0.1),
+    "separable": Try(
+        BLOCK,
+        "SeparableResNet, 32 x 2, 64 x 3, 128 x 2",
+        {"width": 2, "blocks": (2, 3, 2)},
+        net=SeparableResNet,
+    ),
+    "norm-first": _block("BatchNorm before, GELU after each convolution", **NORM_FIRST),
+    "norm-first-late": _block(
+        "the same, 32 x 4, 64 x 5, 112 x 3",
+        **NORM_FIRST,
+        stages=((32, 4), (64, 5), (112, 3)),
+    ),
+    "gelu": _block("GELU", activation="gelu"),
+    "scaled": _block("(X + F) / sqrt(2)", residual="scaled"),
+    "last-relu": _block("X + ReLU(F), and ReLU(F) when halving", residual="sum"),
+    "late": _net((32, 4), (64, 5), (112, 3))._replace(group=BLOCK),
+    "batch-64": _cheap("batch 64", {"batch_size": 64}),
+    "small-images": _cheap(
+        "7 epochs, the first 4 with images of 24x24", {"epochs": 7}, small_steps=4 * STEPS
+    ),
+    "frozen": _cheap("norms frozen in the last epoch", frozen_from=4 * STEPS),
+    "muon-512": _cheap("Muon 0.2, batch 512", {"learning_rate": 0.2, "batch_size": 512}, muon=True),
+    "erase": _cheap("random erasing of half of the images", {"erase": 0.5}),
     "silu": Try("Activation", "SiLU", {"activation": "silu"}),
 }

@@ -148,8 +148,9 @@ def page(report: dict[str, Any]) -> str:
             [
                 "# The search for 87.0 %",
                 "Written by `python experiments/search.py RUNS`, from results/search.json: which "
-                "reading of the paper's sections 3.1 to 3.3 reaches its accuracy? Trainings of "
-                "[the queue](../experiments/queue.txt) on 45,000 images of CIFAR-10 (JPEG copy), "
+                "reading of the paper's sections 3.1 to 3.3 reaches its accuracy? Each row is "
+                "`python -m maam.training.campaign experiments/recipes/RECIPE.toml:0 --out RUNS`, "
+                "a training on 45,000 images of CIFAR-10 (JPEG copy), "
                 f"scored on {HELD_OUT:,} held-out training images: the test images choose nothing. "
                 "One seed each, PyTorch in bfloat16; trainings shared their processor with others, "
                 "so minutes are an upper bound. A training that has not ended has a learning rate "
