@@ -15,13 +15,14 @@ from maam.core.recipes import read_recipe, to_toml
 from maam.core.run_folder import RunFolder
 from maam.training.options import resolve
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").rglob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_valid_and_opens_with_its_command(path):
     assert make_config(TrainConfig, read_recipe(path))
-    assert f"#   maam train --recipe recipes/{path.name}" in path.read_text()
+    assert f"#   maam train --recipe {path.relative_to(ROOT)}" in path.read_text()
 
 
 @settings(max_examples=50, deadline=None)
