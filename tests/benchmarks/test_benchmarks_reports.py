@@ -23,6 +23,7 @@ import pytest
 import runtime_speed
 import search
 import ship
+import two_cores
 
 from maam import MaamError
 from maam.core.config import TrainConfig
@@ -54,6 +55,7 @@ RUN = {
         ("search", "search", search.page),
         ("prediction-speed", "prediction_speed", prediction_speed.page),
         ("runtimes", "runtimes", runtime_speed.page),
+        ("two-core-leaderboard", "two_cores", two_cores.page),
     ],
 )
 def test_pages_are_those_of_the_results(name, written, make):
@@ -171,6 +173,17 @@ def test_seeds_that_differ_are_not_shipped_together(tmp_path):
         ship.ship(recipe, [first, second], None, "torch")
     with pytest.raises(MaamError, match="cnn-seed-0: its seed is there twice"):
         ship.ship(recipe, [first, first], None, "torch")
+
+
+def test_the_leaderboard_needs_minutes_and_two_cores(tmp_path, monkeypatch):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("epochs = 1\n")
+    with pytest.raises(MaamError, match="no `minutes`: add them"):
+        two_cores.measure(recipe)
+    recipe.write_text("minutes = 1\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    with pytest.raises(MaamError, match="2 cores are needed, and this process may use 1"):
+        two_cores.measure(recipe)
 
 
 @pytest.mark.slow
