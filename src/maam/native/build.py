@@ -24,8 +24,10 @@ from maam.core.files import atomic_path, cache_dir
 _HERE = Path(__file__).parent
 _HEADERS = tuple(sorted(_HERE.glob("*.h")))
 _SHARED = ("-O3", "-march=native", "-shared", "-fPIC")
+# Both sides of `a < 0 ? 0 : b` may be computed: without that it has no vectors with AVX2.
+_SIMD = ("-fopenmp-simd", "-fno-trapping-math")
 _LANGUAGES = {  # its compilers, and their options
-    "C++": (("g++", "c++"), ("-std=c++17", "-fopenmp-simd", "-pthread", *_SHARED)),
+    "C++": (("g++", "c++"), ("-std=c++17", "-pthread", *_SIMD, *_SHARED)),
     "C": (("gcc", "cc", "clang"), ("-std=c99", *_SHARED)),
 }
 _CPU_FACTS = Path("/proc/cpuinfo")
