@@ -46,10 +46,10 @@ def _write(pack: Path, some: list[np.ndarray], number: int, classes: int) -> Non
         for n in range(number)
     )
     make_folder(pack)
-    with _Writer(pack, Tree(Path("images"), files, {}), len(some[0])) as writer:
-        for n, file in enumerate(files):
-            png, print_ = encoded[n % len(encoded)]
-            writer.add(file, Encoded(png, print_ ^ n))
+    writer = _Writer(pack, Tree(Path("images"), files, {}), len(some[0]))
+    for n, file in enumerate(files):
+        png, print_ = encoded[n % len(encoded)]
+        writer.add(file, Encoded(png, print_ ^ n))
     writer.finish(pack)
 
 

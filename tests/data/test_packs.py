@@ -1,6 +1,8 @@
 """Packs: shards that hold the same images, and are streamed."""
 
 import io
+import os
+import resource
 import tarfile
 from typing import Any
 
@@ -11,8 +13,9 @@ from PIL import Image
 import maam
 from maam.cli.app import run
 from maam.core.errors import MaamError
-from maam.data import load_dataset
+from maam.data import load_dataset, packing
 from maam.data.augment import Augmentation
+from maam.data.files.packs import MOST_OPEN
 from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources.packed import GROUP, PackedSplit, shuffled
@@ -201,3 +204,24 @@ def test_bad_input_is_one_line_and_leaves_nothing(photos, pack, tmp_path, capsys
     assert list(tmp_path.iterdir()) == []
     assert run(["train", str(pack), "--image-size", "32"]) == 2
     assert "has images of 16 pixels" in capsys.readouterr().err
+
+
+def test_a_pack_of_many_shards_keeps_few_files_open(tmp_path, monkeypatch):
+    """Some systems let a process open no more than 256."""
+    monkeypatch.setattr(packing, "SHARD_IMAGES", 1)
+    for number in range(2 * MOST_OPEN):
+        folder = tmp_path / "photos" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number:03}.png")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + MOST_OPEN + 30, before[1]))
+    try:
+        packed = maam.pack(tmp_path / "photos", tmp_path / "packed", image_size=8)
+        dataset = load_dataset(str(packed.path))
+        pixels = [dataset.all.pixels() for _ in range(2)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert packed.shards == 2 * MOST_OPEN
+    assert sorted(pixels[0][:, 0, 0, 0].tolist()) == [*range(2 * MOST_OPEN)]
+    np.testing.assert_array_equal(pixels[0], pixels[1])

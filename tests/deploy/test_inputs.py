@@ -5,11 +5,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hostile import encode, picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+import maam
 from maam.core.errors import MaamError
 from maam.data.files.decoding import SUFFIXES, decode
 from maam.deploy import inputs
@@ -241,3 +244,25 @@ def test_what_is_no_image_at_all_is_named_by_its_place() -> None:
         Item("inputs[0]", b"content"),
         Item("inputs[1]", "int is no path and no image"),
     ]
+
+
+def test_a_pack_gives_the_images_that_it_was_made_of(tmp_path: Path) -> None:
+    for number in range(6):
+        folder = tmp_path / "photos" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(folder / f"{number}.png")
+    pack = maam.pack(tmp_path / "photos", tmp_path / "packed", image_size=8).path
+    items = {item.name: item.image for item in expand([str(pack)])}
+    order = ("a/0", "a/2", "a/4", "b/1", "b/3", "b/5")
+    assert list(items) == [str(tmp_path / "photos" / f"{name}.png") for name in order]
+    for name, image in items.items():
+        assert isinstance(image, np.ndarray)
+        np.testing.assert_array_equal(image, np.array(Image.open(name)))
+    shard = pack / "train-00000.tar"
+    content = bytearray(shard.read_bytes())
+    content[512:600] = bytes(88)  # the first image
+    shard.write_bytes(content)
+    failed = [item for item in expand([str(pack)]) if isinstance(item.image, str)]
+    assert len(failed) == 1 and "an image in it is damaged" in str(failed[0].image)
+    shard.unlink()
+    assert "train-00000.tar is missing: copy the whole pack" in reason(str(pack))

@@ -15,7 +15,7 @@ FAILED_FILES = 1
 def command(source: str, target: Path, /, *, image_size: int | None = None) -> int:
     """Pack images to train on more of them than memory holds: resized, lossless, each once.
 
-    The folder that it makes is taken by `maam train` and `maam evaluate`. It holds tar files as
+    `maam train`, `evaluate` and `predict` take the folder that it makes. It holds tar files as
     WebDataset has them, and an index. Exit code 1: some files could not be read.
 
     **Examples**

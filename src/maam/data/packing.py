@@ -7,7 +7,6 @@ by which ``sources.packed`` finds any image at once.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import tarfile
@@ -116,12 +115,12 @@ def write_pack(
         MaamError: as ``pack``.
     """
     with atomic_folder(target) as scratch:
-        with _Writer(scratch, tree, side, list_repeats) as writer:
-            encoded = map_files(tree, partial(_encode, side))
-            for done, (file, image) in enumerate(encoded, 1):
-                writer.add(file, image)
-                if progress is not None:
-                    progress(done, len(tree.files))
+        writer = _Writer(scratch, tree, side, list_repeats)
+        encoded = map_files(tree, partial(_encode, side))
+        for done, (file, image) in enumerate(encoded, 1):
+            writer.add(file, image)
+            if progress is not None:
+                progress(done, len(tree.files))
         return writer.finish(target)
 
 
@@ -146,7 +145,7 @@ def _encode(side: int, file: ImageFile, content: Path | bytes) -> Encoded:
 
 
 class _Writer:
-    """Writes the shards of a pack, all of them open, so that each gets images from all over.
+    """Writes the shards of a pack, all at once, so that each gets images from all over.
 
     The index has a place for every file of the tree, in its order, whatever that of an archive is.
     """
@@ -166,20 +165,11 @@ class _Writer:
             turns = np.random.default_rng(split).permutation(len(places)) % max(1, shards)
             self.shard[places] = turns + len(self.files)
             self.files += [folder / f"{name}-{shard:05}.tar" for shard in range(shards)]
-        self.tars: list[tarfile.TarFile] = []
+        self.ends = [0] * len(self.files)  # bytes in each
         self.first: dict[tuple[int, int, int], int] = {}  # the place of each image
         self.written = 0
         self.skipped: dict[int, str] = {}  # place -> why
         self.several: list[str] = []
-
-    def __enter__(self) -> _Writer:
-        for file in self.files:
-            self.tars.append(tarfile.open(file, "w", format=tarfile.USTAR_FORMAT))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for tar in self.tars:
-            tar.close()
 
     def add(self, file: ImageFile, image: Encoded) -> None:
         place = self.place[file]
@@ -197,18 +187,21 @@ class _Writer:
                 values[place] = values[first]
 
     def _write(self, place: int, image: Encoded) -> None:
-        tar = self.tars[self.shard[place]]
-        self.offset[place] = tar.offset + tarfile.BLOCKSIZE  # behind its header
+        shard = int(self.shard[place])
+        self.offset[place] = self.ends[shard] + tarfile.BLOCKSIZE  # behind its header
         self.size[place], self.fingerprint[place] = len(image.png), image.fingerprint
         label = str(self.label[place]).encode()
-        for suffix, content in (("png", image.png), ("cls", label)):
-            member = tarfile.TarInfo(f"{self.written:09}.{suffix}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+        name = f"{self.written:09}"
+        self._append(shard, _member(f"{name}.png", image.png) + _member(f"{name}.cls", label))
         self.written += 1
 
+    def _append(self, shard: int, content: bytes) -> None:
+        with self.files[shard].open("ab") as stream:  # not kept open: there may be very many
+            stream.write(content)
+        self.ends[shard] += len(content)
+
     def finish(self, target: Path) -> Packed:
-        """Write the index, once all shards are closed."""
+        """End the shards, and write the index."""
         tree, files = self.tree, self.tree.files
         skipped = tuple((files[place].name, self.skipped[place]) for place in sorted(self.skipped))
         if len(skipped) == len(files):
@@ -218,11 +211,12 @@ class _Writer:
             raise MaamError(f"{tree.path}: {what}: `maam data` with --json FILE lists them")
         listed = np.flatnonzero(self.size)
         names = [files[place].name.encode("utf-8", "surrogateescape") for place in listed]
-        sizes = []
-        for file in self.files:
+        for shard, file in enumerate(self.files):
+            end = self.ends[shard] + 2 * tarfile.BLOCKSIZE
+            end += -end % tarfile.RECORDSIZE
+            self._append(shard, bytes(end - self.ends[shard]))
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
-            sizes.append(file.stat().st_size)
         notes = (*tree.notes, *decoding.first_ones_note(self.several))
         arrays = {
             "shard": self.shard[listed],
@@ -240,8 +234,7 @@ class _Writer:
             "classes": tree.classes,
             "image_size": self.side,
             "given": sorted({file.split for file in files}),
-            "shards": {file.name: size for file, size in zip(self.files, sizes, strict=True)},
-            "sha256": {file.name: _sha256(file) for file in self.files},
+            "shards": {file.name: size for file, size in zip(self.files, self.ends, strict=True)},
             "skipped": skipped,
             "notes": notes,
         }
@@ -253,13 +246,15 @@ class _Writer:
             image_size=self.side,
             images={split: counts[i] for i, split in enumerate(SPLITS) if counts[i]},
             shards=len(self.files),
-            bytes=sum(sizes),
+            bytes=sum(self.ends),
             repeats=len(files) - len(skipped) - len(listed),
             skipped=skipped,
             notes=notes,
         )
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _member(name: str, content: bytes) -> bytes:
+    """A file as it stands in a tar file: its header, and what it holds, in whole blocks."""
+    about = tarfile.TarInfo(name)
+    about.size = len(content)
+    return about.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)

@@ -15,9 +15,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.data.files.decoding import SUFFIXES, missing
 from maam.data.files.listing import is_image, is_output, suffix
+from maam.data.files.packs import is_pack, open_pack
 
 STDIN = "-"
 
@@ -49,6 +51,7 @@ def expand(inputs: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Ite
     - a folder: the image files in it and in its subfolders, by name, also where links lead to;
       hidden ones are left out, run folders and pictures of `maam explain` below it, and a folder
       that was seen before under another name;
+    - a pack: its images, by the names of the files that they were made of;
     - a glob (``*``, ``?``, ``[a-z]``, ``**`` for any depth): what it matches, by name, each once;
     - ``-``: standard input, which is one image if control characters or an image's magic are
       among its first bytes, and otherwise a list of files and folders, one a line (UTF-8).
@@ -86,6 +89,9 @@ def _from_path(path: str) -> Iterator[Item]:
     if not os.path.isdir(path):
         yield Item(path, Path(path))
         return
+    if is_pack(Path(path)):
+        yield from _from_pack(Path(path))
+        return
     empty = True
     failures: list[OSError] = []
     seen: set[str] = set()
@@ -108,6 +114,20 @@ def _from_path(path: str) -> Iterator[Item]:
         yield Item(os.fsdecode(failure.filename or path), f"folder: {failure.strerror}")
     if empty and not failures:
         yield Item(path, f"no image file in this folder ({', '.join(sorted(SUFFIXES))})")
+
+
+def _from_pack(path: Path) -> Iterator[Item]:
+    """All images of a pack, or what is wrong with it."""
+    try:
+        pack = open_pack(path)
+    except MaamError as error:
+        yield Item(str(path), str(error))
+        return
+    for row in range(len(pack.rows["label"])):
+        try:
+            yield Item(pack.name(row), pack.decode(row))
+        except MaamError as error:
+            yield Item(pack.name(row), str(error))
 
 
 def _from_stdin(stdin: BinaryIO) -> Iterator[Item]:

@@ -19,6 +19,7 @@ from maam.data.fingerprints import fingerprint
 PACK_INDEX = "index.safetensors"
 FORMAT = 1
 SPLITS = ("train", "val", "test")
+MOST_OPEN = 64  # shards: some systems let a process open no more than 256 files
 
 _ARRAYS = {
     "shard": np.int32,
@@ -30,6 +31,16 @@ _ARRAYS = {
     "name_end": np.int64,
     "names": np.uint8,
 }
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that is open until nobody uses it any more."""
+
+    descriptor: int
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class Pack:
     about: dict[str, Any]
     rows: dict[str, np.ndarray]
     files: tuple[Path, ...]
-    _open: dict[int, int] = field(default_factory=dict)
+    _open: dict[int, _Opened] = field(default_factory=dict)  # the last one was used last
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -70,7 +81,8 @@ class Pack:
         """
         shard, size = int(self.rows["shard"][row]), int(self.rows["size"][row])
         try:
-            content = os.pread(self._descriptor(shard), size, int(self.rows["offset"][row]))
+            opened = self._opened(shard)
+            content = os.pread(opened.descriptor, size, int(self.rows["offset"][row]))
             image = Image.open(io.BytesIO(content), formats=("PNG",))
             same = (*image.size, 3) == self.image_shape  # before it is unpacked
             pixels = np.array(image, np.uint8) if same else None
@@ -80,16 +92,16 @@ class Pack:
             raise self._damaged(shard, "it holds other images than were packed")
         return pixels
 
-    def _descriptor(self, shard: int) -> int:
-        """The open file of a shard; files are few, and stay open with the pack."""
+    def _opened(self, shard: int) -> _Opened:
+        """The open file of a shard; of all shards, those stay open that were used last."""
         with self._lock:
-            if shard not in self._open:
-                self._open[shard] = os.open(self.files[shard], os.O_RDONLY)
-            return self._open[shard]
-
-    def __del__(self) -> None:
-        for descriptor in self._open.values():
-            os.close(descriptor)
+            opened = self._open.pop(shard, None)
+            if opened is None:
+                opened = _Opened(os.open(self.files[shard], os.O_RDONLY))
+            self._open[shard] = opened
+            if len(self._open) > MOST_OPEN:
+                del self._open[next(iter(self._open))]
+            return opened
 
     def _damaged(self, shard: int, why: str | None) -> MaamError:
         reason = why or "an image in it is damaged"
