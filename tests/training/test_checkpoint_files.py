@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors
 
 import maam
 from maam.cli.app import run
@@ -139,3 +140,19 @@ def test_times_that_are_none_are_refused(
 def test_a_long_time_between_checkpoints_is_one(tmp_path: Path) -> None:
     result = maam.train(**TRAIN, checkpoint_minutes=1e308, out=tmp_path / "run")
     assert len(result.history) == 1
+
+
+def test_a_resumed_run_reads_its_checkpoint_twice(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once to check it before anything is written, once to go on from it."""
+    read: list[Path] = []
+    safe_open = safetensors.safe_open
+
+    def counting(path: Path, *args: Any, **options: Any) -> Any:
+        read.append(path)
+        return safe_open(path, *args, **options)
+
+    monkeypatch.setattr(safetensors, "safe_open", counting)
+    maam.train(resume=folder.path, epochs=2)
+    assert read.count(folder.last) == 2

@@ -38,6 +38,11 @@ class Checkpoint(NamedTuple):
     progress: dict[str, Any]
     damaged: str = ""
 
+    @property
+    def epochs(self) -> int:
+        """How many were finished."""
+        return len(self.progress["history"])
+
 
 def read_checkpoint(folder: RunFolder) -> Checkpoint | None:
     """The newest checkpoint of a run that is whole; None, if there was none yet.

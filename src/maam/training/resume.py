@@ -13,10 +13,10 @@ from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import check_tensors, load_tensors
 from maam.data.preprocessing import Preprocessing
-from maam.training.checkpoint import read_checkpoint
+from maam.training.checkpoint import Checkpoint
 
 
-def resumed(folder: RunFolder, before: RunMeta, meta: RunMeta, same: bool) -> RunMeta:
+def resumed(folder: RunFolder, before: RunMeta, meta: RunMeta, same: bool, trained: int) -> RunMeta:
     """The metadata of a run that goes on.
 
     Args:
@@ -24,11 +24,12 @@ def resumed(folder: RunFolder, before: RunMeta, meta: RunMeta, same: bool) -> Ru
         before: what it says so far.
         meta: as of a new run.
         same: whether its images are those that the run began with.
+        trained: how many epochs it has.
 
     Raises:
         MaamError: it can't go on: other images, another teacher, or fewer epochs than it has.
     """
-    epochs, trained = meta.config["epochs"], finished_epochs(folder)
+    epochs = meta.config["epochs"]
     if trained > epochs:
         raise MaamError(f"`epochs={epochs}`: {folder} has {trained} epochs already")
     if not same:
@@ -76,27 +77,19 @@ def check_fits(folder: RunFolder, weights: Mapping[str, np.ndarray]) -> None:
         check_tensors(shapes, load_tensors(folder.best)[0], str(folder.best))
 
 
-def finished_epochs(folder: RunFolder) -> int:
-    """How many epochs a run folder has.
-
-    Raises:
-        MaamError: its state is damaged.
-    """
-    checkpoint = read_checkpoint(folder)
-    return len(checkpoint.progress["history"]) if checkpoint else 0
-
-
-def check_same_run(folder: RunFolder, identity: Mapping[str, Any]) -> None:
-    """Check that the checkpoint in a run folder is of this run, and that its best weights are too.
+def check_same_run(
+    folder: RunFolder, checkpoint: Checkpoint | None, identity: Mapping[str, Any]
+) -> None:
+    """Check that a checkpoint is of this run, and that the best weights are there.
 
     Args:
         folder: the run's.
+        checkpoint: in that folder.
         identity: as ``TrainingState`` keeps it.
 
     Raises:
         MaamError: it is of another run, or the best weights are gone.
     """
-    checkpoint = read_checkpoint(folder)
     if checkpoint is None:
         return
     kept = checkpoint.progress.get("identity", {})  # an older run has none, or not all
@@ -110,17 +103,12 @@ def check_same_run(folder: RunFolder, identity: Mapping[str, Any]) -> None:
         raise MaamError(f"{folder.best} is gone: restore it, or train anew in another folder")
 
 
-def place_notes(folder: RunFolder, epochs: int) -> list[str]:
-    """Where a run goes on, and what is wrong with its newest checkpoint, for people.
-
-    Raises:
-        MaamError: no checkpoint is whole.
-    """
-    checkpoint = read_checkpoint(folder)
+def place_notes(checkpoint: Checkpoint | None, epochs: int) -> list[str]:
+    """Where a run goes on, and what is wrong with its newest checkpoint, for people."""
     if checkpoint is None:
         return [f"goes on after epoch 0 of {epochs}"]
     step = checkpoint.progress.get("step", 0)
-    place = f"goes on after epoch {len(checkpoint.progress['history'])} of {epochs}"
+    place = f"goes on after epoch {checkpoint.epochs} of {epochs}"
     notes = [f"{place}, step {step} of the next" if step else place]
     if checkpoint.damaged:
         notes.insert(0, f"{checkpoint.damaged}; {checkpoint.path} takes its place")
