@@ -47,15 +47,14 @@ def test_can_be_turned_off(fresh, monkeypatch):
     monkeypatch.setenv("MAAM_NATIVE", "0")
     assert build.library(*NAME) == (False, "turned off by MAAM_NATIVE=0")
     assert build.status() == (False, "turned off by MAAM_NATIVE=0")
-    assert build.lack("mindspore") == ""  # as it was wished
     assert not native_operators(MAAM(3, 4))
+    assert build.lack("mindspore") == ""  # as it was wished
     assert not fresh.exists()
 
 
 def test_without_a_compiler_training_goes_on(fresh, monkeypatch, rng):
     monkeypatch.setenv("PATH", str(fresh))
     assert build.library(*NAME) == (False, "no C++ compiler (g++ or c++) on the PATH")
-    assert build.lack("mindspore").startswith("training takes up to twice as long")
     net = MAAM(3, 4).set_train(True)
     assert not native_operators(net)
     assert net(Tensor(rng.random((2, 3, 4, 4), dtype=np.float32))).shape == (2, 4, 2, 2)
@@ -161,3 +160,57 @@ def test_all_operators_are_there():
 def test_asking_for_all_operators_imports_no_framework():
     code = "from maam.native import build; build.status(); import sys; print(*sys.modules)"
     assert not {"mindspore", "torch"} & set(told(code).split())
+
+
+BEGIN = """
+import sys, maam
+from maam.training.events import Epoch, Note
+
+class Enough(Exception):
+    pass
+
+def watch(event):
+    if isinstance(event, Note):
+        print("note:", event.text)
+    if isinstance(event, Epoch):
+        raise Enough
+
+for model in ("mlp", "maam", "maam"):
+    try:
+        maam.train(data="digits", limit=60, val_fraction=0, model=model, batch_size=30, epochs=1,
+                   framework=sys.argv[1], out=f"{model}-{len(open('asked').readlines())}",
+                   watch=watch)
+    except Enough:
+        print(model, sorted(open("asked").read().split()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("framework", "files"),
+    [
+        ("torch", ["normalization.cc"]),
+        pytest.param("mindspore", ["convolution.cc", "normalization.cc"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_training_asks_for_what_its_model_uses_and_tells_once_of_what_it_lacks(
+    framework, files, fresh, tmp_path
+):
+    compiler = tmp_path / "bin" / "g++"
+    compiler.parent.mkdir()
+    compiler.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && exit 0\n'
+        f'for file; do :; done\necho "${{file##*/}}" >> {tmp_path}/asked\n'
+        'echo "error: no room" >&2\nexit 1\n'
+    )
+    compiler.chmod(0o755)
+    (tmp_path / "asked").touch()
+    path, package = f"{compiler.parent}:{os.environ['PATH']}", Path(maam.__file__).parents[1]
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(package)}
+    said = subprocess.check_output(
+        [sys.executable, "-c", BEGIN, framework], env=environment, text=True
+    ).splitlines()
+    lacks = "note: training takes up to twice as long as with operators of ours: "
+    notes = [line for line in said if line.startswith(lacks)]
+    assert len(notes) == 1 and "no room" in notes[0]
+    assert said.index("mlp []") < said.index(notes[0])
+    assert said.count(f"maam {files}") == 2

@@ -111,3 +111,12 @@ def test_pytorch_knows_them_once_a_step_has_used_them(name, wish, expected):
     environment = {**os.environ, "PYTHONPATH": path, "MAAM_NATIVE": wish}
     said = subprocess.check_output([sys.executable, "-c", STEP, name], env=environment, text=True)
     assert said.split() == ["False", expected]
+
+
+@needs_operators
+@pytest.mark.parametrize("name", ["maam", "maamnet-nano", "resnet8", "cnn"])
+def test_a_network_that_was_folded_has_none_left(name):
+    net = maam.mindspore.create_model(name, 4, 3, (32, 32))
+    assert maam.mindspore.native_operators(net)
+    folded = maam.mindspore.fuse(net)
+    assert maam.mindspore.native_operators(folded) == (name == "cnn")  # which has no norms to fold

@@ -11,6 +11,7 @@ from mindspore import Parameter, Tensor, communication, nn, ops
 from maam.core.environment import keep_memory, limit_onednn
 from maam.core.errors import MaamError
 from maam.core.frameworks import Device
+from maam.mindspore.ops.chain import Chain
 
 
 def set_device(device: str, mode: str = "auto") -> Device:
@@ -109,4 +110,10 @@ def average_over_ranks(parameters: Iterable[Parameter]) -> None:
 
 def native_operators(net: nn.Cell) -> bool:
     """Whether training this network uses operators of ours."""
-    return any(getattr(cell, "native", False) for _, cell in net.cells_and_names())
+    return any(_is_native(cell) for _, cell in net.cells_and_names())
+
+
+def _is_native(cell: nn.Cell) -> bool:
+    """Whether a cell, as it is now, has an operator of ours. A chain serves its network alone."""
+    native = getattr(cell, "native", False) and not isinstance(cell, Chain)
+    return native and (not hasattr(cell, "chains") or cell.chains())

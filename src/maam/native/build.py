@@ -34,6 +34,7 @@ _CPU_FACTS = Path("/proc/cpuinfo")
 _SECONDS = 120
 _BUILDING = Lock()
 _loaded: set[str] = set()  # frameworks
+_refused: dict[str, str] = {}  # framework -> why; empty once it was told
 
 
 def status() -> tuple[bool, str]:
@@ -42,36 +43,49 @@ def status() -> tuple[bool, str]:
     Builds them if need be, once, in seconds. Imports no framework.
     """
     for source in sorted(_HERE.rglob("*.cc")):
-        ready, detail = library(source.parent.name, source.stem)
+        ready, detail = _library(source.parent.name, source.stem)
         if not ready:
             return False, detail
     return True, f"in {_folder()}"
 
 
 def lack(framework: str) -> str:
-    """Why a training on a CPU goes without the operators, and what that costs; "" if it has them,
-    or does not want them.
+    """Why networks that have asked for operators go without, and what that costs.
+
+    It is told once a process; "" afterwards, or if none was refused. Operators that are turned off
+    are not missed.
     """
-    if os.environ.get("MAAM_NATIVE") == "0":
+    detail = _refused.get(framework)
+    if not detail:
         return ""
-    for source in sorted((_HERE / framework).glob("*.cc")):
-        ready, detail = library(framework, source.stem)
-        if not ready:
-            return f"training takes up to twice as long as with operators of ours: {detail}"
-    return ""
+    _refused[framework] = ""
+    return f"training takes up to twice as long as with operators of ours: {detail}"
 
 
 def library(framework: str, name: str) -> tuple[bool, str]:
     """The compiled form of a C++ file, built unless it is there; or (False, the reason).
 
+    A network asks for it that has a use for it; ``lack`` tells if that was in vain.
+
     Args:
         framework: the file's folder.
         name: the file's name, without its suffix.
     """
-    if os.environ.get("MAAM_NATIVE") == "0":
+    ready, detail = _library(framework, name)
+    if not ready and not _turned_off():
+        _refused.setdefault(framework, detail)
+    return ready, detail
+
+
+def _library(framework: str, name: str) -> tuple[bool, str]:
+    if _turned_off():
         return False, "turned off by MAAM_NATIVE=0"
     source = _HERE / framework / f"{name}.cc"
     return compiled(f"{framework}-{name}", (source,), _HEADERS, "C++")
+
+
+def _turned_off() -> bool:
+    return os.environ.get("MAAM_NATIVE") == "0"
 
 
 @cache

@@ -19,6 +19,7 @@ from maam.core.signals import Terminated, check_signals, received
 from maam.data import Dataset, Split
 from maam.data.augment import Augmentation
 from maam.data.preprocessing import Preprocessing
+from maam.native import build
 from maam.training.budget import Deadline
 from maam.training.checkpoint import NotFinite, TrainingState
 from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
@@ -116,7 +117,7 @@ class TrainingRun:
         return self.augmentation if mixed else replace(self.augmentation, mixup=0.0, cutmix=0.0)
 
     def tell_step(self, epoch: int, step: int, part: EpochTotals) -> None:
-        """Tell the watcher of a step.
+        """Tell the watcher of a step, and which operators of ours could not be had.
 
         Args:
             epoch, step: counted from 0.
@@ -126,6 +127,8 @@ class TrainingRun:
             NotFinite: the loss is not finite.
         """
         totals = self.ranks.total(part)
+        if slow := build.lack(self.config.framework):  # asked for when networks are built or run
+            self.watch(Note(slow))
         loss = totals.loss / totals.images
         if not np.isfinite(loss):
             raise NotFinite(f"the loss became {loss} by step {step + 1}")

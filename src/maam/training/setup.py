@@ -29,8 +29,8 @@ from maam.data.splits import limit
 from maam.data.streaming import exceeds_memory, load_tree
 from maam.data.unseen import same_images
 from maam.models.weights import source_run
-from maam.native import build
 from maam.training.budget import Deadline
+from maam.training.checkpoint import read_checkpoint
 from maam.training.device_limits import device_check
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
@@ -38,7 +38,6 @@ from maam.training.ranks import ALONE, Ranks
 from maam.training.resume import (
     check_fits,
     check_same_run,
-    finished_epochs,
     place_notes,
     resumed,
 )
@@ -109,11 +108,13 @@ def set_up(
     )
     if overlaps(config, meta, dataset.val):
         watch(Note(SEEN))
+    checkpoint = None if resume is None else read_checkpoint(RunFolder(resume))
+    trained = checkpoint.epochs if checkpoint else 0
     if before is not None and resume is not None:
         folder = RunFolder(resume)
-        meta = resumed(folder, before, meta, same_images(dataset, before, folder))
+        meta = resumed(folder, before, meta, same_images(dataset, before, folder), trained)
         check_fits(folder, backend.get_weights(network.net))
-        for note in place_notes(folder, config.epochs):
+        for note in place_notes(checkpoint, config.epochs):
             watch(Note(note))
         if are_packed(before.data_digests) != are_packed(dataset.digests()):
             watch(Note("the images come in another order than in the run so far"))
@@ -141,13 +142,11 @@ def set_up(
         deadline=deadline,
         ranks=ranks,
     )
-    check_same_run(folder, run.identity)
+    check_same_run(folder, checkpoint, run.identity)
     ranks.any(False)  # all have read the folder
     if ranks.writes:
-        write_start(run)
+        write_start(run, trained)
     watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped))
-    if device.kind == "CPU" and (slow := build.lack(config.framework)):
-        watch(Note(slow))
     return run
 
 
@@ -218,16 +217,20 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
     return Network(net, preprocessing, parameters, macs)
 
 
-def write_start(run: TrainingRun) -> None:
+def write_start(run: TrainingRun, trained: int) -> None:
     """Write what is known before the first step: options, machine, and what the weights need.
 
     What described other weights than those that will come is deleted.
+
+    Args:
+        run: the training.
+        trained: how many epochs it has.
     """
     folder = run.folder
     if run.meta.metrics is None:
         for file in (folder.card, folder.model):
             file.unlink(missing_ok=True)
-        if finished_epochs(folder) < run.config.epochs:
+        if trained < run.config.epochs:
             folder.scores.unlink(missing_ok=True)
     seen = {"train": run.dataset.train, "val": run.dataset.val}
     images = {name: fingerprints(split) for name, split in seen.items()}
