@@ -15,6 +15,7 @@ from PIL import Image
 import maam
 from maam.core.errors import MaamError
 from maam.data.files.decoding import SUFFIXES, decode
+from maam.data.files.packs import PackedImage
 from maam.deploy import inputs
 from maam.deploy.inputs import Item, expand, find_images
 
@@ -256,13 +257,15 @@ def test_a_pack_gives_the_images_that_it_was_made_of(tmp_path: Path) -> None:
     order = ("a/0", "a/2", "a/4", "b/1", "b/3", "b/5")
     assert list(items) == [str(tmp_path / "photos" / f"{name}.png") for name in order]
     for name, image in items.items():
-        assert isinstance(image, np.ndarray)
-        np.testing.assert_array_equal(image, np.array(Image.open(name)))
+        assert isinstance(image, PackedImage)  # read when it is its turn
+        np.testing.assert_array_equal(image.decode(), np.array(Image.open(name)))
+    assert len(list(expand([str(tmp_path / "p*")]))) == 12  # beside the files they were made of
     shard = pack / "train-00000.tar"
     content = bytearray(shard.read_bytes())
     content[512:600] = bytes(88)  # the first image
     shard.write_bytes(content)
-    failed = [item for item in expand([str(pack)]) if isinstance(item.image, str)]
-    assert len(failed) == 1 and "an image in it is damaged" in str(failed[0].image)
+    answers = list(maam.predict("maamnet-nano", [str(pack)]))
+    (failed,) = [each for each in answers if each.error]
+    assert len(answers) == 6 and "an image in it is damaged" in str(failed.error)
     shard.unlink()
     assert "train-00000.tar is missing: copy the whole pack" in reason(str(pack))

@@ -31,7 +31,8 @@ def command(
     Parameters
     ----------
     files
-        Image files, folders, patterns, or - for standard input: an image, or paths line by line.
+        Image files, folders, packs, patterns, or - for standard input: an image, or paths line by
+        line.
     """
     check_files(files, "predict")
     if config:

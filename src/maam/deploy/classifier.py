@@ -14,6 +14,7 @@ from maam.core.metrics import softmax
 from maam.core.run_meta import RunMeta
 from maam.data.files.conversion import fit, to_rgb
 from maam.data.files.decoding import UnreadableImage, decode
+from maam.data.files.packs import PackedImage
 from maam.data.preprocessing import Preprocessing
 from maam.deploy.onnx import Network
 from maam.models.weights import find_run
@@ -86,7 +87,7 @@ class Classifier:
         classifier._check(str(path), "export it anew")
         return classifier
 
-    def prepare(self, image: Path | bytes | Image.Image | np.ndarray) -> np.ndarray:
+    def prepare(self, image: Path | bytes | Image.Image | np.ndarray | PackedImage) -> np.ndarray:
         """uint8 (H, W, C) of a file, a file's content, a Pillow image, or an array.
 
         An array is uint8, (H, W) or (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA, of any size.
@@ -147,12 +148,12 @@ def colour(images: np.ndarray) -> np.ndarray:
 
 
 def open_picture(
-    image: Path | bytes | Image.Image | np.ndarray, size: tuple[int, int]
+    image: Path | bytes | Image.Image | np.ndarray | PackedImage, size: tuple[int, int]
 ) -> Image.Image:
     """An image, given as ``Classifier.prepare`` takes it, upright and in RGB.
 
     Args:
-        image: a file, a file's content, a Pillow image, or an array.
+        image: a file, a file's content, a Pillow image, an array, or an image of a pack.
         size: (H, W) that it will be fitted to; see ``decode``.
 
     Raises:
@@ -161,6 +162,7 @@ def open_picture(
     if isinstance(image, (Path, bytes)):
         return decode(image, size=size)
     try:
+        image = image.decode() if isinstance(image, PackedImage) else image
         return to_rgb(_from_array(image) if isinstance(image, np.ndarray) else image)
     except Exception as error:  # Pillow reads an opened file only now
         raise UnreadableImage("image", one_line(error)) from error

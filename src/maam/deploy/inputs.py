@@ -19,7 +19,7 @@ from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.data.files.decoding import SUFFIXES, missing
 from maam.data.files.listing import is_image, is_output, suffix
-from maam.data.files.packs import is_pack, open_pack
+from maam.data.files.packs import PackedImage, is_pack, open_pack
 
 STDIN = "-"
 
@@ -37,11 +37,12 @@ class Item:
 
     Attributes:
         name: the path, ``-`` for an image on standard input, ``inputs[3]`` for one in memory.
-        image: a path, a file's content, or an image in memory; a reason (str) if it has none.
+        image: a path, a file's content, an image in memory or in a pack; a reason (str) if it has
+            none.
     """
 
     name: str
-    image: Path | bytes | Image.Image | np.ndarray | str
+    image: Path | bytes | Image.Image | np.ndarray | PackedImage | str
 
 
 def expand(inputs: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Item]:
@@ -65,7 +66,12 @@ def expand(inputs: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Ite
             yield Item(text, "addresses on the net are not supported: download the file first")
         elif glob.has_magic(text) and "\0" not in text:
             matches = sorted(glob.glob(text, recursive=True))
-            items = {item.name: item for match in matches for item in _from_path(match)}
+            found = (item for match in matches for item in _from_path(match))
+            # Images of a pack are their own keys: their names are those of other files.
+            items = {
+                item.image if isinstance(item.image, PackedImage) else item.name: item
+                for item in found
+            }
             yield from items.values() or [Item(text, "the pattern matches no file")]
         else:
             yield Item(text, Path(text) if text else "the name is empty")
@@ -85,7 +91,7 @@ def find_images(inputs: Iterable[object], stdin: BinaryIO | None = None) -> Iter
 
 
 def _from_path(path: str) -> Iterator[Item]:
-    """A file, or the image files in and below a folder, but for the plots of run folders."""
+    """A file, the images of a pack, or those in and below a folder but for the plots of runs."""
     if not os.path.isdir(path):
         yield Item(path, Path(path))
         return
@@ -124,10 +130,7 @@ def _from_pack(path: Path) -> Iterator[Item]:
         yield Item(str(path), str(error))
         return
     for row in range(len(pack.rows["label"])):
-        try:
-            yield Item(pack.name(row), pack.decode(row))
-        except MaamError as error:
-            yield Item(pack.name(row), str(error))
+        yield Item(pack.name(row), PackedImage(pack, row))
 
 
 def _from_stdin(stdin: BinaryIO) -> Iterator[Item]:

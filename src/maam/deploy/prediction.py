@@ -42,8 +42,8 @@ def predict(
     Args:
         run: a run folder, as ``maam.train`` makes it, or the ONNX file of one; or a classifier that
             is loaded already, for many calls.
-        inputs: strings: files, folders, globs or ``-`` (see ``inputs.expand``); a ``Path`` is a
-            file or folder whatever characters are in it; images in memory are as for
+        inputs: strings: files, folders, packs, globs or ``-`` (see ``inputs.expand``); a ``Path``
+            is a file or folder whatever characters are in it; images in memory are as for
             ``Classifier.prepare``. One, or any number; they are taken as they are needed.
         top_k: how many classes to name; all of them if there are fewer.
         batch_size: images at a time; does not change the result.

@@ -77,17 +77,20 @@ class Pack:
         """An image, uint8 (H, W, 3).
 
         Raises:
-            MaamError: the shard is missing or damaged.
+            MaamError: the shard can't be read, or is damaged.
         """
         shard, size = int(self.rows["shard"][row]), int(self.rows["size"][row])
         try:
             opened = self._opened(shard)
             content = os.pread(opened.descriptor, size, int(self.rows["offset"][row]))
+        except OSError as error:
+            raise MaamError(f"cannot read {self.files[shard]}: {error.strerror}") from error
+        try:
             image = Image.open(io.BytesIO(content), formats=("PNG",))
             same = (*image.size, 3) == self.image_shape  # before it is unpacked
             pixels = np.array(image, np.uint8) if same else None
-        except Exception as error:  # Pillow's parser, given damaged bytes, raises nearly anything
-            raise self._damaged(shard, getattr(error, "strerror", None)) from None
+        except Exception:  # Pillow's parser, given damaged bytes, raises nearly anything
+            raise self._damaged(shard, "an image in it is damaged") from None
         if pixels is None or fingerprint(pixels) != int(self.rows["fingerprint"][row]):
             raise self._damaged(shard, "it holds other images than were packed")
         return pixels
@@ -103,17 +106,27 @@ class Pack:
                 del self._open[next(iter(self._open))]
             return opened
 
-    def _damaged(self, shard: int, why: str | None) -> MaamError:
-        reason = why or "an image in it is damaged"
+    def _damaged(self, shard: int, why: str) -> MaamError:
         return MaamError(
-            f"cannot read {self.files[shard]}: {reason}; delete {self.path} and pack the images "
-            "anew"
+            f"cannot read {self.files[shard]}: {why}; delete {self.path} and pack the images anew"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class PackedImage:
+    """An image of a pack, not read yet."""
+
+    pack: Pack
+    row: int
+
+    def decode(self) -> np.ndarray:
+        """As ``Pack.decode``."""
+        return self.pack.decode(self.row)
 
 
 def is_pack(path: Path) -> bool:
     """Whether a folder is a pack."""
-    return (path / PACK_INDEX).is_file()
+    return os.path.isfile(path / PACK_INDEX)  # False also where one may not look
 
 
 def open_pack(path: Path) -> Pack:
