@@ -25,7 +25,7 @@ FILES = {
 }
 CLASSES = {
     "mindspore": {"FusedNorm"},  # a cell, where PyTorch has a function
-    "torch": {"DepthwiseConv2d"},
+    "torch": set[str](),
 }
 BACKENDS: dict[str, Backend] = {"mindspore": maam.mindspore, "torch": maam.torch}  # as types too
 

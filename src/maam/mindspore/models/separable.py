@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from mindspore import Tensor, nn
 
 from maam.mindspore.ops.convolution import Conv2d
+from maam.mindspore.ops.depthwise import DepthwiseConv2d
 from maam.models.registry import check_size
 
 SMALLEST = 4  # pixels a side: two halvings leave one
@@ -42,14 +43,13 @@ class NormConv(nn.Cell):
     ) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(in_channels)
-        groups = in_channels if depthwise else 1
-        if stride == 1:
-            self.conv = Conv2d(in_channels, out_channels, kernel_size, groups)  # trains faster
+        if depthwise:
+            self.conv = DepthwiseConv2d(in_channels, kernel_size, stride)
+        elif stride == 1:
+            self.conv = Conv2d(in_channels, out_channels, kernel_size)  # trains faster
         else:
             same = {"pad_mode": "pad", "padding": kernel_size // 2}
-            self.conv = nn.Conv2d(
-                in_channels, out_channels, kernel_size, stride, group=groups, **same
-            )
+            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, **same)
         self.activation = nn.GELU()
 
     def construct(self, x: Tensor) -> Tensor:

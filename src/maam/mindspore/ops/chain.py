@@ -1,6 +1,6 @@
 """Layers that follow each other in training, each with BatchNorm and ReLU, as one operator.
 
-``chain.cc`` is compiled when the first network is built, see ``maam.native``.
+``chain.cc`` is compiled when the first network that uses it is built, see ``maam.native``.
 """
 
 from __future__ import annotations

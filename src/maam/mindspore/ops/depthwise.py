@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from mindspore import ops
+from mindspore import Tensor, nn, ops
 
 from maam.mindspore.ops import aot
 
 KERNELS = (3, 5, 7)  # that it can
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """``nn.Conv2d`` of one kernel a channel, without bias, padded by half a kernel.
+
+    Training in float32 uses the native operator where it can, all else MindSpore's.
+
+    Shapes: (N, channels, H, W) -> (N, channels, H / stride, W / stride), rounded up.
+
+    Args:
+        channels: of the input and the output.
+        kernel_size: odd side length of the kernel.
+        stride: 1 or 2.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, stride: int = 1) -> None:
+        same = {"pad_mode": "pad", "padding": kernel_size // 2}
+        super().__init__(channels, channels, kernel_size, stride, group=channels, **same)
+        self.native = kernel_size in KERNELS and usable()
+        if self.native:
+            self.operator = operator(stride)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.native and self.training and aot.takes(x):
+            return self.operator(x, self.weight)
+        return super().construct(x)
 
 
 def usable() -> bool:
