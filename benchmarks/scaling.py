@@ -77,7 +77,8 @@ def measure(framework: str, options: argparse.Namespace, workers: int) -> dict[s
         }
         words = [str(word) for pair in arguments.items() for word in pair]
         more = [] if workers == 1 else ["--workers-per-node", str(workers)]
-        run_child(["-m", "maam", "train", *words, *more], {"OMP_NUM_THREADS": "1"}, timeout=3000)
+        one = {"OMP_NUM_THREADS": "1", "MAAM_THREADS": "1"}
+        run_child(["-m", "maam", "train", *words, *more], one, timeout=3000)
         rows = list(csv.DictReader((out / "metrics.csv").open()))
         meta = json.loads((out / "meta.json").read_text())
     steps = -(-meta["images"]["train"] // batch)

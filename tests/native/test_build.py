@@ -28,6 +28,7 @@ def fresh(tmp_path, monkeypatch):
     """An empty cache folder."""
     monkeypatch.setenv("MAAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MAAM_NATIVE", raising=False)
+    monkeypatch.setattr(build, "_refused", {})
     return tmp_path / "cache"
 
 
@@ -57,6 +58,9 @@ def test_without_a_compiler_training_goes_on(fresh, monkeypatch, rng):
     assert build.library(*NAME) == (False, "no C++ compiler (g++ or c++) on the PATH")
     net = MAAM(3, 4).set_train(True)
     assert not native_operators(net)
+    assert build.lack("torch") == ""
+    assert build.lack("mindspore").endswith("without: no C++ compiler (g++ or c++) on the PATH")
+    assert build.lack("mindspore") == ""  # it is told once
     assert net(Tensor(rng.random((2, 3, 4, 4), dtype=np.float32))).shape == (2, 4, 2, 2)
 
 
@@ -157,6 +161,26 @@ def test_all_operators_are_there():
     assert kept >= {f"{path.parent.name}-{path.stem}" for path in sources}
 
 
+CORES = """
+import sys
+from pathlib import Path
+from maam.native import build
+source = Path(sys.argv[1]) / "cores.cc"
+include = Path(build.__file__).with_name("native.h")
+source.write_text(f'#include "{include}"\\nextern "C" int here() {{ return cores(); }}')
+print(build.ctypes.CDLL(build.compiled("cores", (source,), (), "C++")[1]).here())
+"""
+
+
+@needs_operator
+@pytest.mark.parametrize("given", ["", "0", "1", "100000"])
+def test_threads_are_the_cores_but_no_more_than_asked_for(given, fresh, tmp_path):
+    path = str(Path(maam.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": path, "MAAM_THREADS": given}
+    said = subprocess.check_output([sys.executable, "-c", CORES, str(tmp_path)], env=environment)
+    assert int(said) == (1 if given == "1" else len(os.sched_getaffinity(0)))
+
+
 def test_asking_for_all_operators_imports_no_framework():
     code = "from maam.native import build; build.status(); import sys; print(*sys.modules)"
     assert not {"mindspore", "torch"} & set(told(code).split())
@@ -209,7 +233,7 @@ def test_a_training_asks_for_what_its_model_uses_and_tells_once_of_what_it_lacks
     said = subprocess.check_output(
         [sys.executable, "-c", BEGIN, framework], env=environment, text=True
     ).splitlines()
-    lacks = "note: training takes up to twice as long as with operators of ours: "
+    lacks = "note: networks that have operators of ours take up to twice as long without: "
     notes = [line for line in said if line.startswith(lacks)]
     assert len(notes) == 1 and "no room" in notes[0]
     assert said.index("mlp []") < said.index(notes[0])

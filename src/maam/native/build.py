@@ -50,16 +50,16 @@ def status() -> tuple[bool, str]:
 
 
 def lack(framework: str) -> str:
-    """Why networks that have asked for operators go without, and what that costs.
+    """Why networks of this process that asked for operators go without, and what that costs.
 
-    It is told once a process; "" afterwards, or if none was refused. Operators that are turned off
-    are not missed.
+    It is told once; "" afterwards, or if none was refused. Operators that are turned off are not
+    missed.
     """
     detail = _refused.get(framework)
     if not detail:
         return ""
     _refused[framework] = ""
-    return f"training takes up to twice as long as with operators of ours: {detail}"
+    return f"networks that have operators of ours take up to twice as long without: {detail}"
 
 
 def library(framework: str, name: str) -> tuple[bool, str]:

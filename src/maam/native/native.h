@@ -7,16 +7,21 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
 #include <thread>
 #include <vector>
 
-// Those that this process may use. Not OMP_NUM_THREADS, which MindSpore sets for itself.
+// Those that this process may use, but no more than MAAM_THREADS: workers that train together share
+// them. Not OMP_NUM_THREADS, which MindSpore sets for itself.
 inline int64_t cores() {
+  static const char *given = std::getenv("MAAM_THREADS");
+  const int64_t most = given ? std::atoll(given) : 0;
   cpu_set_t cpus;
-  return sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
+  const int64_t all = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
+  return most > 0 ? std::min(all, most) : all;
 }
 
 // Calls task(i) for all i below count, on all cores, but on no more than `most` threads. They live

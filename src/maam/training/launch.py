@@ -140,6 +140,7 @@ def _environment(workers: int) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {
         "OMP_NUM_THREADS": threads,
+        "MAAM_THREADS": threads,  # of our own operators
         **os.environ,
         "PATH": path,  # msrun starts "python"
         "PYTHONSAFEPATH": "1",  # and a script, whose folder holds no packages for others
