@@ -37,6 +37,7 @@ from maam.deploy.latency import measure
 from maam.models import list_models, register_model
 from maam.report.markdown import markdown_table
 from maam.torch.models.maamnet import MAAMNet
+from maam.torch.models.separable import SeparableResNet
 
 ROOT = Path(__file__).parents[1]
 IMAGE = (3, 32, 32)
@@ -150,6 +151,7 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
             facts = {
                 "options": dict(attempt.options),
                 "form": repr((attempt.form, attempt.stages, attempt.agents, attempt.muon)),
+                "net": attempt.net.__name__,
                 "parameters": parameters,
                 "macs": macs,
             }
@@ -240,7 +242,7 @@ def _line(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> tuple[
 
 def cost(net: nn.Module) -> tuple[int, int]:
     """Parameters and multiply-accumulates, folded."""
-    if isinstance(net, MAAMNet):
+    if isinstance(net, (MAAMNet, SeparableResNet)):
         net = maam.torch.fuse(net)
         return maam.torch.count_parameters(net), maam.torch.count_macs(net, IMAGE)
     with torch.inference_mode():

@@ -8,15 +8,14 @@ from math import sqrt
 from typing import Any
 
 import torch
+from design_dense import DenseAgents
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from maam.models.kernels import Agent, kernel_layout
+from maam.models.kernels import Agent
 from maam.models.variants import AGENTS
-from maam.torch.models.maamnet import LinearAgents, MAAMNet
+from maam.torch.models.maamnet import LinearAgents
 from maam.torch.ops.depthwise import depthwise
 
-DENSE_AGENTS = ((3, 3, 1), (1, 3, 1), (3, 1, 1), (1, 1, 1))
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 
@@ -156,45 +155,11 @@ class Net(nn.Module):
         return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
 
 
-class Scheduled(MAAMNet):
-    """A MAAMNet whose training changes with the number of steps that it has taken.
-
-    Args:
-        num_classes, in_channels, image_size, stages, agents: as of MAAMNet.
-        small_steps: so many steps begin the training with images of ``small_side`` pixels.
-        small_side: height and width of those.
-        frozen_from: from this step on, norms use their stored statistics, and keep them.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        small_steps: int = 0,
-        small_side: int = 24,
-        frozen_from: int = 0,
-        **shape: Any,
-    ) -> None:
-        super().__init__(*args, **shape)
-        self.steps, self.small_steps, self.side = 0, small_steps, small_side
-        self.frozen_from = frozen_from
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and torch.is_grad_enabled():
-            if self.steps < self.small_steps:
-                x = F.interpolate(x, (self.side, self.side), mode="bilinear", antialias=True)
-            if self.frozen_from and self.steps >= self.frozen_from:
-                for module in self.modules():
-                    if isinstance(module, nn.BatchNorm2d):
-                        module.eval()
-            self.steps += 1
-        return super().forward(x)
-
-
 def deployed_cost(net: nn.Module, image_shape: tuple[int, int, int]) -> tuple[int, int]:
     """Parameters and multiply-accumulates once all is folded that can be.
 
     A convolution has its weight and a bias, agents are one depthwise kernel (with a bias if a norm
-    follows), and norms are gone.
+    follows), and norms are gone, but for those before agents, whose padding is in the way.
     """
     parameters = macs = 0
 
@@ -213,8 +178,10 @@ def deployed_cost(net: nn.Module, image_shape: tuple[int, int, int]) -> tuple[in
         elif isinstance(module, Block):
             agents = module.agents
             side, inside = agents.side, inputs[0].shape
-            normed = isinstance(agents, NormedAgents) or not isinstance(module.mid, nn.Identity)
-            parameters += inside[1] * (side**2 + normed)
+            first = isinstance(module.first, nn.BatchNorm2d)
+            follows = not (first or isinstance(module.mid, nn.Identity))
+            normed = isinstance(agents, NormedAgents) or follows
+            parameters += inside[1] * (side**2 + normed + 2 * first)
             area = inside[2] * inside[3] // module.stride**2
             macs += inside[1] * side**2 * area
 
@@ -224,99 +191,3 @@ def deployed_cost(net: nn.Module, image_shape: tuple[int, int, int]) -> tuple[in
     for hook in hooks:
         hook.remove()
     return parameters, macs
-
-
-class DenseAgents(nn.Module):
-    """Agents that see all channels, and the 1x1 compression if asked for, as one convolution."""
-
-    def __init__(self, channels: int, wide: int, agents: Sequence[Agent], compress: bool) -> None:
-        super().__init__()
-        layout = kernel_layout(agents)
-        self.side, self.wide = layout.side, wide
-        self.positions: Tensor
-        self.owner: Tensor
-        for name, array in (("positions", layout.positions), ("owner", layout.agents)):
-            self.register_buffer(name, torch.from_numpy(array), persistent=False)
-        deviation = torch.from_numpy(layout.deviation)
-        drawn = torch.randn(wide, channels, len(layout.positions)) * deviation
-        self.taps = nn.Parameter(drawn / channels**0.5)
-        self.alpha = nn.Parameter(torch.zeros(len(agents)))
-        drawn = torch.randn(wide, wide) / wide**0.5
-        self.compression = nn.Parameter(drawn) if compress else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel = self.taps @ (self.positions * (self.owner @ self.alpha.softmax(0))[:, None])
-        if self.compression is not None:
-            kernel = self.compression @ kernel.flatten(1)
-        kernel = kernel.reshape(self.wide, -1, self.side, self.side)
-        return F.conv2d(x, kernel, padding=self.side // 2)
-
-
-class DenseBlock(nn.Module):
-    """Dense agents, max pooling if ``halve``, norm, activation; 1x1 and norm if ``mid``."""
-
-    def __init__(self, channels: int, wide: int, halve: bool, form: dict[str, Any]) -> None:
-        super().__init__()
-        width = channels if form["mid"] else wide
-        self.agents = DenseAgents(channels, width, DENSE_AGENTS, form["compress"])
-        self.pool = nn.MaxPool2d(2) if halve else nn.Identity()
-        self.norm = nn.BatchNorm2d(width)
-        self.activation = nn.ReLU()
-        self.mid = None
-        if form["mid"]:
-            conv = nn.Conv2d(width, wide, 1, bias=False)
-            self.mid = nn.Sequential(self.activation, conv, nn.BatchNorm2d(wide))
-        self.residual = form["residual"] if channels == wide and not halve else "none"
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = self.norm(self.pool(self.agents(x)))
-        if self.mid is not None:
-            maps = self.mid(maps)
-        if self.residual == "relu":
-            return self.activation(x + maps)
-        if self.residual == "linear":
-            return x + maps
-        return self.activation(maps)
-
-
-class Dense(nn.Module):
-    """A stem, stages of dense blocks that each begin with halving, pooling, one dense layer.
-
-    Args:
-        num_classes, in_channels, image_size: the shape.
-        stem: channels of the first 3x3 convolution.
-        stages: (channels, blocks) of each.
-        options: ``residual`` ("linear": X + F; "relu": ReLU(X + F); "none": ReLU(F), as both have
-            it where the shapes differ), ``compress`` (false leaves the 1x1 convolution out),
-            ``mid`` (true: the agents keep the channels; norm, ReLU, 1x1 and norm follow), ``head``
-            (the global pooling: "max" or "mean").
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        in_channels: int,
-        image_size: tuple[int, int],
-        stem: int,
-        stages: Sequence[tuple[int, int]],
-        **options: Any,
-    ) -> None:
-        super().__init__()
-        form = {"residual": "none", "compress": True, "mid": False, "head": "max"} | options
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, stem, 3, padding=1, bias=False),
-            nn.BatchNorm2d(stem),
-            nn.ReLU(),
-        )
-        blocks, channels = [], stem
-        for wide, count in stages:
-            for index in range(count):
-                blocks.append(DenseBlock(channels, wide, index == 0, form))
-                channels = wide
-        self.blocks = nn.Sequential(*blocks)
-        self.head = form["head"]
-        self.classifier = nn.Linear(channels, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = self.blocks(self.stem(x))
-        return self.classifier(maps.amax((2, 3)) if self.head == "max" else maps.mean((2, 3)))

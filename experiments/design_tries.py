@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from design_forms import Dense, Net, Scheduled
+from design_dense import Dense
+from design_forms import Net
 from design_muon import OTHERS
 from torch import nn
 
@@ -32,7 +33,6 @@ REFERENCES = {
 }  # of a group, if not `base`
 STEEP = {"learning_rate": 0.2, "weight_decay": 1e-3}
 NORM_FIRST = {"order": "norm first", "residual": "sum", "activation": "gelu"}
-STEPS = 352  # of an epoch
 BATCH_256 = {"batch_size": 256, "learning_rate": 0.2}
 
 
@@ -95,11 +95,8 @@ def _block(text: str, **form: Any) -> Try:
     return Try(BLOCK, text, shape | form)
 
 
-def _cheap(
-    text: str, options: Mapping[str, Any] | None = None, muon: bool = False, **form: Any
-) -> Try:
-    shape = {"stages": SMALLEST, "agents": AGENTS}
-    return Try(CHEAP, text, shape | form, options or {}, net=Scheduled, muon=muon)
+def _cheap(text: str, muon: bool = False, **options: Any) -> Try:
+    return Try(CHEAP, text, options=options, stages=SMALLEST, muon=muon)
 
 
 TRIES = {
@@ -182,12 +179,8 @@ TRIES = {
     "scaled": _block("(X + F) / sqrt(2)", residual="scaled"),
     "last-relu": _block("X + ReLU(F), and ReLU(F) when halving", residual="sum"),
     "late": _net((32, 4), (64, 5), (112, 3))._replace(group=BLOCK),
-    "batch-64": _cheap("batch 64", {"batch_size": 64}),
-    "small-images": _cheap(
-        "7 epochs, the first 4 with images of 24x24", {"epochs": 7}, small_steps=4 * STEPS
-    ),
-    "frozen": _cheap("norms frozen in the last epoch", frozen_from=4 * STEPS),
-    "muon-512": _cheap("Muon 0.2, batch 512", {"learning_rate": 0.2, "batch_size": 512}, muon=True),
-    "erase": _cheap("random erasing of half of the images", {"erase": 0.5}),
+    "batch-64": _cheap("batch 64", batch_size=64),
+    "muon-512": _cheap("Muon 0.2, batch 512", muon=True, learning_rate=0.2, batch_size=512),
+    "erase": _cheap("random erasing of half of the images", erase=0.5),
     "silu": Try("Activation", "SiLU", {"activation": "silu"}),
 }
