@@ -34,12 +34,13 @@ ROOT = Path(__file__).parents[1]
 RECIPES, RESULTS = ROOT / "recipes/two-cores", ROOT / "results/two_cores.json"
 PAGE = ROOT / "docs/two-core-leaderboard.md"
 CORES = 2
+ALIKE = {"data": "cifar10", "pretrained": False, "val_fraction": 0.0}  # in every recipe
 TEXT = """\
 Written by `python benchmarks/two_cores.py`, from results/two_cores.json: the accuracy of networks \
 that train on CIFAR-10 (JPEG copy) from random weights for so many minutes, on two CPU cores. \
 Seconds are those of the whole command, {command}, alone on the machine: reading images, training, \
-scores and export; a training plans with 80 % of its minutes, in case other programs run. All \
-10,000 test images, one seed; what a recipe has was chosen on held-out \
+scores and export; a training plans with 80 % of what they leave it, in case other programs run. \
+All 10,000 test images, one seed; what a recipe has was chosen on held-out \
 training images ([design notes](design-notes.md)). No teacher, no pre-training.
 
 To add a row, add a recipe to `recipes/two-cores/` and run the benchmark with it."""
@@ -56,6 +57,8 @@ def main() -> None:
             keep(measure(recipe))
         except (ChildError, MaamError) as error:
             sys.exit(f"two_cores: {recipe}: {error}")
+    if not RESULTS.exists():
+        sys.exit(f"two_cores: {RESULTS} is not there: run without --page")
     write_atomic(PAGE, page(json.loads(RESULTS.read_text())))
 
 
@@ -64,11 +67,19 @@ def measure(recipe: Path) -> dict[str, Any]:
 
     Raises:
         ChildError: the training failed.
-        MaamError: a bad recipe, or a machine with fewer cores.
+        MaamError: a bad recipe, one unlike the others, or a machine with fewer cores.
     """
-    minutes = read_recipe(recipe).get("minutes")
+    options = read_recipe(recipe)
+    minutes = options.get("minutes")
     if minutes is None:
         raise MaamError("it has no `minutes`: add them")
+    for option, value in ALIKE.items():
+        if options.get(option) != value:
+            raise MaamError(f"it has no `{option} = {json.dumps(value)}`: the rows have it")
+    if "teacher" in options:
+        raise MaamError("it has a `teacher`: no row has one")
+    if recipe.resolve().parent != RECIPES:
+        raise MaamError(f"it is not in {RECIPES}: move it there")
     cores = sorted(os.sched_getaffinity(0))[:CORES]
     if len(cores) < CORES:
         raise MaamError(f"{CORES} cores are needed, and this process may use {len(cores)}")

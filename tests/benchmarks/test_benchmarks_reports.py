@@ -175,12 +175,20 @@ def test_seeds_that_differ_are_not_shipped_together(tmp_path):
         ship.ship(recipe, [first, first], None, "torch")
 
 
-def test_the_leaderboard_needs_minutes_and_two_cores(tmp_path, monkeypatch):
+def test_the_leaderboard_has_rows_of_a_kind(tmp_path, monkeypatch):
     recipe = tmp_path / "r.toml"
-    recipe.write_text("epochs = 1\n")
-    with pytest.raises(MaamError, match="no `minutes`: add them"):
-        two_cores.measure(recipe)
-    recipe.write_text("minutes = 1\n")
+    alike = 'minutes = 1\ndata = "cifar10"\nval_fraction = 0.0\n'
+    for text, words in (
+        ("epochs = 1\n", "no `minutes`: add them"),
+        ("minutes = 1\n", 'no `data = "cifar10"`: the rows have it'),
+        (alike, "no `pretrained = false`: the rows have it"),
+        (f'{alike}pretrained = false\nteacher = "maamnet-tiny"\n', "has a `teacher`"),
+        (f"{alike}pretrained = false\n", "it is not in"),
+    ):
+        recipe.write_text(text)
+        with pytest.raises(MaamError, match=words):
+            two_cores.measure(recipe)
+    monkeypatch.setattr(two_cores, "RECIPES", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     with pytest.raises(MaamError, match="2 cores are needed, and this process may use 1"):
         two_cores.measure(recipe)
