@@ -26,7 +26,7 @@ from child import run_child
 from framework_forms import FORMS, KEEP_MEMORY, SHIPPED, TCMALLOC, training_step
 
 RESULTS = Path(__file__).parents[1] / "results" / "step_profile.json"
-MODELS = ("maamnet-nano", "resnet20")
+MODELS = ("maamnet-nano", "resnet20", "maam")
 FORMS_COMPARED = (SHIPPED, "torch-native")
 STEPS, SHOWN, PASSES = 4, 6, 5
 

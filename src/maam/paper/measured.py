@@ -43,8 +43,8 @@ def speed(path: Path) -> dict[str, Any] | None:
         "threads": results["threads"],
         "torch_label": best["torch"]["label"],
         "plain_label": best["plain"]["label"],
-        **{name: round(eager / best[name]["ms"], 3) for name in ("plain", "shipped")},
-        "compiled": round(best["compiled"]["ms"] / best["shipped"]["ms"], 3),
+        **{name: round(eager / best[name]["ms"], 4) for name in ("plain", "shipped")},
+        "compiled": round(best["compiled"]["ms"] / best["shipped"]["ms"], 4),
     }
 
 
