@@ -114,6 +114,17 @@ def test_augmentation_differs_between_epochs():
     assert len(seen) > 5
 
 
+def test_a_share_of_the_images_loses_a_rectangle():
+    split = make_split(400)
+    (plain, labels), _ = collect(train_batches(split, UNIT, 50, Augmentation("none"), (0, 0)))
+    how = Augmentation("none", erase=0.25)
+    (erased, again), _ = collect(train_batches(split, UNIT, 50, how, (0, 0)))
+    assert np.array_equal(labels, again)
+    changed = erased != plain
+    assert (erased[changed] == 0).all()
+    assert 0.15 < changed.any((1, 2, 3)).mean() < 0.35
+
+
 def test_evaluation_keeps_order_and_the_last_batch():
     split = make_split(70)
     (images, labels), sizes = collect(eval_batches(split, UNIT, 32))

@@ -89,6 +89,11 @@ def test_the_size_follows_the_images(photos, tmp_path):
     assert choose(photos, teacher="maamnet-tiny")[0]["image_size"] == 32
 
 
+def test_from_random_weights_more_epochs_are_worth_their_time():
+    epochs = [choose("digits", 1e4, pretrained=each)[0]["epochs"] for each in (True, False)]
+    assert epochs[0] < 30 and epochs[1] == 60
+
+
 def test_few_images_are_seen_in_small_batches_for_some_hundred_steps(photos):
     chosen, data = choose(photos)
     assert chosen["model"] == "maamnet-tiny" and chosen["pretrained"] is True
