@@ -22,6 +22,7 @@ class Counts:
         examples: of the failures, the first ones, in words.
         seconds: that all took.
         measured: other figures, such as the largest resident memory in MiB.
+        curves: how a figure went, in pairs of x and y.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Counts:
     examples: list[str] = field(default_factory=list)
     seconds: float = 0.0
     measured: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def fail(self, kind: str, example: str = "") -> None:
         """Count a failure."""

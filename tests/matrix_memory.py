@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,7 @@ def many_images(folder: Path, number: int) -> Counts:
 
 
 def _write(pack: Path, some: list[np.ndarray], number: int, classes: int) -> None:
-    """A pack of the same few pictures under many names, each of which counts as another image."""
-    encoded = []
-    for pixels in some:
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
-        encoded.append((stream.getvalue(), fingerprint(pixels)))
+    """A pack of the same few pictures, each with its number in its first bytes."""
     files = tuple(
         ImageFile(f"images/{n % classes:04}/{n:07}.png", "", "train", f"{n % classes:04}")
         for n in range(number)
@@ -48,8 +44,11 @@ def _write(pack: Path, some: list[np.ndarray], number: int, classes: int) -> Non
     make_folder(pack)
     writer = _Writer(pack, Tree(Path("images"), files, {}), len(some[0]))
     for n, file in enumerate(files):
-        png, print_ = encoded[n % len(encoded)]
-        writer.add(file, Encoded(png, print_ ^ n))
+        pixels = some[n % len(some)].copy()
+        pixels.reshape(-1)[:4] = np.frombuffer(n.to_bytes(4, "little"), np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+        writer.add(file, Encoded(stream.getvalue(), fingerprint(pixels)))
     writer.finish(pack)
 
 
@@ -70,8 +69,11 @@ def _read_many(pack: Path) -> Counts:
         labels = torch.from_numpy(dataset.train.labels).long()
         began, seen = time.monotonic(), 0
         what: Any = dataset.train, labels, unit, 256, Augmentation(), (0, 0)
-        for number, (images, _) in enumerate(train_batches(*what)):
+        curve = counts.curves["8x8 pixels"] = [(0, resident_mib())]
+        for number, (images, _) in enumerate(train_batches(*what), 1):
             seen += len(images)
+            if number % 25 == 0:
+                curve.append((seen, resident_mib()))
             if number == 1000:
                 break
         counts.measure("images/s", seen / (time.monotonic() - began))
@@ -90,12 +92,15 @@ def large_images(folder: Path, images: int, steps: int = 200) -> Counts:
     _write(folder / "pack", some, images, CLASSES)
     with counting("large images") as counts:
         counts.measure("MiB of decoded images", images * SIDE * SIDE * 3 / 2**20)
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        counts.measure("MiB of the machine's memory", memory / 2**20)
         for framework in ("mindspore", "torch"):
             one = in_a_process("", _train_large, folder, framework, steps)
             counts.cases, counts.fine = counts.cases + one.cases, counts.fine + one.fine
             counts.failures += one.failures
             counts.examples += one.examples
             counts.measured |= one.measured
+            counts.curves |= one.curves
     return counts
 
 
@@ -106,12 +111,14 @@ class _Enough(BaseException):
 def _train_large(folder: Path, framework: str, steps: int) -> Counts:
     import maam
 
-    speeds, most = [], [0.0]
+    speeds: list[float] = []
+    curve: list[tuple[float, float]] = []
 
     def watch(event: object) -> None:
         if isinstance(event, Step):
-            most[0] = max(most[0], peak_mib())
             speeds.append(event.images_per_second)
+            if event.step % 10 == 9 or not event.step:
+                curve.append((options["batch_size"] * (event.step + 1), resident_mib()))
             if event.step + 1 >= steps:
                 raise _Enough
 
@@ -124,6 +131,13 @@ def _train_large(folder: Path, framework: str, steps: int) -> Counts:
             counts.fail("it ended", "too few images")
         except _Enough:
             counts.fine = 1
-        counts.measure(f"MiB in {framework}", most[0])
+        counts.measure(f"MiB in {framework}", peak_mib())
         counts.measure(f"images/s in {framework}", speeds[-1])
+        counts.curves[f"224x224 pixels, {framework}"] = curve
     return counts
+
+
+def resident_mib() -> float:
+    """What this process holds in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -49,14 +49,24 @@ STEPS, EPOCHS = 3, 2  # of the trainings whose writing is disturbed
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EROFS": errno.EROFS, "EDQUOT": errno.EDQUOT}
 
 
-def kill_and_resume(folder: Path, kills: int, **options: Any) -> Counts:
+def kill_and_resume(folder: Path, kills: int, taught: bool = False, **options: Any) -> Counts:
     """A training in processes of its own that get SIGKILL at random moments, and one that gets
-    none: the same weights, optimiser and metrics, to the last bit."""
+    none: the same weights, optimiser and metrics, to the last bit.
+
+    Args:
+        folder: empty.
+        kills: how many processes are killed.
+        taught: train with a teacher, which is trained before.
+        options: of the training that differ from ``TRAINING``.
+    """
     import maam
 
     name = f"SIGKILL, {options['framework']}, {options.get('optimizer', 'adam')}"
     with counting(name) as counts:
         given = {**TRAINING, **options}
+        if taught:
+            teacher = {**TRAINING, "framework": options["framework"], "epochs": 1}
+            given["teacher"] = str(maam.train(**teacher, out=folder / "teacher").run)
         whole = maam.train(**given, out=folder / "whole").run
         run, rng = folder / "killed", np.random.default_rng(0)
         while counts.cases < kills:
