@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,12 +29,14 @@ import fuzz_files  # noqa: E402
 import matrix_archives  # noqa: E402
 import matrix_commands  # noqa: E402
 import matrix_configs  # noqa: E402
+import matrix_disks  # noqa: E402
 import matrix_downloads  # noqa: E402
 import matrix_files  # noqa: E402
 import matrix_images  # noqa: E402
+import matrix_kills  # noqa: E402
 import matrix_memory  # noqa: E402
+import matrix_numbers  # noqa: E402
 import matrix_security  # noqa: E402
-import matrix_training  # noqa: E402
 from matrix import Counts  # noqa: E402
 
 from maam.core.environment import environment  # noqa: E402
@@ -45,6 +48,7 @@ RESULTS, PAGE = ROOT / "results" / "reliability.json", ROOT / "docs" / "reliabil
 PLOT = ROOT / "docs" / "memory.png"
 
 FUZZ_SECONDS = 600
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 POINTS = 40  # of a curve
 FACTS = ("cpu", "cores", "maam", "torch", "mindspore")  # of the machine, with each row
 LARGE = 180_000  # images of 224x224: 25 GiB of pixels, 9 GB of disk
@@ -54,9 +58,7 @@ Run = Callable[[Path], Counts]
 
 def killed(framework: str, kills: int, **options: Any) -> Run:
     """Trainings in a framework that are killed at random moments."""
-    return lambda folder: matrix_training.kill_and_resume(
-        folder, kills, framework=framework, **options
-    )
+    return lambda folder: matrix_kills.kill_and_resume(folder, kills, framework, **options)
 
 
 def fuzzed(name: str) -> Run:
@@ -74,25 +76,36 @@ def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
     each = -(-kills // 4)
     sgd: dict[str, Any] = {"optimizer": "sgd", "cutmix": 1.0, "taught": True}
     same = "a process that is killed at a random moment and resumed: the same to the last bit"
+    stopped = "Ctrl-C and termination at a random moment: out within 5 s, resumed to the last bit"
     return {
         "training": [
             (f"MindSpore, Adam, averaged: {same}", killed("mindspore", each)),
             (f"MindSpore, SGD, CutMix, a teacher: {same}", killed("mindspore", each, **sgd)),
             (f"PyTorch, Adam, averaged: {same}", killed("torch", each)),
             (f"PyTorch, SGD, CutMix, a teacher: {same}", killed("torch", each, **sgd)),
+            (f"MindSpore: {stopped}", killed("mindspore", 20, signals=STOPPING)),
+            (f"PyTorch: {stopped}", killed("torch", 20, signals=STOPPING)),
             (
                 "each write, fsync and rename of checkpoints: the process dies there, or the disk "
                 "is full, broken, read-only or over quota",
-                matrix_training.disturb_writing,
+                matrix_disks.disturb_writing,
+            ),
+            (
+                "real file systems of 4 to 40 KiB: filled, given room, made read-only",
+                lambda folder: matrix_disks.small_disks(folder, range(4, 44, 4)),
             ),
             (
                 "bit flips and truncations of the newest checkpoint",
-                lambda folder: matrix_training.damage_checkpoints(folder, 1000),
+                lambda folder: matrix_disks.damage_checkpoints(folder, 1000),
             ),
             (
-                "NaN and infinity in outputs and weights, at the first, a middle and the last "
-                "step, once and always",
-                matrix_training.poison_numbers,
+                "MindSpore: NaN and infinity in batches and weights, at the first, a middle and "
+                "the last step, once and always",
+                lambda folder: matrix_numbers.poison_numbers(folder, "mindspore"),
+            ),
+            (
+                "PyTorch: the same, and in outputs and gradients",
+                lambda folder: matrix_numbers.poison_numbers(folder, "torch"),
             ),
         ],
         "images": [
@@ -128,7 +141,11 @@ def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
         ],
         "memory": [
             (
-                "a pack of 1,000,000 small images: opened, an epoch's order, a thousand batches",
+                "a folder of 1,000,000 small image files, listed",
+                lambda folder: matrix_memory.many_files(folder, 1_000_000),
+            ),
+            (
+                "a pack of 1,000,000 small images: opened, an epoch read, each image once",
                 lambda folder: matrix_memory.many_images(folder, 1_000_000),
             ),
             (
@@ -237,11 +254,12 @@ _PARTS = (
         "training",
         "Trainings",
         (
-            "The last bit is that of weights, optimiser, averages, best weights and the rows of "
-            "metrics but for their times. A case of the first four rows is a kill; a training is "
-            "killed and resumed until it ends, and counts once as right if it ends as if it had "
-            "never been killed. Damaged checkpoints are noticed by their checksum, and the one "
-            "before takes their place.",
+            "The last bit is that of the batches that were seen, of weights, optimiser, averages, "
+            "best weights and the rows of metrics but for their times. A case of the first six "
+            "rows is a signal; a training gets them and is resumed until it ends, and counts once "
+            "as right if it ends as if nothing had happened; so many were compared. Half of the "
+            "trainings save every step, half several times a second. Damaged checkpoints are "
+            "noticed by their checksum, and the one before takes their place.",
         ),
     ),
     (
