@@ -37,13 +37,13 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
 
 
-def write(name: str, text: str) -> None:
-    """Put a table between the marks of its name on the page."""
-    page = PAGE.read_text(encoding="utf-8")
+def write(name: str, text: str, file: Path = PAGE) -> None:
+    """Put a table between the marks of its name on a page."""
+    page = file.read_text(encoding="utf-8")
     start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
     before, rest = page.split(start)
     _, after = rest.split(end)
-    write_atomic(PAGE, before + start + text + end + after)
+    write_atomic(file, before + start + text + end + after)
 
 
 def _number(ms: float | None) -> str:

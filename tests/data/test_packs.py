@@ -1,5 +1,6 @@
 """Packs: shards that hold the same images, and are streamed."""
 
+import gc
 import io
 import os
 import resource
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_pack import make_pack, whole
 
 import maam
 from maam.cli.app import run
@@ -16,7 +18,7 @@ from maam.core.errors import MaamError
 from maam.data import load_dataset, packing
 from maam.data.augment import Augmentation
 from maam.data.files.packs import MOST_OPEN
-from maam.data.fingerprints import fingerprints
+from maam.data.fingerprints import fingerprint, fingerprints
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources.packed import GROUP, PackedSplit, shuffled
 
@@ -75,6 +77,18 @@ def test_the_shards_are_webdatasets(pack):
     for stem in {name.partition(".")[0] for name in members}:
         assert Image.open(io.BytesIO(members[f"{stem}.png"])).size == (16, 16)
         assert members[f"{stem}.cls"] in (b"0", b"1", b"2")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the library leaves them open
+def test_the_webdataset_library_reads_every_image_and_label(tmp_path):
+    webdataset = pytest.importorskip("webdataset")
+    split = whole(make_pack(tmp_path, 3, 32))
+    files = [str(file) for file in split.pack.files]
+    assert len(files) == 6
+    data = webdataset.WebDataset(files, shardshuffle=False).decode("rgb8").to_tuple("png", "cls")
+    read = sorted((fingerprint(image), label) for image, label in data)
+    gc.collect()
+    assert read == sorted(zip(split.fingerprints.tolist(), split.labels.tolist(), strict=True))
 
 
 def test_an_image_that_is_there_twice_is_packed_once(photos, tmp_path, capsys):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mindspore import Tensor
+from tiny_pack import make_pack, whole
 
 from maam.data.augment import Augmentation, augment
 from maam.data.base import ArraySplit, Dataset
@@ -105,6 +111,42 @@ def test_an_epoch_has_every_image_once_and_the_key_decides_the_order():
     assert not np.array_equal(one[1], runs[1, 0][0][1])
 
 
+class Threads:
+    """A ``GeneratorDataset``, for MindSpore itself refuses more workers than there are cores.
+
+    Its workers take the last batches first, all at once.
+    """
+
+    def __init__(self, source, columns, num_parallel_workers, **options):
+        self.source, self.workers = source, num_parallel_workers
+
+    def create_tuple_iterator(self, num_epochs):
+        assert num_epochs == 1
+        together = Barrier(self.workers, timeout=60)
+
+        def batch(number):
+            if number >= len(self.source) - self.workers:  # none begins before all have one
+                together.wait()
+            return [Tensor(part) for part in self.source[number]]
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            return list(pool.map(batch, reversed(range(len(self.source)))))[::-1]
+
+
+@pytest.mark.parametrize("kind", ["arrays", "pack"])
+def test_any_number_of_workers_gives_the_same_batches(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    split = make_split(70) if kind == "arrays" else whole(make_pack(tmp_path, 70, 1))
+    how = Augmentation("crop-flip", erase=0.25, cutmix=1.0, num_classes=70)
+    what = split, UNIT, 8, how, (0, 3)
+    expected, sizes = collect(train_batches(*what, workers=1))
+    assert sizes == [8] * 9
+    monkeypatch.setattr("mindspore.dataset.GeneratorDataset", Threads)
+    for workers in (1, 2, 4, 8):
+        found, _ = collect(train_batches(*what, workers=workers))
+        assert all(map(np.array_equal, found, expected))
+
+
 def test_augmentation_differs_between_epochs():
     split = make_split(1)
     seen = {
@@ -143,17 +185,17 @@ def test_limit_and_all_keep_what_they_promise():
         limit(dataset, 10, 0)
 
 
-def test_ranks_share_each_batch():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (70, 8, 8, 3)).astype(np.uint8)
-    split = ArraySplit(images, np.arange(70, dtype=np.int32), ("",) * 70)
+@pytest.mark.parametrize("kind", ["arrays", "pack"])
+def test_ranks_share_each_batch(kind, tmp_path):
+    split = make_split(70) if kind == "arrays" else whole(make_pack(tmp_path, 70, 1))
     what = split, UNIT, 16, Augmentation(), (3, 1)
-    whole = [labels.asnumpy().tolist() for _, labels in train_batches(*what)]
-    parts = [
-        [labels.asnumpy().tolist() for _, labels in train_batches(*what, rank=rank, world=4)]
-        for rank in range(4)
-    ]
-    together = [[label for part in each for label in part] for each in zip(*parts, strict=True)]
-    assert together == whole
-    late = [a.asnumpy().tolist() for _, a in train_batches(*what, begin=2, rank=1, world=4)]
-    assert late == parts[1][2:]
+    (images, labels), sizes = collect(train_batches(*what))
+    assert sizes == [16] * 5 and set(labels) == set(range(70))
+    parts = [collect(train_batches(*what, rank=rank, world=4)) for rank in range(4)]
+    assert [sizes for _, sizes in parts] == [[4] * 5] * 4
+    for position, expected in enumerate((images, labels)):
+        shares = [part[position].reshape(5, 4, *expected.shape[1:]) for part, _ in parts]
+        np.testing.assert_array_equal(np.concatenate(shares, 1).reshape(expected.shape), expected)
+    (late, answers), _ = collect(train_batches(*what, begin=2, rank=1, world=4))
+    np.testing.assert_array_equal(late, parts[1][0][0][8:])
+    np.testing.assert_array_equal(answers, parts[1][0][1][8:])

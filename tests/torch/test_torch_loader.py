@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny_pack import make_pack, whole
 
 from maam.data.augment import Augmentation, augment
 from maam.data.augment.erasing import draw_boxes
@@ -85,18 +86,22 @@ def test_mindspores_augmentation_knows_trivial_too(rng):
     assert 0.5 < changed < 1  # identity is one of the 14 operations
 
 
-def test_ranks_share_each_batch():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (70, 8, 8, 3)).astype(np.uint8)
-    labels = torch.arange(70)
+@pytest.mark.parametrize("kind", ["arrays", "pack"])
+def test_ranks_share_each_batch(kind, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 3)).astype(np.uint8)
+    pixels = torch.from_numpy(images) if kind == "arrays" else whole(make_pack(tmp_path, 70, 1))
     unit = Preprocessing((8, 8), 3, (0.0,) * 3, (1.0,) * 3)
-    what = torch.from_numpy(images), labels, unit, 16, Augmentation(), (3, 1)
-    whole = [answers.tolist() for _, answers in train_batches(*what)]
-    parts = [[a.tolist() for _, a in train_batches(*what, rank=r, world=4)] for r in range(4)]
-    together = [[label for part in each for label in part] for each in zip(*parts, strict=True)]
-    assert together == whole
-    late = [a.tolist() for _, a in train_batches(*what, begin=2, rank=1, world=4)]
-    assert late == parts[1][2:]
+    what = pixels, torch.arange(70), unit, 16, Augmentation(), (3, 1)
+    batches = list(train_batches(*what))
+    assert set(torch.cat([labels for _, labels in batches]).tolist()) == set(range(70))
+    parts = [list(train_batches(*what, rank=rank, world=4)) for rank in range(4)]
+    for batch, *shares in zip(batches, *parts, strict=True):
+        for expected, *some in zip(batch, *shares, strict=True):
+            assert [len(share) for share in some] == [4] * 4
+            assert torch.equal(torch.cat(some), expected)
+    late = train_batches(*what, begin=2, rank=1, world=4)
+    for batch, expected in zip(late, parts[1][2:], strict=True):
+        assert all(map(torch.equal, batch, expected))
 
 
 def test_ranks_augment_on_their_own():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_pack import make_pack
 
 import maam
 from maam.core.errors import MaamError
@@ -87,6 +88,22 @@ def test_a_training_that_was_killed_goes_on_to_the_last_bit(framework, form, tmp
         watch=lambda event: notes.append(event.text) if isinstance(event, Note) else None,
     )
     assert "goes on after epoch 1 of 2, step 24 of the next" in notes
+    assert_same(tmp_path / "killed", whole.run)
+
+
+@pytest.mark.parametrize("framework", ["torch", pytest.param("mindspore", marks=pytest.mark.slow)])
+def test_a_training_on_a_pack_goes_on_to_the_last_bit(framework, tmp_path, monkeypatch):
+    if framework == "torch":  # images are decoded 16 at a time, some before the step and some after
+        monkeypatch.setattr("maam.torch.loader.CHUNK", 16 * 8 * 8)
+    pack = make_pack(tmp_path, 3, 48)
+    varied = {"augment": "crop-flip", "cutmix": 1.0}
+    options = {**TRAIN, **varied, "data": str(pack), "limit": None, "batch_size": 4}
+    whole = maam.train(**options, framework=framework, out=tmp_path / "whole")
+    with pytest.raises(Killed):
+        maam.train(**options, framework=framework, out=tmp_path / "killed", watch=killed_at(1, 20))
+    checkpoint = read_checkpoint(RunFolder(tmp_path / "killed"))
+    assert checkpoint is not None and checkpoint.progress["step"] == 21
+    maam.train(resume=tmp_path / "killed")
     assert_same(tmp_path / "killed", whole.run)
 
 
