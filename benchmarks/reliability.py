@@ -214,7 +214,7 @@ def page(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         "# Reliability",
         "Faults, bad input, and more images than memory: what was tried, how often, and how it "
         f"ended. Written by the command below, in parts on {' and on '.join(machines)}; "
-        "`make test` runs a sample of each row.",
+        "`make test test-all` runs a sample of each row but those of Atheris.",
         code("sh", "python benchmarks/reliability.py"),
         "Refused: with one line that says what is wrong. Right: read, done or resumed as it "
         "should be. A case that is neither is a failure.",
@@ -267,7 +267,8 @@ _PARTS = (
         "Images",
         (
             "MiB is the largest resident memory of a process. Bombs of six formats are refused "
-            "within a second; no file of the user's is changed.",
+            "within a second; no file of the user's is changed. The verbs are given the same files, "
+            "where PyTorch alone takes a gibibyte.",
         ),
     ),
     (
@@ -306,7 +307,7 @@ _PARTS = (
 _FOUND = (
     "## What failed at first",
     "- Transparent, 16-bit and turned images of the largest size took 1.8 GB; now at most 0.8.\n"
-    "- A training went on, however many of its images could not be read; now it stops above 1 %.\n"
+    "- A training went on, however many of its images could not be read; now it stops above 1 % and\n  ten files.\n"
     "- A zip with an empty name ended in a traceback.\n"
     "- Two processes that downloaded one file at once could disturb each other; a damaged "
     "beginning of a download was never fetched anew.\n"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from maam.core.tensors import check_tensors
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _OF_NORM = {
     "weight": "gamma",
     "bias": "beta",
