@@ -267,8 +267,8 @@ _PARTS = (
         "Images",
         (
             "MiB is the largest resident memory of a process. Bombs of six formats are refused "
-            "within a second; no file of the user's is changed. The verbs are given the same files, "
-            "where PyTorch alone takes a gibibyte.",
+            "within a second; no file of the user's is changed. In the last row it is that of "
+            "`maam data`; the other verbs bring PyTorch, which alone takes a gibibyte.",
         ),
     ),
     (
@@ -307,7 +307,8 @@ _PARTS = (
 _FOUND = (
     "## What failed at first",
     "- Transparent, 16-bit and turned images of the largest size took 1.8 GB; now at most 0.8.\n"
-    "- A training went on, however many of its images could not be read; now it stops above 1 % and\n  ten files.\n"
+    "- A training went on, however many of its images could not be read; now it stops above 1 %,\n"
+    "  if that is more than ten files.\n"
     "- A zip with an empty name ended in a traceback.\n"
     "- Two processes that downloaded one file at once could disturb each other; a damaged "
     "beginning of a download was never fetched anew.\n"

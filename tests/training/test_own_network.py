@@ -203,6 +203,15 @@ def test_two_names_of_one_weight_are_averaged_once(tmp_path):
     assert maam.evaluate(result.run, model=Tied())["accuracy"] == result.scores["accuracy"]
 
 
+def test_synchronised_norms_are_saved_and_folded_as_plain_ones(tmp_path):
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(TinyNet())
+    assert any(isinstance(layer, nn.SyncBatchNorm) for layer in net.modules())
+    result = maam.train(model=net, out=tmp_path / "r", framework="torch", **QUICK)
+    tensors = load_tensors(RunFolder(result.run).best)[0]
+    assert tensors.keys() == maam.torch.get_weights(TinyNet()).keys()
+    assert any(name.endswith("moving_mean") for name in tensors)
+
+
 def test_what_is_no_logit_is_not_calibrated(tmp_path):
     net = Plain(nn.LogSoftmax(1))
     result, notes = trained(net, tmp_path / "run")

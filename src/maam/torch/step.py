@@ -174,7 +174,7 @@ def _parallel(net: nn.Module) -> nn.Module:
     """The network with gradients averaged over all processes; its statistics stay its own."""
     with warnings.catch_warnings():  # the new name of an argument, which older versions don't know
         warnings.simplefilter("ignore", FutureWarning)
-        return nn.parallel.DistributedDataParallel(net, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(net, broadcast_buffers=False, static_graph=True)
 
 
 def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
