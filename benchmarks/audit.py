@@ -1,13 +1,15 @@
 """Known vulnerabilities and licences of all that ``pip install maam`` and its extras bring.
 
     python benchmarks/audit.py
+    python benchmarks/audit.py --require   # before a release
 
 Fails (1) on a known vulnerability, or on a licence that is not permissive. Where the database of
-vulnerabilities cannot be reached, it says so, and does not fail.
+vulnerabilities cannot be reached, it says so; that is a failure with ``--require`` only.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -106,7 +108,12 @@ def vulnerabilities(packages: dict[str, Distribution]) -> tuple[list[str], list[
     ], unknown
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--require", action="store_true", help="fail if vulnerabilities cannot be looked up"
+    )
+    require = parser.parse_args(arguments).require
     packages = installed("maam", EXTRAS)
     packages.pop("maam")
     for name, package in packages.items():
@@ -115,13 +122,17 @@ def main() -> int:
     known, unchecked = vulnerabilities(packages)
     print(f"\n{len(packages)} packages, licences that are not permissive: {len(wrong)}")
     print(f"known vulnerabilities: {len(known)}", end="")
-    if len(unchecked) == len(packages):
+    unreachable = len(unchecked) == len(packages)
+    if unreachable:
         print("; none could be checked: pip-audit or its database cannot be reached from here")
     else:
         print(f"; not checked: {', '.join(unchecked) or 'none'}")
-    for line in (*wrong, *known):
+    failures = [*wrong, *known]
+    if unreachable and require:
+        failures.append("no vulnerability could be looked up, and --require was given")
+    for line in failures:
         print(f"FAILED  {line}")
-    return 1 if wrong or known else 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -71,6 +71,11 @@ def followed(name: str) -> Run:
     return lambda folder: fuzz_files.fuzz(folder, name, FUZZ_SECONDS)
 
 
+def alone(framework: str) -> Run:
+    """The verbs of a framework while unpickling and sockets are blocked."""
+    return lambda folder: matrix_security.verbs_alone(folder, framework)
+
+
 def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
     """Part -> what is tried, in words, and how."""
     each = -(-kills // 4)
@@ -125,9 +130,9 @@ def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
                 lambda folder: matrix_commands.command_lines(folder, 500),
             ),
             *((f"{name}, mutated for 20 seconds", fuzzed(name)) for name in matrix_files.TARGETS),
-            (
-                "all verbs with unpickling and sockets blocked",
-                lambda folder: matrix_security.verbs_alone(folder, "torch"),
+            *(
+                (f"{name}: all verbs with unpickling and sockets blocked", alone(framework))
+                for framework, name in (("mindspore", "MindSpore"), ("torch", "PyTorch"))
             ),
         ],
         "fuzzing": [(name, followed(name)) for name in matrix_files.TARGETS],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import audit
 import pytest
 from audit import EXTRAS, installed, is_permissive, not_permissive
 
@@ -29,3 +30,14 @@ def test_what_is_installed_here_is_permissive() -> None:
     packages = installed("maam", EXTRAS)
     assert {"maam", "numpy", "pillow", "pydantic-core", "mdurl"} <= packages.keys()
     assert not list(not_permissive(packages))
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--require"], 1)])
+def test_an_unreachable_database_fails_where_it_is_required(
+    arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(audit, "vulnerabilities", lambda packages: ([], list(packages)))
+    assert audit.main(arguments) == code
+    told = capsys.readouterr().out
+    assert "none could be checked" in told
+    assert ("FAILED" in told) == bool(code)
