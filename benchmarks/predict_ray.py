@@ -37,11 +37,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=20_000, help="all files (%(default)s)")
     parser.add_argument("--unreadable", type=int, default=100, help="of them (%(default)s)")
-    parser.add_argument("--note", default="", help="what else ran on this machine")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         report = compare(Path(scratch), given.images, given.unreadable)
-    report |= {"note": given.note, "environment": environment() | {"ray": version("ray")}}
+    report |= {"environment": environment() | {"ray": version("ray")}}
     write_atomic(RESULTS, json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
 
