@@ -155,7 +155,7 @@ struct Chain {
       sums.assign(kParts, std::vector<double>(2 * layer.in));
       for_parts(layer, [&](int64_t part, int64_t first, int64_t end) {
         Buffer padded(layer.x_size()), spread(layer.dy_size());
-        gradients[part] = Buffer(layer.weights());
+        gradients[part] = Buffer(layer.gradients());
         for (int64_t n = first; n < end; n++) {
           const int64_t start = n * layer.out_pixels() * layer.out;
           const int64_t below = n * layer.pixels() * layer.in;
@@ -182,7 +182,7 @@ struct Chain {
       });
       float *total = gradients[0].get();
       for (int64_t part = 1; part < std::min(batch, kParts); part++)
-        for (int64_t k = 0; k < layer.weights(); k++) total[k] += gradients[part].get()[k];
+        for (int64_t k = 0; k < layer.gradients(); k++) total[k] += gradients[part].get()[k];
       layer.order(total, dw[l]);
     }
   }

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "products.h"
+#include "winograd.h"
 
 namespace {
 
@@ -15,12 +17,24 @@ struct Layer {
   int64_t in, out, side, step, height, width;  // height and width of the input
   bool single;                                 // depthwise: a kernel a channel
   Buffer packed, turned;                       // weights: as they are, and for the gradient
+  std::optional<Winograd> quick, quick_turned;  // in their place
 
   // w is (out, in, side, side), or (out, 1, side, side) of a depthwise one.
   Layer(const float *w, int64_t in, int64_t out, int64_t side, int64_t step, int64_t height,
         int64_t width, bool single, bool backward)
-      : in(in), out(out), side(side), step(step), height(height), width(width), single(single),
-        packed(weights()), turned(backward ? taps() * (single ? 1 : in_wide()) * out : 0) {
+      : in(in), out(out), side(side), step(step), height(height), width(width), single(single) {
+    if (!single && side == 3 && step == 1 && Winograd::takes(in, out, height, width)) {
+      quick.emplace(in, out, height, width, [=](int64_t o, int64_t c, int64_t t) {
+        return w[(o * in + c) * 9 + t];
+      });
+      if (backward)
+        quick_turned.emplace(out, in, height, width, [=](int64_t c, int64_t o, int64_t t) {
+          return w[(o * in + c) * 9 + 8 - t];
+        });
+      return;
+    }
+    packed = Buffer(weights());
+    if (backward) turned = Buffer(taps() * (single ? 1 : in_wide()) * out);
     for (int64_t o = 0; o < out; o++)
       for (int64_t c = 0; c < (single ? 1 : in); c++)
         for (int64_t t = 0; t < taps(); t++) {
@@ -37,6 +51,7 @@ struct Layer {
   int64_t pad() const { return side / 2; }
   int64_t taps() const { return side * side; }
   int64_t weights() const { return taps() * (single ? 1 : in) * out; }
+  int64_t gradients() const { return quick ? quick->gradients() : weights(); }
   int64_t out_height() const { return (height + step - 1) / step; }
   int64_t out_width() const { return (width + step - 1) / step; }
   int64_t pixels() const { return height * width; }
@@ -71,6 +86,7 @@ struct Layer {
   }
 
   void forward(const float *x, float *y) {
+    if (quick) return quick->forward(x, y);
     if (single) {
       with_kernel([&](auto k, auto s) {
         for (int64_t c = 0; c < in; c += kLanes)
@@ -88,6 +104,7 @@ struct Layer {
 
   void backward(const float *dy, float *dx) {  // dx has in_wide channels
     const int64_t in = in_wide();
+    if (quick_turned) return quick_turned->forward(dy, dx);
     if (single) {
       with_kernel([&](auto k, auto) {
         for (int64_t c = 0; c < in; c += kLanes)
@@ -115,9 +132,10 @@ struct Layer {
       }
   }
 
-  // dw (side, side, in, out), or (side, side, out), += of one image.
+  // dw (side, side, in, out), or (side, side, out), or as Winograd has it, += of one image.
   void add_gradient(const float *x, const float *dy, float *dw) const {
     dy += pad() * dy_row() + pad() * dy_piece();
+    if (quick) return quick->add_gradient(x, dy, dy_row(), dw);
     if (single) {
       with_kernel([&](auto k, auto s) {
         for (int64_t c = 0; c < in; c += kLanes)
@@ -142,6 +160,7 @@ struct Layer {
 
   // From the order of add_gradient to that of the weights.
   void order(const float *dw, float *to) const {
+    if (quick) return quick->order(dw, to);
     for (int64_t o = 0; o < out; o++)
       for (int64_t c = 0; c < (single ? 1 : in); c++)
         for (int64_t t = 0; t < taps(); t++)

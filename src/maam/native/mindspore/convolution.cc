@@ -19,6 +19,7 @@
 
 #include "../native.h"
 #include "../vectors.h"
+#include "../winograd.h"
 
 namespace {
 
@@ -27,6 +28,7 @@ constexpr int kTileChannels = 4, kTileRows = 4, kPieces = 2;
 #else  // at least 16 of 8
 constexpr int kTileChannels = 6, kTileRows = 2, kPieces = 1;
 #endif
+constexpr int64_t kParts = 8;  // of a batch
 constexpr int64_t kThreadWork = 1 << 22;  // products for which one more thread is worth its start
 
 typedef int32_t Lanes __attribute__((vector_size(4 * kLanes)));
@@ -77,9 +79,72 @@ inline void tile(const Padded<K> &x, int64_t start, int64_t in, const float *w,
   }
 }
 
+// One step of a transposition: swaps the halves, quarters, ... of rows that lie `half` apart.
+template <int half>
+inline void swap(Vector (&rows)[kLanes]) {
+  Lanes low, high;
+  UNROLL for (int j = 0; j < kLanes; j++) {
+    low[j] = j & half ? kLanes + j - half : j;
+    high[j] = j & half ? kLanes + j : j + half;
+  }
+  UNROLL for (int i = 0; i < kLanes; i++) {
+    if (i & half) continue;
+    const Vector a = rows[i], b = rows[i + half];
+    rows[i] = __builtin_shuffle(a, b, low);
+    rows[i + half] = __builtin_shuffle(a, b, high);
+  }
+}
+
+// Of a matrix of kLanes columns, rows `from_step` apart, to `rows` columns, their rows `to_step` apart.
+inline void turn(const float *from, int64_t from_step, int64_t rows, float *to, int64_t to_step) {
+  Vector lines[kLanes];  // beyond `rows`, the last one is repeated
+  for (int64_t o = 0; o < kLanes; o++) lines[o] = load(from + std::min(o, rows - 1) * from_step);
+  if (kLanes > 8) swap<kLanes / 2>(lines);
+  swap<4>(lines), swap<2>(lines), swap<1>(lines);
+  for (int64_t j = 0; j < kLanes; j++) store(to + j * to_step, lines[j]);
+}
+
+// kLanes channels of a map, (channel, pixel), to (pixel, channel), pixels `step` numbers apart.
+inline void transpose(const float *from, int64_t channels, int64_t plane, float *to, int64_t step) {
+  for (int64_t i = 0; i < plane; i += kLanes) turn(from + i, plane, channels, to + i * step, step);
+}
+
+// One group of one image, channels last, with zeros around it; those stay.
+inline void pad_turned(int64_t channels, int64_t height, int64_t width, const float *x, float *to) {
+  for (int64_t c = 0; c < channels; c += kLanes)
+    for (int64_t i = 0; i < height; i++)
+      for (int64_t j = 0; j < width; j += kLanes)
+        turn(x + (c * height + i) * width + j, height * width, kLanes,
+             to + ((i + 1) * (width + 2) + j + 1) * channels + c, channels);
+}
+
+// As convolve, by Winograd.
+template <class Weight>
+void quick_convolve(const Sizes &s, const float *x, const Weight &weight, float *y) {
+  std::vector<Winograd> kernels;
+  for (int64_t g = 0; g < s.groups; g++)
+    kernels.emplace_back(s.in, s.out, s.height, s.width, [&](int64_t o, int64_t c, int64_t tap) {
+      return weight(g, o, c, tap);
+    });
+  const int64_t tasks = s.batch * s.groups, parts = std::min(4 * cores(), tasks);
+  parallel(parts, s.threads(9), [&](int64_t part) {
+    Buffer padded((s.height + 2) * (s.width + 2) * s.in), result(s.plane() * s.out);
+    for (int64_t t = part * tasks / parts; t < (part + 1) * tasks / parts; t++) {
+      pad_turned(s.in, s.height, s.width, x + t * s.in * s.plane(), padded.get());
+      kernels[t % s.groups].forward(padded.get(), result.get());
+      for (int64_t i = 0; i < s.plane(); i += kLanes)
+        for (int64_t o = 0; o < s.out; o += kLanes)
+          turn(result.get() + i * s.out + o, s.out, kLanes, y + (t * s.out + o) * s.plane() + i,
+               s.plane());
+    }
+  });
+}
+
 // weight(g, o, c, tap) is the weight from channel c to channel o of group g, tap = a * K + b.
 template <int K, class Weight>
 void convolve(const Sizes &s, const float *x, const Weight &weight, float *y) {
+  if (K == 3 && Winograd::takes(s.in, s.out, s.height, s.width))
+    return quick_convolve(s, x, weight, y);
   const int64_t blocks = ratio_up(s.out, kTileChannels), size = s.in * K * K * kTileChannels;
   std::vector<float> packed(s.groups * blocks * size);
   parallel(s.groups * blocks, s.threads(K * K), [&](int64_t t) {
@@ -110,35 +175,6 @@ void convolve(const Sizes &s, const float *x, const Weight &weight, float *y) {
   });
 }
 
-// One step of a transposition: swaps the halves, quarters, ... of rows that lie `half` apart.
-template <int half>
-inline void swap(Vector (&rows)[kLanes]) {
-  Lanes low, high;
-  UNROLL for (int j = 0; j < kLanes; j++) {
-    low[j] = j & half ? kLanes + j - half : j;
-    high[j] = j & half ? kLanes + j : j + half;
-  }
-  UNROLL for (int i = 0; i < kLanes; i++) {
-    if (i & half) continue;
-    const Vector a = rows[i], b = rows[i + half];
-    rows[i] = __builtin_shuffle(a, b, low);
-    rows[i + half] = __builtin_shuffle(a, b, high);
-  }
-}
-
-// kLanes channels of a map, (channel, pixel), to (pixel, channel), pixels `step` numbers apart.
-// Beyond `channels`, the last one is repeated.
-inline void transpose(const float *from, int64_t channels, int64_t plane, float *to, int64_t step) {
-  for (int64_t i = 0; i < plane; i += kLanes) {
-    Vector rows[kLanes];
-    for (int64_t o = 0; o < kLanes; o++)
-      rows[o] = load(from + std::min(o, channels - 1) * plane + i);
-    if (kLanes > 8) swap<kLanes / 2>(rows);
-    swap<4>(rows), swap<2>(rows), swap<1>(rows);
-    for (int64_t j = 0; j < kLanes; j++) store(to + (i + j) * step, rows[j]);
-  }
-}
-
 // dw += sum over pixels of x * dy, for one input channel and `A` rows of the kernel.
 // dw is (A, K, kPieces * kLanes), dy (pixels, kPieces * kLanes).
 template <int K, int A>
@@ -160,8 +196,35 @@ inline void correlate(const Sizes &s, const float *x, int64_t stride, const floa
     }
 }
 
+// As weight_gradient, by Winograd. The parts of a batch do not depend on the machine.
+inline void quick_weight_gradient(const Sizes &s, const float *x, const float *dy, float *dw) {
+  const Winograd kernel(s.in, s.out, s.height, s.width);
+  const int64_t parts = std::min<int64_t>(s.batch, kParts), size = kernel.gradients();
+  std::vector<Buffer> found(s.groups * parts);
+  parallel(s.groups * parts, s.threads(9), [&](int64_t t) {
+    const int64_t g = t / parts, part = t % parts;
+    Buffer padded((s.height + 2) * (s.width + 2) * s.in), gradient(s.plane() * s.out);
+    found[t] = Buffer(size);
+    for (int64_t n = part * s.batch / parts; n < (part + 1) * s.batch / parts; n++) {
+      const int64_t image = n * s.groups + g;
+      pad_turned(s.in, s.height, s.width, x + image * s.in * s.plane(), padded.get());
+      for (int64_t o = 0; o < s.out; o += kLanes)
+        transpose(dy + (image * s.out + o) * s.plane(), kLanes, s.plane(), gradient.get() + o, s.out);
+      kernel.add_gradient(padded.get(), gradient.get(), s.width * s.out, found[t].get());
+    }
+  });
+  parallel(s.groups, s.threads(9), [&](int64_t g) {
+    float *total = found[g * parts].get();
+    for (int64_t part = 1; part < parts; part++)
+      for (int64_t k = 0; k < size; k++) total[k] += found[g * parts + part].get()[k];
+    kernel.order(total, dw + g * s.out * s.in * 9);
+  });
+}
+
 template <int K>
 void weight_gradient(const Sizes &s, const float *x, const float *dy, float *dw) {
+  if (K == 3 && Winograd::takes(s.in, s.out, s.height, s.width))
+    return quick_weight_gradient(s, x, dy, dw);
   constexpr int rows = K == 3 ? 3 : 1, width = kPieces * kLanes, side = 8;
   const int64_t taps = s.in * K * K, plane = s.plane(), blocks = ratio_up(s.out, width);
   const int64_t parts = std::min(ratio_up(2 * cores(), s.groups), blocks);

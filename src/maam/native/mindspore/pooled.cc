@@ -84,7 +84,7 @@ struct Pooled {
     for_parts([&](int64_t part, int64_t first, int64_t end) {
       Buffer padded(layer.x_size()), spread(layer.dy_size()), last(flat ? y_size() : 0);
       Buffer wide(dx && layer.in % kLanes ? layer.pixels() * layer.in_wide() : 0);
-      gradients[part] = Buffer(layer.weights());
+      gradients[part] = Buffer(layer.gradients());
       for (int64_t n = first; n < end; n++) {
         layer.copy_x(padded.get(), x + n * x_size());
         const float *g = dy + n * y_size();
@@ -104,7 +104,7 @@ struct Pooled {
     });
     float *total = gradients[0].get();
     for (int64_t part = 1; part < std::min(batch, kParts); part++) {
-      for (int64_t k = 0; k < layer.weights(); k++) total[k] += gradients[part].get()[k];
+      for (int64_t k = 0; k < layer.gradients(); k++) total[k] += gradients[part].get()[k];
       for (int64_t c = 0; c < layer.out; c++) sums[0][c] += sums[part][c];
     }
     layer.order(total, dw);
