@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -187,7 +188,8 @@ def small_disks(folder: Path, kib: Sequence[int]) -> Counts:
 
     Without the right to mount one for a process alone (``unshare``), no case is counted.
     """
-    allowed = subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0
+    try_it = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", str(folder)]
+    allowed = shutil.which("unshare") and not subprocess.run(try_it, capture_output=True).returncode
     with counting("small disks") as counts:
         whole = RunFolder(folder / "whole")
         _train(whole)
@@ -219,9 +221,14 @@ def on_small_disk(folder: str, kib: int) -> None:
         mount(["mount", "-o", "remount,size=1m", str(disk)])
         _train(run)
     assert _content(run.path) == _content(Path(folder, "whole"))
+    mount(["mount", "-o", "remount,size=1m", str(disk)])
+    other = RunFolder(disk / "other")
+    other.path.mkdir()
     mount(["mount", "-o", "remount,ro", str(disk)])
     try:
-        _train(RunFolder(disk / "other"))
-    except (MaamError, OSError) as error:
-        assert "Read-only" in str(error), error
+        _train(other)
+    except MaamError as error:
+        assert "cannot write" in str(error) and "Read-only" in str(error), error
+    else:
+        raise AssertionError("a read-only disk was written to")
     print(full)

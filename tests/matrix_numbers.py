@@ -130,7 +130,9 @@ def _judge(
         if not finite:
             counts.fail("poisoned weights", name)
             return
-    if always is (outcome is None):
+    if outcome is None and not run.best.exists():
+        counts.fail("no weights", name)
+    elif (outcome is not None) != always:
         counts.fail("another end", f"{name}: {outcome}")
     elif outcome is None:
         counts.fine += 1

@@ -19,11 +19,12 @@ def test_writing_may_be_disturbed_at_any_call(tmp_path: Path) -> None:
 
 
 def test_a_real_disk_may_be_full(tmp_path: Path) -> None:
-    counts = small_disks(tmp_path, [8, 16])
+    counts = small_disks(tmp_path, [8, 16, 128])
     if not counts.cases:
         pytest.skip("this system lets no process mount a disk of its own")
     assert not counts.failures, counts.examples
-    assert counts.fine == counts.measured["filled"] == 2
+    assert counts.fine == 3
+    assert 1 <= counts.measured["filled"] <= 2  # by the size of a page
 
 
 def test_damaged_checkpoints_are_noticed(tmp_path: Path) -> None:
@@ -60,6 +61,6 @@ def test_a_killed_process_goes_on_to_the_last_bit(
 @pytest.mark.parametrize("framework", ["mindspore", "torch"])
 def test_an_interrupted_process_goes_on_to_the_last_bit(framework: str, tmp_path: Path) -> None:
     signals = (signal.SIGINT, signal.SIGTERM)
-    counts = kill_and_resume(tmp_path, 4, framework, signals=signals)
+    counts = kill_and_resume(tmp_path, 4, framework, signals=signals, seconds=30)
     assert not counts.failures, counts.examples
     assert counts.cases == 4 and counts.fine >= 1
