@@ -21,7 +21,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("", "train", "torch", "openvino")
+EXTRAS = ("", "train", "torch", "openvino", "ray")
 SECONDS = 300
 
 # MPL-2.0 asks for changes of its own files alone.

@@ -1,6 +1,6 @@
 """Classify a folder of images on all processors of a machine, or of a Ray cluster.
 
-    pip install "ray[data]"
+    pip install '.[ray]'
     python examples/predict_ray.py RUN FOLDER ANSWERS.csv
 
 RUN is a run folder, a shipped model or an exported ONNX file. The answers come in the order of the

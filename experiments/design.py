@@ -65,8 +65,6 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/design"))
     parser.add_argument("--report", action="store_true", help="train nothing")
     parser.add_argument("--data-dir", type=Path)
-    precision = "fp32: where a processor has no instructions for bfloat16 (%(default)s)"
-    parser.add_argument("--precision", choices=["amp", "fp32"], default="amp", help=precision)
     given = parser.parse_args()
     maam.torch.register_optimizer("muon", design_muon.make)
     if unknown := set(given.tries) - set(TRIES):
@@ -74,7 +72,7 @@ def main() -> None:
     try:
         for name in () if given.report else given.tries or TRIES:
             for seed in given.seeds:
-                train(name, seed, given.runs, given.data_dir, given.precision)
+                train(name, seed, given.runs, given.data_dir)
     except MaamError as error:
         parser.error(str(error))
     written = ROOT / "results" / "design.json"
@@ -111,7 +109,7 @@ def register(name: str) -> str:
     return model
 
 
-def train(name: str, seed: int, runs: Path, data_dir: Path | None, precision: str) -> None:
+def train(name: str, seed: int, runs: Path, data_dir: Path | None) -> None:
     """Train one try, or go on with it, unless that has been done."""
     folder, model = RunFolder(runs / f"{name}-seed-{seed}"), register(name)
     if folder.card.exists():
@@ -120,7 +118,6 @@ def train(name: str, seed: int, runs: Path, data_dir: Path | None, precision: st
     if not folder.is_begun():
         given = {**BUDGET, **TRIES[name].options, "model": model, "seed": seed, "out": folder.path}
         given |= {"optimizer": "muon"} if TRIES[name].muon else {}
-        given["precision"] = precision
     result = maam.train(**given, data_dir=data_dir)
     accuracy = result.history[-1]["val_accuracy"]
     print(f"{name} seed {seed}: {100 * accuracy:.2f} % of the held-out images", flush=True)

@@ -19,20 +19,21 @@ SMALLEST = ((32, 1), (64, 5), (128, 3))  # those of `maamnet-nano`
 TINY = ((48, 3), (96, 6), (192, 4))
 LARGE = ((3, 3, 1), (7, 7, 1), (3, 3, 3), (1, 1, 1))  # agents
 DENSE = "Dense agents, two million parameters"
-BLOCK = "The block of SeparableResNet, one difference at a time"
-CHEAP = "Cheaper epochs"
+BLOCK = "The block of SeparableResNet, one difference at a time, in float32"
+CHEAP = "Cheaper epochs, in float32"
 LONG = "Twenty epochs of `{}`, two of them warm-up"
 REFERENCES = {
     DENSE: "dense",
     "The final block": "nano-32",
-    BLOCK: "nano-32",
-    CHEAP: "nano-32",
+    BLOCK: "nano-32-float32",
+    CHEAP: "nano-32-float32",
     LONG.format("maamnet-nano"): "long",
     LONG.format("maamnet-tiny"): "tiny-long-rate",
     LONG.format("resnet20"): "resnet20-long",
 }  # of a group, if not `base`
 STEEP = {"learning_rate": 0.2, "weight_decay": 1e-3}
 NORM_FIRST = {"order": "norm first", "residual": "sum", "activation": "gelu"}
+EXACT = {"precision": "fp32"}  # on a processor without bfloat16
 BATCH_256 = {"batch_size": 256, "learning_rate": 0.2}
 
 
@@ -92,11 +93,11 @@ def _muon(rate: float) -> Try:
 
 def _block(text: str, **form: Any) -> Try:
     shape = {"stages": SMALLEST, "pool": "stride", "residual": "bare"}
-    return Try(BLOCK, text, shape | form)
+    return Try(BLOCK, text, shape | form, EXACT)
 
 
 def _cheap(text: str, muon: bool = False, **options: Any) -> Try:
-    return Try(CHEAP, text, options=options, stages=SMALLEST, muon=muon)
+    return Try(CHEAP, text, options=EXACT | options, stages=SMALLEST, muon=muon)
 
 
 TRIES = {
@@ -163,10 +164,12 @@ TRIES = {
     "ema": Try("Training", "EMA 0.999", options={"ema": 0.999}),
     "muon": _muon(0.2),
     "muon-0.1": _muon(0.1),
+    "nano-32-float32": Try(BLOCK, "32 x 1, 64 x 5, 128 x 3", options=EXACT, stages=SMALLEST),
     "separable": Try(
         BLOCK,
         "SeparableResNet, 32 x 2, 64 x 3, 128 x 2",
         {"width": 2, "blocks": (2, 3, 2)},
+        EXACT,
         net=SeparableResNet,
     ),
     "norm-first": _block("BatchNorm before, GELU after each convolution", **NORM_FIRST),
@@ -178,7 +181,7 @@ TRIES = {
     "gelu": _block("GELU", activation="gelu"),
     "scaled": _block("(X + F) / sqrt(2)", residual="scaled"),
     "last-relu": _block("X + ReLU(F), and ReLU(F) when halving", residual="sum"),
-    "late": _net((32, 4), (64, 5), (112, 3))._replace(group=BLOCK),
+    "late": _net((32, 4), (64, 5), (112, 3))._replace(group=BLOCK, options=EXACT),
     "batch-64": _cheap("batch 64", batch_size=64),
     "muon-512": _cheap("Muon 0.2, batch 512", muon=True, learning_rate=0.2, batch_size=512),
     "erase": _cheap("random erasing of half of the images", erase=0.5),

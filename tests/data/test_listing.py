@@ -15,6 +15,7 @@ from maam.core.errors import MaamError
 from maam.data import load_dataset
 from maam.data.description import describe
 from maam.data.files.decoding import SUFFIXES
+from maam.data.files.listing import suffix
 from maam.data.files.tree import scan
 
 PNG = encode(picture(8, 8), "PNG")
@@ -35,6 +36,21 @@ def write(path: Path, content: str = "") -> None:
 
 def members(path: Path) -> list[str]:
     return sorted({str(Path(file.member).parent) for file in scan(path).files})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.PNG", ".png"),
+        ("a.tar.gz", ".gz"),
+        ("a", ""),
+        ("a.", ""),
+        (".png", ""),
+        ("a b.Jpeg", ".jpeg"),
+    ],
+)
+def test_a_suffix_is_what_comes_after_the_last_point(name: str, expected: str) -> None:
+    assert suffix(name) == expected
 
 
 def test_links_to_class_folders_and_splits_are_followed(tmp_path: Path) -> None:

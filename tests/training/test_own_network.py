@@ -210,6 +210,10 @@ def test_synchronised_norms_are_saved_and_folded_as_plain_ones(tmp_path):
     tensors = load_tensors(RunFolder(result.run).best)[0]
     assert tensors.keys() == maam.torch.get_weights(TinyNet()).keys()
     assert any(name.endswith("moving_mean") for name in tensors)
+    images = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        expected = net.eval()(images)
+        torch.testing.assert_close(maam.torch.fuse(net)(images), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_what_is_no_logit_is_not_calibrated(tmp_path):

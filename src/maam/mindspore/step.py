@@ -19,7 +19,7 @@ from maam.mindspore.runtime import world_size
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 LOSS_SCALE = 1024.0  # keeps small float16 gradients above zero
 
 

@@ -41,6 +41,18 @@ def freeze(net: nn.Module, patterns: str) -> None:
         parameters[name].requires_grad_(False)
 
 
+# What PyTorch says -> what a user can do.
+_REFUSALS = {
+    "more than 1 value per channel": (
+        "this network can't train on one image a step: raise `batch_size`"
+    ),
+    "training graph has changed": (
+        "processes that train together need a network that uses the same layers in every step: "
+        "train it in one process"
+    ),
+}
+
+
 def set_training(net: nn.Module) -> None:
     """Training mode, but a norm whose gamma is frozen uses its stored statistics."""
     net.train()
@@ -122,7 +134,8 @@ def make_train_step(
         image_weights: what an image of each class counts in the loss, float32 (K,); None: 1.
 
     Raises:
-        MaamError: by the step, if a norm gets one value per channel.
+        MaamError: by the step, if a norm gets one value per channel, or several processes use other
+            layers than in the first step.
     """
     parameters = list(net.parameters())
     device = parameters[0].device
@@ -144,10 +157,10 @@ def make_train_step(
         try:
             with autocast():
                 logits = forward(images)
-        except ValueError as error:  # of a BatchNorm
-            if "more than 1 value per channel" not in str(error):
+        except (ValueError, RuntimeError) as error:
+            text = next((said for told, said in _REFUSALS.items() if told in str(error)), None)
+            if text is None:
                 raise
-            text = "this network can't train on one image a step: raise `batch_size`"
             raise MaamError(text) from error
         if weights is None:
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)

@@ -47,7 +47,8 @@ def is_image(name: str) -> bool:
 
 def suffix(name: str) -> str:
     """A file's suffix in small letters, ``""`` if it has none."""
-    return os.path.splitext(name)[1].lower().removesuffix(".")  # Path takes four times as long
+    found = os.path.splitext(name)[1].lower()  # Path takes four times as long
+    return "" if found == "." else found
 
 
 def is_output(names: Iterable[str]) -> bool:
