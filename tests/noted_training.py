@@ -40,6 +40,7 @@ def noted(train_batches: Callable[..., Iterator[tuple]], log: str) -> Callable[.
 
 if __name__ == "__main__":
     framework, log = sys.argv[1:3]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background ignores
     # As `maam` does it before NumPy starts its threads.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     if framework == "mindspore":
