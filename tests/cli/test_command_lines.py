@@ -36,3 +36,21 @@ def test_no_result_is_written_over_what_may_be_input(arguments, name, tmp_path, 
     assert run([*arguments, str(path)]) == 2
     assert f"cannot write {path}: it is there" in capsys.readouterr().err
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["train", "digits", "--model", "mlp"], "--workers-per-node"),
+        (["train", "digits", "--model", "mlp"], "--epochs"),
+        (["data", "pack", "photos", "packed"], "--image-size"),
+        (["predict", "maamnet-nano", "cat.jpg"], "--top-k"),
+        (["explain", "maamnet-nano", "cat.jpg"], "--top-k"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_no_number_is_rounded(arguments, option, capsys):
+    assert run([*arguments, option, "1.5"]) == 2
+    error = capsys.readouterr().err
+    assert option in error and "1.5" in error
+    assert error.count("\n") == 1

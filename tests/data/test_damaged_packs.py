@@ -122,6 +122,13 @@ def changed(what: str, value: Callable[[Any], Any]) -> Callable[[dict, dict], No
     return change
 
 
+def test_a_pack_without_its_index_is_known_as_one(pack: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(pack, tmp_path / "pack")
+    (tmp_path / "pack" / "index.safetensors").unlink()
+    assert run(["train", str(tmp_path / "pack")]) == 2
+    assert "is a pack without its index.safetensors: copy the whole" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "change",
     [

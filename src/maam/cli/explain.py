@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from maam.cli import console
-from maam.cli.options import check_files
+from maam.cli.options import Whole, check_files
 from maam.core.signals import interruptible
 
 
 def command(
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: Path = Path("explain"),
-    top_k: int = 3,
+    top_k: Whole = 3,
     framework: Literal["auto", "mindspore", "torch"] = "auto",
 ) -> int:
     """Show where in images the evidence for their class lies, and what each agent adds.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from pydantic import BaseModel
 
 from maam.core import config
@@ -18,6 +18,17 @@ from maam.core.files import check_writable, write_atomic
 from maam.core.prune_config import PruneConfig
 from maam.core.reproduce_config import ReproduceConfig
 
+
+def _whole(type_: Any, tokens: Sequence[Token]) -> int:
+    """An integer; without this, 1.5 would be rounded."""
+    (token,) = tokens
+    try:
+        return int(token.value)
+    except ValueError:
+        raise ValueError(f"{token.value!r} is not a whole number") from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
 Flags = Parameter(name="*")
 Json = Annotated[Path | None, Parameter(name="--json")]
 

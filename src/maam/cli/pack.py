@@ -7,12 +7,13 @@ from pathlib import Path
 import maam
 from maam.cli.console import escape, out
 from maam.cli.display import Display
+from maam.cli.options import Whole
 from maam.core.signals import interruptible
 
 FAILED_FILES = 1
 
 
-def command(source: str, target: Path, /, *, image_size: int | None = None) -> int:
+def command(source: str, target: Path, /, *, image_size: Whole | None = None) -> int:
     """Pack images to train on more of them than memory holds: resized, lossless, each once.
 
     `maam train`, `evaluate` and `predict` take the folder that it makes. It holds tar files as

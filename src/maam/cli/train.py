@@ -8,7 +8,7 @@ from typing import Annotated
 import maam
 from maam.cli import console
 from maam.cli.display import Display
-from maam.cli.options import Flags, given
+from maam.cli.options import Flags, Whole, given
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.core.signals import deferred
@@ -21,7 +21,7 @@ def command(
     *,
     recipe: Path | None = None,
     resume: Path | None = None,
-    workers_per_node: int = 1,
+    workers_per_node: Whole = 1,
     config: Annotated[TrainConfig | None, Flags] = None,
 ) -> int:
     """Train a model and write everything about it to a run folder.

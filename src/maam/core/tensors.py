@@ -43,7 +43,7 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise MaamError(f"{path} does not exist: train first, or name another run") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise MaamError(
-            f"{path} is damaged or not a safetensors file: {error}; restore it"
+            f"{path} is damaged or not a safetensors file: {error}; restore it from a copy"
         ) from None
     text = metadata.get("maam")
     if text is None:

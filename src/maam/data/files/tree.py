@@ -20,7 +20,7 @@ from maam.data.files.archives import read_members
 from maam.data.files.decoding import missing
 from maam.data.files.layout import understand
 from maam.data.files.listing import Folder, Listing, is_image, list_archive, list_folder, suffix
-from maam.data.files.packs import is_pack
+from maam.data.files.packs import PACK_INDEX, is_pack
 
 EXPECTED = (
     "expected PATH/<class>/*.jpg, or PATH/train/<class>/*.jpg with or without val/ and test/, or a "
@@ -140,6 +140,11 @@ def list_images(path: Path) -> Tree:
         raise MaamError(
             f"{path} is neither a folder nor a {', '.join(_ARCHIVES)} or {table.SUFFIX} file: "
             f"{EXPECTED}"
+        )
+    if not tree.files and path.is_dir() and any(path.glob("train-[0-9]*.tar")):
+        raise MaamError(
+            f"{path} is a pack without its {PACK_INDEX}: copy the whole pack, or pack the images "
+            "anew"
         )
     if not tree.files and all(why.startswith(_NO_IMAGE) for why in tree.ignored):
         raise MaamError(f"no images in {path} ({_others(tree)}): {EXPECTED}")
