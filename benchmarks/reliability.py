@@ -321,9 +321,9 @@ _FOUND = (
     "- Two processes that downloaded one file at once could disturb each other; a damaged "
     "beginning of a download was never fetched anew.\n"
     "- A damaged checkpoint ended the training; now the one before takes its place.\n"
-    "- Layers that are not used ended a training by several processes in a traceback; networks with "
-    "PyTorch's synchronised norms were trained, but could not be scored.\n"
-    "- `--workers-per-node 1.5` was rounded; a pack without its index was a folder without images.\n"
+    "- Layers that are not used ended a training by several processes in a traceback; networks "
+    "with PyTorch's synchronised norms were trained, but could not be scored.\n"
+    "- `--workers-per-node 1.5` was rounded; a pack without its index was no pack.\n"
     "- `--json cat.jpg` wrote over the picture; no result takes the place of an image, a table or "
     "weights any more.",
 )
