@@ -126,7 +126,7 @@ def different(run: Path, whole: Path) -> Iterator[str]:
     """Where two finished runs differ: batches, tensors, and rows of metrics but for times."""
     if _batches(run) != _batches(whole):
         yield "batches"
-    (tensors, rows), (others, other_rows) = _state(run), _state(whole)
+    (tensors, rows), (others, other_rows) = state(run), state(whole)
     if rows != other_rows:
         yield "rows"
     for name in tensors.keys() | others.keys():
@@ -143,7 +143,8 @@ def _batches(run: Path) -> dict[tuple[int, int], set[str]]:
     return seen
 
 
-def _state(run: Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+def state(run: Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """All tensors of a run, and its rows of metrics without times."""
     folder = RunFolder(run)
     tensors = {f"best.{name}": array for name, array in load_tensors(folder.best)[0].items()}
     times = {"seconds", "images_per_second"}

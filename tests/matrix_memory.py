@@ -161,7 +161,7 @@ def large_images(folder: Path, images: int, steps: int = 200) -> Counts:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         counts.measure("MiB of the machine's memory", memory / 2**20)
         for framework in ("mindspore", "torch"):
-            one = in_a_process("", _train_part, folder, framework, steps, 32)
+            one = in_a_process("", _train_large, folder, framework, steps)
             counts.cases, counts.fine = counts.cases + one.cases, counts.fine + one.fine
             counts.failures += one.failures
             counts.examples += one.examples
@@ -174,8 +174,7 @@ class _Enough(BaseException):
     """So many steps are done."""
 
 
-def _train_part(folder: Path, framework: str, steps: int, batch_size: int) -> Counts:
-    """So many steps of an epoch on ``folder / "pack"``."""
+def _train_large(folder: Path, framework: str, steps: int) -> Counts:
     import maam
 
     speeds: list[float] = []
@@ -184,11 +183,11 @@ def _train_part(folder: Path, framework: str, steps: int, batch_size: int) -> Co
     def watch(event: object) -> None:
         if isinstance(event, Step):
             speeds.append(event.images_per_second)
-            curve.append((batch_size * (event.step + 1), resident_mib()))
+            curve.append((options["batch_size"] * (event.step + 1), resident_mib()))
             if event.step + 1 >= steps:
                 raise _Enough
 
-    options: dict[str, Any] = {"model": "maamnet-nano", "epochs": 1, "batch_size": batch_size}
+    options: dict[str, Any] = {"model": "maamnet-nano", "epochs": 1, "batch_size": 32}
     with counting("large images") as counts:
         counts.cases = 1
         data, out = str(folder / "pack"), folder / f"run-{framework}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matrix_kills import state
 from tiny_pack import make_pack
 
 import maam
@@ -41,15 +42,6 @@ def killed_at(epoch: int, step: int):
             raise Killed
 
     return watch
-
-
-def state(run: Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
-    """All tensors, and the rows of metrics without times."""
-    folder = RunFolder(run)
-    tensors = {f"best.{name}": array for name, array in load_tensors(folder.best)[0].items()}
-    times = {"seconds", "images_per_second"}
-    rows = [{k: v for k, v in row.items() if k not in times} for row in folder.read_history()]
-    return tensors | load_tensors(folder.last)[0], rows
 
 
 def assert_same(run: Path, whole: Path) -> None:

@@ -76,7 +76,7 @@ struct Winograd {
         convolve(walk, input + p * apart(count, in), in, out, products + p * apart(count, out));
       }
       for (int64_t t = 0; t < count; t++) {
-        float *to = y + corner(first + t, width, out);
+        float *to = y + corner(first + t, width * out, out);
         for (int64_t o = 0; o < out; o += kLanes) {
           const float *from = products + t * out + o;
           Vector sum[2][4];
@@ -101,8 +101,7 @@ struct Winograd {
       const float *input = gathered(x, first, count);
       float *gradient = room(1, kPlaces * apart(kTiles, out));
       for (int64_t t = 0; t < count; t++) {
-        const int64_t tiles = width / 2, number = first + t;
-        const float *from = dy + number / tiles * 2 * row + number % tiles * 2 * out;
+        const float *from = dy + corner(first + t, row, out);
         for (int64_t o = 0; o < out; o += kLanes) {
           Vector half[4][2];
           UNROLL for (int b = 0; b < 2; b++) {
@@ -151,10 +150,10 @@ struct Winograd {
     const int64_t tiles = height / 2 * (width / 2);
     for (int64_t t = 0; t < tiles; t += kTiles) visit(t, std::min(kTiles, tiles - t));
   }
-  // Where the first pixel of a tile lies in a map of so many columns.
-  int64_t corner(int64_t tile, int64_t columns, int64_t channels) const {
+  // Where the first pixel of a tile lies in a map whose rows lie `row` numbers apart.
+  int64_t corner(int64_t tile, int64_t row, int64_t channels) const {
     const int64_t tiles = width / 2;
-    return (tile / tiles * 2 * columns + tile % tiles * 2) * channels;
+    return tile / tiles * 2 * row + tile % tiles * 2 * channels;
   }
   // How far places lie apart: not by a power of two, or they would share few lines of the cache.
   static int64_t apart(int64_t count, int64_t channels) { return count * channels + 16; }
@@ -165,7 +164,7 @@ struct Winograd {
     float *to = room(0, kPlaces * apart(kTiles, in));
     const int64_t row = (width + 2) * in;
     for (int64_t t = 0; t < count; t++) {
-      const float *from = x + corner(first + t, width + 2, in);
+      const float *from = x + corner(first + t, row, in);
       for (int64_t c = 0; c < in; c += kLanes) {
         Vector half[4][4];
         UNROLL for (int b = 0; b < 4; b++) {

@@ -24,6 +24,17 @@ from maam.torch.weights import NORMS, named_tensors
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
 
+# What PyTorch says -> what a user can do.
+_REFUSALS = {
+    "more than 1 value per channel": (
+        "this network can't train on one image a step: raise `batch_size`"
+    ),
+    "training graph has changed": (
+        "processes that train together need a network that uses the same layers in every step: "
+        "train it in one process"
+    ),
+}
+
 
 def decays(parameter: Tensor) -> bool:
     """Whether weight decay applies: to weights, not to biases, norms and fusion scalars."""
@@ -39,18 +50,6 @@ def freeze(net: nn.Module, patterns: str) -> None:
     parameters = {name: p for name, p in named_tensors(net).items() if p.requires_grad}
     for name in frozen_names(patterns, list(parameters)):
         parameters[name].requires_grad_(False)
-
-
-# What PyTorch says -> what a user can do.
-_REFUSALS = {
-    "more than 1 value per channel": (
-        "this network can't train on one image a step: raise `batch_size`"
-    ),
-    "training graph has changed": (
-        "processes that train together need a network that uses the same layers in every step: "
-        "train it in one process"
-    ),
-}
 
 
 def set_training(net: nn.Module) -> None:

@@ -129,6 +129,11 @@ def is_pack(path: Path) -> bool:
     return os.path.isfile(path / PACK_INDEX)  # False also where one may not look
 
 
+def lacks_index(path: Path) -> bool:
+    """Whether a folder has shards of a pack, and not its index."""
+    return path.is_dir() and not is_pack(path) and any(path.glob("train-[0-9]*.tar"))
+
+
 def open_pack(path: Path) -> Pack:
     """Open a pack.
 

@@ -20,7 +20,7 @@ from maam.data.files.archives import read_members
 from maam.data.files.decoding import missing
 from maam.data.files.layout import understand
 from maam.data.files.listing import Folder, Listing, is_image, list_archive, list_folder, suffix
-from maam.data.files.packs import PACK_INDEX, is_pack
+from maam.data.files.packs import PACK_INDEX, is_pack, lacks_index
 
 EXPECTED = (
     "expected PATH/<class>/*.jpg, or PATH/train/<class>/*.jpg with or without val/ and test/, or a "
@@ -141,7 +141,7 @@ def list_images(path: Path) -> Tree:
             f"{path} is neither a folder nor a {', '.join(_ARCHIVES)} or {table.SUFFIX} file: "
             f"{EXPECTED}"
         )
-    if not tree.files and path.is_dir() and any(path.glob("train-[0-9]*.tar")):
+    if not tree.files and lacks_index(path):
         raise MaamError(
             f"{path} is a pack without its {PACK_INDEX}: copy the whole pack, or pack the images "
             "anew"

@@ -7,7 +7,8 @@
 // MindSpore hands its oneDNN plain NCHW maps, for which that has no direct kernel: it unfolds each
 // image and multiplies matrices. Here the loops run over the maps themselves. As many results as
 // the registers hold are summed up at once; a vector is a piece of a row, or, in the gradient of
-// the weights, a piece of the output channels of one pixel.
+// the weights, a piece of the output channels of one pixel. 3x3 kernels of whole vectors of channels
+// are left to winograd.h, which wants the channels of an image last.
 //
 // Every number is summed up by one task, in a fixed order, so the result does not depend on the
 // number of threads, to the last bit.
@@ -104,18 +105,18 @@ inline void turn(const float *from, int64_t from_step, int64_t rows, float *to, 
   for (int64_t j = 0; j < kLanes; j++) store(to + j * to_step, lines[j]);
 }
 
-// kLanes channels of a map, (channel, pixel), to (pixel, channel), pixels `step` numbers apart.
-inline void transpose(const float *from, int64_t channels, int64_t plane, float *to, int64_t step) {
-  for (int64_t i = 0; i < plane; i += kLanes) turn(from + i, plane, channels, to + i * step, step);
+// `pixels` of kLanes channels, (channel, pixel), to (pixel, channel), `step` numbers apart.
+inline void transpose(const float *from, int64_t channels, int64_t plane, int64_t pixels, float *to,
+                      int64_t step) {
+  for (int64_t i = 0; i < pixels; i += kLanes) turn(from + i, plane, channels, to + i * step, step);
 }
 
 // One group of one image, channels last, with zeros around it; those stay.
 inline void pad_turned(int64_t channels, int64_t height, int64_t width, const float *x, float *to) {
   for (int64_t c = 0; c < channels; c += kLanes)
     for (int64_t i = 0; i < height; i++)
-      for (int64_t j = 0; j < width; j += kLanes)
-        turn(x + (c * height + i) * width + j, height * width, kLanes,
-             to + ((i + 1) * (width + 2) + j + 1) * channels + c, channels);
+      transpose(x + (c * height + i) * width, kLanes, height * width, width,
+                to + ((i + 1) * (width + 2) + 1) * channels + c, channels);
 }
 
 // As convolve, by Winograd.
@@ -209,7 +210,8 @@ inline void quick_weight_gradient(const Sizes &s, const float *x, const float *d
       const int64_t image = n * s.groups + g;
       pad_turned(s.in, s.height, s.width, x + image * s.in * s.plane(), padded.get());
       for (int64_t o = 0; o < s.out; o += kLanes)
-        transpose(dy + (image * s.out + o) * s.plane(), kLanes, s.plane(), gradient.get() + o, s.out);
+        transpose(dy + (image * s.out + o) * s.plane(), kLanes, s.plane(), s.plane(),
+                  gradient.get() + o, s.out);
       kernel.add_gradient(padded.get(), gradient.get(), s.width * s.out, found[t].get());
     }
   });
@@ -238,7 +240,7 @@ void weight_gradient(const Sizes &s, const float *x, const float *dy, float *dw)
       for (int64_t b = first; b < last; b++) {
         for (int64_t o = b * width; o < std::min((b + 1) * width, s.out); o += kLanes)
           transpose(dy + ((n * s.groups + g) * s.out + o) * plane, s.out - o, plane,
-                    &turned[o - b * width], width);
+                    plane, &turned[o - b * width], width);
         int64_t c = 0;
         if constexpr (K == 1)  // several channels at once; they lie as rows of a kernel do
           for (const Sizes line{1, 1, 1, 1, 1, plane}; c + side <= s.in; c += side)
