@@ -124,7 +124,7 @@ def matrix(kills: int) -> dict[str, list[tuple[str, Run]]]:
             ),
         ],
         "configurations": [
-            ("options, generated", lambda folder: matrix_configs.configs(folder, 3000)),
+            ("options, generated", lambda folder: matrix_configs.configs(folder, 3200)),
             ("recipes, mutated", lambda folder: matrix_configs.recipes(folder, 5000)),
             (
                 "command lines of all verbs, generated",
