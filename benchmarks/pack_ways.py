@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,8 +89,7 @@ def pack_way(folder: Path) -> Way:
 
 def webdataset_way(folder: Path) -> Way:
     """The shards of our pack, by the library: shards shuffled, and a buffer of images."""
-    import webdataset  # pyright: ignore[reportMissingImports]
-
+    webdataset: Any = import_module("webdataset")
     files = [str(file) for file in sorted(folder.glob("*.tar"))]
 
     def read(begin: int) -> Batches:
