@@ -171,6 +171,7 @@ class Doubled(Block):
 
 ALTERED = {
     "eps": ("maamnet-nano", lambda net: setattr(net.blocks[1].reduce.norm, "eps", 0.1)),
+    "momentum": ("maamnet-nano", lambda net: replace_norm(net, 2, momentum=0.5)),
     "bias": ("resnet20", lambda net: replace_stem(net, has_bias=True)),
     "dilation": ("resnet20", lambda net: replace_stem(net, padding=2, dilation=2)),
     "relu6": ("resnet20", lambda net: setattr(net.blocks[1], "relu", nn.ReLU6())),
@@ -186,6 +187,13 @@ def replace_stem(net, padding=1, **options):
     net.stem.conv = conv
     for parameter in conv.get_parameters():
         parameter.name = f"stem.conv.{parameter.name.rpartition('.')[2]}"
+
+
+def replace_norm(net, place, **options):
+    norm = nn.BatchNorm2d(net.blocks[place].layer.norm.num_features, **options)
+    net.blocks[place].layer.norm = norm
+    for name, parameter in norm.parameters_and_names():
+        parameter.name = f"blocks.{place}.layer.norm.{name}"
 
 
 def replace_block(net, place, block):
@@ -205,8 +213,12 @@ def test_an_altered_network_is_computed_as_it_is_now(case, monkeypatch):
         net = create_model(name, image_size=(16, 16))
         alter(net)
         set_parameters(net, np.random.default_rng(1))
-        results.append(net.set_train(True)(images).asnumpy())
-    np.testing.assert_allclose(results[0], results[1], rtol=1e-3, atol=1e-3)
+        logits = net.set_train(True)(images)
+        running = {p.name: p.asnumpy() for p in net.get_parameters() if not p.requires_grad}
+        results.append({"logits": logits.asnumpy(), **running})
+    assert results[0].keys() == results[1].keys()
+    for key, value in results[0].items():
+        np.testing.assert_allclose(value, results[1][key], rtol=1e-3, atol=1e-3, err_msg=key)
 
 
 @needs_operator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, float32, nn, ops
 
 from maam.mindspore.ops import aot, chain, normalization
-from maam.mindspore.ops.chain import Chain, track
+from maam.mindspore.ops.chain import Chain
 from maam.mindspore.ops.convolution import Conv2d
 from maam.mindspore.ops.normalization import weighted_sum
 
@@ -43,6 +43,21 @@ class FusedNorm(nn.Cell):
             return maps
         maps = relu(pool(norm(x)))
         return maps if weights is None else weighted_sum(maps, weights)
+
+
+def track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Let a norm's running statistics follow those of a batch.
+
+    Args:
+        norm: the layer.
+        mean: of each channel.
+        variance: of each channel, biased; BatchNorm keeps the unbiased one.
+        count: of values that each is of.
+    """
+    variance = variance * (count / max(count - 1, 1))
+    old_mean, old_variance = norm.moving_mean, norm.moving_variance
+    ops.assign_sub(old_mean, norm.momentum * (old_mean - mean))
+    ops.assign_sub(old_variance, norm.momentum * (old_variance - variance))
 
 
 def pooled(maps: Tensor) -> Tensor:

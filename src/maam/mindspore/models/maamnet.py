@@ -58,11 +58,11 @@ class LinearAgents(nn.Cell):
 
     def kernel(self) -> Tensor:
         """The one kernel: (channels, 1, side, side)."""
-        # Products that promote their types: mixed precision makes some of these float16.
-        weights = (self.agent_of * self.fusion.weights()).sum(1)
-        positions = self.positions * weights.reshape(-1, 1)
-        values = self.taps.reshape(self.channels, -1).astype(float32)
-        kernel = ops.matmul(values, positions.astype(float32))
+        # In float32, though mixed precision makes some of these float16.
+        weights = self.fusion.weights().astype(float32).reshape(-1, 1)
+        shares = ops.matmul(self.agent_of.astype(float32), weights).reshape(1, -1)
+        values = self.taps.reshape(self.channels, -1).astype(float32) * shares
+        kernel = ops.matmul(values, self.positions.astype(float32))
         return kernel.reshape(self.channels, 1, self.side, self.side)
 
     def construct(self, x: Tensor) -> Tensor:

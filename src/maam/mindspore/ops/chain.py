@@ -12,6 +12,7 @@ from mindspore import Tensor, float32, nn, ops
 from maam.mindspore.ops import aot, convolution, normalization
 
 CHANNELS = 16  # those of every layer are a multiple
+MOMENTUM = 0.1  # what a batch counts in the running statistics of a norm
 
 
 class Chain(nn.Cell):
@@ -46,39 +47,22 @@ class Chain(nn.Cell):
         norms: tuple[nn.BatchNorm2d, ...],
         r: Tensor | None = None,
     ) -> Tensor:
-        r = self.nothing if r is None else r
-        if len(norms) == 1:
-            (norm,) = norms
-            results = self.operator(x, r, self.form, weights[0], norm.gamma, norm.beta)
-        else:
-            one, two = norms
-            results = self.operator(
-                x, r, self.form, weights[0], one.gamma, one.beta, weights[1], two.gamma, two.beta
-            )
+        layers = ()
+        for weight, norm in zip(weights, norms):  # noqa: B905 - graphs know no strict
+            statistics = norm.moving_mean, norm.moving_variance
+            layers = (*layers, weight, norm.gamma, norm.beta, *statistics)
+        results = self.operator(x, self.nothing if r is None else r, self.form, *layers)
         for number, norm in enumerate(norms):
-            maps, mean, variance = results[3 * number + 1 : 3 * number + 4]
-            track(norm, mean, variance, maps.size // maps.shape[-1])
+            mean, variance = results[5 * number + 4 : 5 * number + 6]
+            ops.assign(norm.moving_mean, mean)
+            ops.assign(norm.moving_variance, variance)
         return results[0]
-
-
-def track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """Let a norm's running statistics follow those of a batch.
-
-    Args:
-        norm: the layer.
-        mean: of each channel.
-        variance: of each channel, biased; BatchNorm keeps the unbiased one.
-        count: of values that each is of.
-    """
-    variance = variance * (count / max(count - 1, 1))
-    old_mean, old_variance = norm.moving_mean, norm.moving_variance
-    ops.assign_sub(old_mean, norm.momentum * (old_mean - mean))
-    ops.assign_sub(old_variance, norm.momentum * (old_variance - variance))
 
 
 def serves(norm: nn.Cell) -> bool:
     """Whether a chain takes a layer with this norm, as it is now."""
-    return normalization.serves(norm) and norm.gamma.shape[0] % CHANNELS == 0
+    same = normalization.serves(norm) and abs(norm.momentum - MOMENTUM) < 1e-6
+    return same and norm.gamma.shape[0] % CHANNELS == 0
 
 
 def serves_convolution(conv: nn.Cell, stride: int) -> bool:
@@ -94,8 +78,8 @@ def usable() -> bool:
 def operator(strides: tuple[int, ...]) -> ops.Custom:
     """The operator of ``Chain``, see ``chain.cc``, with all gradients. Only where it is usable.
 
-    x, r, form, and of each layer weight, gamma, beta -> y, and of each layer its maps before the
-    norm, their mean and their biased variance.
+    x, r, form, and of each layer weight, gamma, beta, running mean and variance -> y, and of each
+    layer its maps before the norm, their mean, their biased variance, and the running ones after.
     """
     library = aot.library("chain")
     layers = len(strides)
@@ -103,14 +87,14 @@ def operator(strides: tuple[int, ...]) -> ops.Custom:
     def shapes(x, r, form, *parameters):
         results, maps = [], list(x)
         for number, stride in enumerate(strides):
-            weight, gamma, _ = parameters[3 * number : 3 * number + 3]
+            weight, gamma = parameters[5 * number : 5 * number + 2]
             sides = [-(-side // stride) for side in maps[1:3]]
             maps = [maps[0], *sides, weight[0]]
-            results += [maps, gamma, gamma]
+            results += [maps, gamma, gamma, gamma, gamma]
         return (maps, *results)
 
     def types(x, r, form, *parameters):
-        return (x,) * (1 + 3 * layers)
+        return (x,) * (1 + 5 * layers)
 
     def gradient_shapes(x, r, form, *others):
         results = others[3 * layers + 1 :]
@@ -126,15 +110,19 @@ def operator(strides: tuple[int, ...]) -> ops.Custom:
     # Two operators, so that a graph can drop the gradient of an image, of few channels.
     every, but_input = gradient("ChainGrad"), gradient("ChainGradButInput")
 
-    def bprop_one(x, r, form, w, gamma, beta, out, dout):
-        known = (x, r, form, w, gamma, beta, *out, dout[0])
-        grads = every(*known)
-        others = grads if x.shape[3] % CHANNELS == 0 else but_input(*known)
-        return (grads[0], others[1], form, others[2], others[3], others[4])
+    # Nobody asks for the gradients of form and of running statistics: anything of their shape.
+    def bprop_one(x, r, form, w, gamma, beta, mean, variance, out, dout):
+        known = (x, r, form, w, gamma, beta, *out[:4], dout[0])
+        g = every(*known)
+        others = g if x.shape[3] % CHANNELS == 0 else but_input(*known)
+        return (g[0], others[1], form, *others[2:5], *out[2:4])
 
-    def bprop_two(x, r, form, w, gamma, beta, w_2, gamma_2, beta_2, out, dout):
-        g = every(x, r, form, w, gamma, beta, w_2, gamma_2, beta_2, *out, dout[0])
-        return (g[0], g[1], form, g[2], g[3], g[4], g[5], g[6], g[7])
+    def bprop_two(
+        x, r, form, w, gamma, beta, mean, variance, w2, gamma2, beta2, mean2, variance2, out, dout
+    ):
+        inputs = x, r, form, w, gamma, beta, w2, gamma2, beta2
+        g = every(*inputs, *out[:4], *out[6:9], dout[0])
+        return (g[0], g[1], form, *g[2:5], *out[2:4], *g[5:8], *out[7:9])
 
     bprop = bprop_one if layers == 1 else bprop_two
     result = aot.operator(f"{library}:ChainForward", shapes, types, "aot", bprop=bprop)

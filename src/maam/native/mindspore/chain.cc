@@ -1,5 +1,6 @@
 // Layers that follow each other as one operator of MindSpore: chain.h computes.
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -8,18 +9,31 @@
 
 namespace {
 
+constexpr float kMomentum = 0.1;  // of nn.BatchNorm2d: what a batch counts in running statistics
+
 // What an operator is to compute.
 enum Task { kValue, kGradients, kGradientsButDx };
+
+// The running statistics after a batch of which a channel has `count` values; they keep the unbiased
+// variance.
+void track(int64_t channels, int64_t count, const float *mean, const float *variance,
+           const float *const *before, float *const *after) {
+  const float unbiased = count / std::max<double>(count - 1, 1);
+  for (int64_t c = 0; c < channels; c++) {
+    after[0][c] = before[0][c] + kMomentum * (mean[c] - before[0][c]);
+    after[1][c] = before[1][c] + kMomentum * (unbiased * variance[c] - before[1][c]);
+  }
+}
 
 // Reads the arguments, see below, and computes.
 int with_chain(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
                Task task) {
   const bool backward = task != kValue;
-  const int64_t n = backward ? (count - 6) / 10 : (count - 4) / 6;
-  if (n < 1 || count != (backward ? 6 + 10 * n : 4 + 6 * n)) return kBadCount;
+  const int64_t n = (count - 4) / 10, each = backward ? 3 : 5;  // arguments and results of a layer
+  if (n < 1 || count != (backward ? 6 : 4) + 10 * n) return kBadCount;
   if (!all_float32(count, types)) return kBadTypes;
   const auto p = reinterpret_cast<float **>(params);
-  const int64_t *r = shapes[1], y = 3 + 3 * n, maps = y + 1;
+  const int64_t *r = shapes[1], y = 3 + each * n, maps = y + 1;
   int64_t height = shapes[0][1], width = shapes[0][2], in = shapes[0][3];
   Chain chain{shapes[0][0], p[2][0] != 0, p[2][1] != 0, {}, {}, {}, {}, {}, {}, {}};
   chain.scales.resize(n);
@@ -28,7 +42,7 @@ int with_chain(int count, void **params, int *dimensions, int64_t **shapes, cons
     ask_for_large_pages(count, params, dimensions, shapes);
     std::vector<float *> a, mean, variance, dw, dgamma, dbeta;
     for (int64_t l = 0; l < n; l++) {
-      const int64_t at = 3 * l, *w = shapes[3 + at], *to = shapes[maps + at];
+      const int64_t at = each * l, *w = shapes[3 + at], *to = shapes[maps + at];
       const int64_t out = w[0], step = to[1] < height || to[2] < width ? 2 : 1;
       const bool single = w[1] == 1 && in > 1, turned = backward && (l || task == kGradients);
       if (out % kLanes || to[3] != out || w[1] != (single ? 1 : in)) return kBadSizes;
@@ -51,6 +65,11 @@ int with_chain(int count, void **params, int *dimensions, int64_t **shapes, cons
     if (chain.add_x && chain.layers[0].in != in) return kBadSizes;
     if (!backward) {
       chain.forward(p[0], apart ? p[1] : nullptr, p[y], a.data(), mean.data(), variance.data());
+      for (int64_t l = 0; l < n; l++) {
+        const auto &layer = chain.layers[l];
+        const int64_t values = chain.batch * layer.out_height() * layer.out_width();
+        track(layer.out, values, mean[l], variance[l], p + 6 + each * l, p + maps + each * l + 3);
+      }
       return kDone;
     }
     float **const dy = p + maps + 3 * n;
@@ -65,14 +84,15 @@ int with_chain(int count, void **params, int *dimensions, int64_t **shapes, cons
 // MindSpore's interface of an ahead-of-time operator, see native.h.
 
 // x (N, H, W, C), r as y or (1, 1, 1, 1) for none, form (whether to add x, whether the last ReLU is
-// there), and of each layer w (O, I, K, K) or (O, 1, K, K), gamma, beta (O,) -> y (N, H', W', O), and
-// of each layer a (N, H', W', O), mean and biased variance (O,).
+// there), and of each layer w (O, I, K, K) or (O, 1, K, K), gamma, beta, running mean and variance
+// (O,) -> y (N, H', W', O), and of each layer a (N, H', W', O), mean, biased variance, and the running
+// ones after this batch (O,).
 extern "C" int ChainForward(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
                             void *, void *) {
   return with_chain(count, params, dimensions, shapes, types, kValue);
 }
 
-// All of these, dy -> dx, dr, of each layer dw, dgamma, dbeta; and as room to work in, as a of each
+// All of these but running statistics, dy -> dx, dr, of each layer dw, dgamma, dbeta; and as room to work in, as a of each
 // layer but the last.
 extern "C" int ChainGrad(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
                          void *, void *) {
