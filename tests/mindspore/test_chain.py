@@ -190,16 +190,19 @@ def replace_stem(net, padding=1, **options):
 
 
 def replace_norm(net, place, **options):
-    norm = nn.BatchNorm2d(net.blocks[place].layer.norm.num_features, **options)
-    net.blocks[place].layer.norm = norm
-    for name, parameter in norm.parameters_and_names():
-        parameter.name = f"blocks.{place}.layer.norm.{name}"
+    layer = net.blocks[place].layer
+    layer.norm = nn.BatchNorm2d(layer.norm.num_features, **options)
+    name_parameters(layer.norm, f"blocks.{place}.layer.norm")
 
 
 def replace_block(net, place, block):
     net.blocks[place] = block
-    for name, parameter in block.parameters_and_names():
-        parameter.name = f"blocks.{place}.{name}"
+    name_parameters(block, f"blocks.{place}")
+
+
+def name_parameters(cell, prefix):
+    for name, parameter in cell.parameters_and_names():
+        parameter.name = f"{prefix}.{name}"
 
 
 @needs_operator

@@ -12,7 +12,7 @@ from mindspore import Tensor, float32, nn, ops
 from maam.mindspore.ops import aot, convolution, normalization
 
 CHANNELS = 16  # those of every layer are a multiple
-MOMENTUM = 0.1  # what a batch counts in the running statistics of a norm
+MOMENTUM = 0.1  # what a batch counts in running statistics, `kMomentum` of chain.cc
 
 
 class Chain(nn.Cell):
@@ -21,7 +21,8 @@ class Chain(nn.Cell):
         a_1 = conv(x), a_2 = conv(relu(norm(a_1))), y = relu(norm(a_2) + r)
 
     A convolution has odd square kernels, padded by half of one, and no bias. This cell holds none
-    of them. It serves in training in float32, only where it is ``native``; batch statistics count.
+    of them, but moves the running statistics of the norms, for which it must ``serve``. It is for
+    training in float32, only where it is ``native``; batch statistics count.
 
     Shapes: (N, H, W, C) -> (N, H / strides, W / strides, out_channels), rounded up. Channels lie
     last, and are a multiple of ``CHANNELS`` but for those of x.
@@ -61,8 +62,8 @@ class Chain(nn.Cell):
 
 def serves(norm: nn.Cell) -> bool:
     """Whether a chain takes a layer with this norm, as it is now."""
-    same = normalization.serves(norm) and abs(norm.momentum - MOMENTUM) < 1e-6
-    return same and norm.gamma.shape[0] % CHANNELS == 0
+    usual = normalization.serves(norm) and abs(norm.momentum - MOMENTUM) < 1e-6
+    return usual and norm.gamma.shape[0] % CHANNELS == 0
 
 
 def serves_convolution(conv: nn.Cell, stride: int) -> bool:
@@ -76,10 +77,11 @@ def usable() -> bool:
 
 
 def operator(strides: tuple[int, ...]) -> ops.Custom:
-    """The operator of ``Chain``, see ``chain.cc``, with all gradients. Only where it is usable.
+    """The operator of ``Chain``, see ``chain.cc``. Only where it is usable.
 
     x, r, form, and of each layer weight, gamma, beta, running mean and variance -> y, and of each
     layer its maps before the norm, their mean, their biased variance, and the running ones after.
+    It has the gradients of x, r, weights, gammas and betas.
     """
     library = aot.library("chain")
     layers = len(strides)

@@ -9,7 +9,7 @@
 
 namespace {
 
-constexpr float kMomentum = 0.1;  // of nn.BatchNorm2d: what a batch counts in running statistics
+constexpr float kMomentum = 0.1;  // what a batch counts in running statistics, MOMENTUM of chain.py
 
 // What an operator is to compute.
 enum Task { kValue, kGradients, kGradientsButDx };
@@ -92,8 +92,8 @@ extern "C" int ChainForward(int count, void **params, int *dimensions, int64_t *
   return with_chain(count, params, dimensions, shapes, types, kValue);
 }
 
-// All of these but running statistics, dy -> dx, dr, of each layer dw, dgamma, dbeta; and as room to work in, as a of each
-// layer but the last.
+// All of these but the running statistics, before and after, and dy -> dx, dr, of each layer dw, dgamma,
+// dbeta; and as room to work in, as a of each layer but the last.
 extern "C" int ChainGrad(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
                          void *, void *) {
   return with_chain(count, params, dimensions, shapes, types, kGradients);
