@@ -185,8 +185,7 @@ ALTERED = {
 def replace_stem(net, padding=1, **options):
     conv = nn.Conv2d(3, 16, 3, pad_mode="pad", padding=padding, **options)
     net.stem.conv = conv
-    for parameter in conv.get_parameters():
-        parameter.name = f"stem.conv.{parameter.name.rpartition('.')[2]}"
+    name_parameters(conv, "stem.conv")
 
 
 def replace_norm(net, place, **options):
