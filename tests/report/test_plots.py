@@ -17,9 +17,11 @@ from matplotlib.text import Text
 from PIL import Image
 
 from maam.core.errors import MaamError
-from maam.report import plots
+from maam.report import gallery, plots
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+REAL_PICTURES = True
+
 LONG = [f"a species with quite a long name, number {i}" for i in range(40)]
 HOSTILE = ["$x^$", "two\nlines", "\u65e5\u672c", "W" * 60, "", "\udcff"]
 
@@ -34,7 +36,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         save(figure, *args, **options)
         figures.append(figure)
 
-    monkeypatch.setattr(plots, "save_figure", keep)
+    for module in (gallery, plots):
+        monkeypatch.setattr(module, "save_figure", keep)
     return figures
 
 
@@ -206,13 +209,15 @@ def test_very_many_classes_have_numbers(count: int, tmp_path: Path, drawn: list[
 def test_batch(count, side, channels, classes, tmp_path: Path, drawn: list[Figure]) -> None:
     images = np.zeros((count, channels, side, side), np.float32)
     labels = np.arange(count) % len(classes)
-    plots.batch(images, labels, classes, tmp_path / "batch.png", [0.5] * channels, [0.2] * channels)
+    gallery.batch(
+        images, labels, classes, tmp_path / "batch.png", [0.5] * channels, [0.2] * channels
+    )
     width, height = size(tmp_path / "batch.png")
     assert width >= 1000 and height >= 250
-    shown = [axes for axes in drawn[0].axes if axes.images]
-    assert len(shown) == min(count, 32)
+    (axes,) = drawn[0].axes
+    assert len(axes.images) == len(axes.texts) == min(count, 32)
     # Few pixels are enlarged as they are.
-    assert (shown[0].images[0].get_interpolation() == "nearest") == (side < 180)
+    assert (axes.images[0].get_interpolation() == "nearest") == (side < 180)
     check_texts(drawn[0])
 
 
@@ -221,7 +226,9 @@ def test_batch_shows_the_colours_before_normalisation(tmp_path: Path) -> None:
     mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.1, 0.2, 0.3])
     images = np.empty((1, 3, 8, 8), np.float32)
     images[:] = ((colour / 255 - mean) / std)[None, :, None, None]
-    plots.batch(images, np.array([0]), ["red"], tmp_path / "batch.png", mean.tolist(), std.tolist())
+    gallery.batch(
+        images, np.array([0]), ["red"], tmp_path / "batch.png", mean.tolist(), std.tolist()
+    )
     pixels = np.asarray(Image.open(tmp_path / "batch.png").convert("RGB")).astype(int)
     assert (np.abs(pixels - colour).max(axis=2) <= 1).sum() > 10_000
 
@@ -229,7 +236,7 @@ def test_batch_shows_the_colours_before_normalisation(tmp_path: Path) -> None:
 def test_grey_stays_between_black_and_white(tmp_path: Path) -> None:
     """A dim grey picture is not stretched to the full range."""
     images = np.full((1, 1, 8, 8), 0.25, np.float32)
-    plots.batch(images, np.array([0]), ["dim"], tmp_path / "batch.png", [0.0], [1.0])
+    gallery.batch(images, np.array([0]), ["dim"], tmp_path / "batch.png", [0.0], [1.0])
     pixels = np.asarray(Image.open(tmp_path / "batch.png").convert("RGB")).astype(int)
     assert (np.abs(pixels - 64).max(axis=2) <= 1).sum() > 10_000
 
@@ -237,7 +244,7 @@ def test_grey_stays_between_black_and_white(tmp_path: Path) -> None:
 def test_mistakes_are_the_most_confident_wrong_answers(tmp_path: Path, drawn: list[Figure]) -> None:
     probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.97, 0.03], [0.2, 0.8], [0.0, 1.0]])
     labels = np.array([1, 0, 1, 0, 1])  # all wrong but the last
-    plots.mistakes(
+    gallery.mistakes(
         np.zeros((5, 8, 8, 3), np.uint8).__getitem__,
         labels,
         probabilities,
@@ -247,7 +254,8 @@ def test_mistakes_are_the_most_confident_wrong_answers(tmp_path: Path, drawn: li
         count=3,
     )
     arrow = "\u2192"
-    assert [axes.get_title() for axes in drawn[0].axes if axes.images] == [
+    (axes,) = drawn[0].axes
+    assert [text.get_text() for text in axes.texts] == [
         f"dog {arrow} cat, 97 %\n2.jpg",
         f"cat {arrow} dog, 90 %\n1.jpg",
         f"cat {arrow} dog, 80 %\n3.jpg",
@@ -261,7 +269,7 @@ def test_mistakes_are_the_most_confident_wrong_answers(tmp_path: Path, drawn: li
         (25, CIFAR, (8, 8, 1)),
         (6, LONG, (32, 32, 3)),
         (6, ["cat", "dog"], (20, 60, 3)),
-        (6, HOSTILE, (60, 9, 3)),
+        (6, HOSTILE, (60, 3, 3)),
     ],
 )
 def test_mistakes_page(count, classes, shape, tmp_path: Path, drawn: list[Figure]) -> None:
@@ -269,7 +277,7 @@ def test_mistakes_page(count, classes, shape, tmp_path: Path, drawn: list[Figure
     total = 60
     probabilities = rng.dirichlet(np.ones(len(classes)), total)
     labels = (probabilities.argmax(axis=1) + 1) % len(classes)
-    plots.mistakes(
+    gallery.mistakes(
         rng.integers(0, 256, (total, *shape), np.uint8).__getitem__,
         labels,
         probabilities,
@@ -280,12 +288,19 @@ def test_mistakes_page(count, classes, shape, tmp_path: Path, drawn: list[Figure
     )
     width, height = size(tmp_path / "mistakes.png")
     assert width >= 1000 and height >= 300
-    assert sum(bool(axes.images) for axes in drawn[0].axes) == count
+    (axes,) = drawn[0].axes
+    assert len(axes.images) == len(axes.texts) == count
+    lowest = min(image.get_extent()[2] for image in axes.images)
+    assert lowest >= 0
+    for image, text in zip(axes.images, axes.texts, strict=True):
+        left, right, low, high = image.get_extent()
+        np.testing.assert_allclose((high - low) / (right - left), shape[0] / shape[1])
+        assert text.get_position()[1] > high  # a title is above its picture
     check_texts(drawn[0])
 
 
 def test_no_mistakes_is_said(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.mistakes(
+    gallery.mistakes(
         np.zeros((2, 8, 8, 1), np.uint8).__getitem__,
         np.array([0, 1]),
         np.eye(2),

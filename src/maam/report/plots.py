@@ -1,4 +1,4 @@
-"""Data -> PNG files: curves, confusion matrix, a batch, the worst mistakes, the agents' weights.
+"""Numbers -> PNG files: curves, confusion matrix, the agents' weights; pictures are in ``gallery``.
 
 Drawn on Matplotlib figures of their own: no pyplot, no window, no global state. Each function
 writes one PNG at ``path``, whole or not at all, and raises MaamError if it cannot.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from maam.core.metrics import best_epoch
 
 DPI = 120
 TITLE_SIZE = 9  # of the pictures in a gallery, in points
-ARROW = "\N{RIGHTWARDS ARROW}"
 # Okabe and Ito's colours, which stay apart for colour-blind eyes; markers repeat the difference.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
@@ -147,98 +146,6 @@ def confusion(
     save_figure(figure, path)
 
 
-def batch(
-    images: np.ndarray,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    path: Path,
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> None:
-    """The first 32 images of a batch as the network sees them, each titled with its class.
-
-    Args:
-        images: float (N, C, H, W), C = 1 or 3, normalised: (x / 255 - mean) / std.
-        labels: (N,) indices into ``classes``.
-        classes: names, in label order.
-        mean, std: C numbers each, undone here to show natural colours.
-    """
-    shown = images[:32] * np.reshape(std, (-1, 1, 1)) + np.reshape(mean, (-1, 1, 1))
-    pictures = np.clip(shown, 0, 1).transpose(0, 2, 3, 1)  # (n, H, W, C)
-    titles = [short(classes[label], 18) for label in labels[:32]]
-    height, width = images.shape[2:]
-    heading = f"A batch as the network sees it: {height} x {width} pixels"
-    if len(images) > len(pictures):
-        heading += f", {len(pictures)} of {len(images)} images"
-    _gallery(pictures, titles, heading, path, columns=8, cell=1.5)
-
-
-def mistakes(
-    images: Callable[[np.ndarray], np.ndarray],
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    names: Sequence[str],
-    classes: Sequence[str],
-    path: Path,
-    count: int = 25,
-) -> None:
-    """The wrong answers that the model was surest of: true -> predicted, probability, name.
-
-    If there are none, the picture says so.
-
-    Args:
-        images: gives those at some of N places, uint8 (n, H, W, C), C = 1 or 3.
-        labels: (N,) indices into ``classes``.
-        probabilities: (N, K); the largest is the answer.
-        names: N names of images.
-        classes: K names.
-        count: how many to show at most.
-    """
-    predicted = probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
-    if len(worst) == 0:
-        heading = f"No mistakes: the model was right about all {len(labels):,} images."
-    else:
-        shown = f"The {len(worst)} most confident of" if len(worst) < len(wrong) else "All"
-        heading = (
-            f"{shown} {len(wrong):,} mistakes on {len(labels):,} images\n"
-            f"true class {ARROW} predicted class, its probability, name of the image"
-        )
-    answers = [(short(classes[labels[i]], 24), short(classes[predicted[i]], 24)) for i in worst]
-    # One line for "true -> predicted" if all of them are short enough, else two.
-    gap = "\n" if any(len(true + answer) > 24 for true, answer in answers) else " "
-    titles = [
-        f"{true} {ARROW}{gap}{answer}, {100 * confidence[i]:.0f} %\n{short(names[i], 30)}"
-        for i, (true, answer) in zip(worst, answers, strict=True)
-    ]
-    _gallery(images(worst) / 255, titles, heading, path, columns=5, cell=2.5)
-
-
-def _gallery(
-    pictures: np.ndarray, titles: Sequence[str], heading: str, path: Path, columns: int, cell: float
-) -> None:
-    """A grid of titled pictures (n, H, W, C) from 0 to 1, each ``cell`` inches wide."""
-    rows = math.ceil(len(pictures) / columns)
-    lines = 1 + max((title.count("\n") for title in titles), default=0)
-    tall = min(max(pictures.shape[1] / pictures.shape[2], 0.3), 2)
-    height = rows * (cell * tall + 0.17 * lines) + 0.7
-    figure = Figure(figsize=(columns * cell, height), layout="constrained")
-    figure.suptitle(heading)
-    # Small images are enlarged to crisp pixels; large ones are shrunk without aliasing.
-    how = "nearest" if max(pictures.shape[1:3]) <= cell * DPI else "auto"
-    colour = pictures.shape[3] == 3
-    for index in range(rows * columns):
-        axes = figure.add_subplot(rows, columns, index + 1)
-        axes.set_axis_off()
-        if index < len(pictures):
-            picture = pictures[index] if colour else pictures[index, :, :, 0]
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation=how)
-            axes.set_title(titles[index], fontsize=TITLE_SIZE)
-    save_figure(figure, path, title_width=cell - 0.1)
-
-
 def draw_line(axes: Axes, number: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
     """One line; its number picks the colour and the marker, for 49 different pairs."""
     colour = COLOURS[number % len(COLOURS)]
@@ -292,9 +199,10 @@ def save_figure(figure: Figure, path: Path, title_width: float = math.inf) -> No
     png = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # drawn as an empty box
-        for axes in figure.axes:
-            width = axes.title.get_window_extent().width / DPI
-            if width > title_width:
-                axes.title.set_fontsize(TITLE_SIZE * title_width / width)
+        for axes in figure.axes if title_width < math.inf else ():
+            for text in (axes.title, *axes.texts):
+                width = text.get_window_extent().width / DPI
+                if width > title_width:
+                    text.set_fontsize(text.get_fontsize() * title_width / width)
         figure.savefig(png, format="png", dpi=DPI)
     write_atomic(path, png.getvalue())

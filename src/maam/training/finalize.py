@@ -134,7 +134,7 @@ def draw_plots(
     run: TrainingRun, logits: np.ndarray, scores: dict[str, Any], history: list[dict[str, Any]]
 ) -> None:
     """The pictures of a run folder: curves, confusion, a batch, mistakes, agents' weights."""
-    from maam.report import plots
+    from maam.report import gallery, plots
 
     dataset, preprocessing, folder = run.dataset, run.preprocessing, run.folder.plots
     split = dataset.test if len(dataset.test) else dataset.val
@@ -145,11 +145,11 @@ def draw_plots(
     some = dataset.train.take(np.random.default_rng(0).permutation(len(dataset.train))[:32])
     images = augment(some.pixels(), run.augmentation, np.random.default_rng(0))
     mean, std = preprocessing.mean, preprocessing.std
-    plots.batch(
+    gallery.batch(
         preprocessing(images), some.labels, dataset.classes, folder / "batch.png", mean, std
     )
     check_signals()
-    plots.mistakes(
+    gallery.mistakes(
         lambda places: split.take(places).pixels(),
         split.labels,
         softmax(logits),
