@@ -1,14 +1,25 @@
-"""What all tests share: a clean working directory, and MindSpore in its default mode."""
+"""What all tests share: a clean working directory, MindSpore in its default mode, quick ends."""
 
 from __future__ import annotations
 
+import io
 import sys
 
 import pytest
+from PIL import Image
 
 from maam.core.environment import prepare_mindspore
 
 prepare_mindspore()  # before a test imports MindSpore, or onnx, by itself
+
+
+def _dot() -> bytes:
+    png = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(png, "png")
+    return png.getvalue()
+
+
+DOT = _dot()  # stands for a picture
 
 
 @pytest.fixture(autouse=True)
@@ -23,19 +34,19 @@ def _in_default_mode():
         ms.set_context(mode=ms.PYNATIVE_MODE)
 
 
-@pytest.fixture(autouse=True)
-def _without_galleries(request, monkeypatch):
-    """Drawing pictures takes most of a small training's time. ``test_plots`` draws them, and so do
-    the trainings of fixtures that serve a whole file, and those in processes of their own.
+@pytest.fixture(scope="module", autouse=True)
+def _quick_ends(request):
+    """A training ends with pictures, a report measures latencies: both take longer than a small
+    training. Only modules with ``REAL_PICTURES`` draw, and latencies are measured once, not in
+    turns. What runs in a process of its own does both in full.
     """
-    if "maam.report.plots" in sys.modules and request.module.__name__ != "test_plots":
-        from maam.core.files import write_atomic
-        from maam.report import plots
-
-        def blank(pictures, titles, heading, path, columns, cell):
-            write_atomic(path, b"")
-
-        monkeypatch.setattr(plots, "_gallery", blank)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("maam.deploy.latency.ROUNDS", 1)
+        if not getattr(request.module, "REAL_PICTURES", False):
+            patch.setattr(
+                "matplotlib.figure.Figure.savefig", lambda figure, file, **options: file.write(DOT)
+            )
+        yield
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def test_calls_are_timed_as_often_as_asked():
     assert time_calls(lambda: None, seconds=0.02, calls=1, warm_up=0).seconds >= 0.02
 
 
-def test_files_are_measured_in_turns(tmp_path):
+def test_files_are_measured_in_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr("maam.deploy.latency.ROUNDS", 2)
     (tmp_path / "a.onnx").write_bytes(make_network())
     found = measure({"a": tmp_path / "a.onnx"})["a"]
     assert found["latency_ms"] > 0 and found["memory_mib"] >= 0

@@ -95,10 +95,7 @@ def options(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def full(options):
-    patch = pytest.MonkeyPatch()
-    patch.setattr("maam.deploy.latency.ROUNDS", 1)
-    yield maam.reproduce("full", **options)
-    patch.undo()
+    return maam.reproduce("full", **options)
 
 
 @settings(max_examples=20, deadline=None)
@@ -293,7 +290,6 @@ def test_the_page_tells_all(full, options):
 
 
 def test_a_finished_reproduction_trains_nothing(options, monkeypatch):
-    monkeypatch.setattr("maam.deploy.latency.ROUNDS", 1)
     monkeypatch.setattr(subprocess, "Popen", None)
     told = []
     found = maam.reproduce("full", watch=lambda kind, text: told.append(kind), **options)
