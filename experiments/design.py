@@ -8,7 +8,8 @@ by test images. All in PyTorch, bfloat16, with the options of ``BUDGET`` but for
     python experiments/design.py --report          # results/design.json, docs/design-notes.md
 
 The report adds what lies in ``--runs`` to the accuracies of results/design.json, and measures every
-latency anew, so that a line can be added where the other trainings are not at hand.
+latency anew, so that a line can be added where the other trainings are not at hand. On another or a
+busy machine, ``--untimed`` keeps the latencies, and a network that has none gets "-".
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/design"))
     parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--untimed", action="store_true", help="measure no latency anew")
     parser.add_argument("--data-dir", type=Path)
     given = parser.parse_args()
     maam.torch.register_optimizer("muon", design_muon.make)
@@ -80,12 +82,15 @@ def main() -> None:
     if earlier.get("budget", BUDGET) != BUDGET:
         parser.error(f"{written}: the budget was another one then: delete it, and train all anew")
     try:
-        rows = collect(given.runs, {row["name"]: row for row in earlier.get("tries", [])})
+        found = {row["name"]: row for row in earlier.get("tries", [])}
+        rows = collect(given.runs, found, timed=not given.untimed)
     except MaamError as error:
         parser.error(str(error))
     if not rows:
         parser.error(f"--runs {given.runs}: no finished training there")
-    content = {"budget": BUDGET, "environment": environment.environment(), "tries": rows}
+    machine = earlier.get("environment") if given.untimed else None
+    machine = machine or environment.environment()
+    content = {"budget": BUDGET, "environment": machine, "tries": rows}
     write_atomic(written, json.dumps(content, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "design-notes.md", notes(content))
     for row in rows:
@@ -123,13 +128,17 @@ def train(name: str, seed: int, runs: Path, data_dir: Path | None) -> None:
     print(f"{name} seed {seed}: {100 * accuracy:.2f} % of the held-out images", flush=True)
 
 
-def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def collect(
+    runs: Path, earlier: Mapping[str, Mapping[str, Any]], timed: bool
+) -> list[dict[str, Any]]:
     """A row for each try that was trained, now or earlier: accuracy over seeds, size, latency.
 
     Args:
         runs: where the run folders lie, TRY-seed-SEED each.
         earlier: a row for each try; the accuracies of seeds that are in ``runs`` are replaced, and
             what is no try any more is left out.
+        timed: measure every latency; else networks that compute the same as an earlier one have its
+            latency, and others none.
 
     Raises:
         MaamError: what a name stands for has changed since its row was written.
@@ -174,10 +183,16 @@ def collect(runs: Path, earlier: Mapping[str, Mapping[str, Any]]) -> list[dict[s
                     **facts,
                 }
             )
-        latencies = measure(models)
+        if timed:
+            latencies = {graph: found["latency_ms"] for graph, found in measure(models).items()}
+        else:
+            latencies = {
+                graph: earlier[name]["latency_ms"]
+                for name, graph in graphs.items()
+                if name in earlier and earlier[name]["latency_ms"] is not None
+            }
     for row in rows:
-        measured = latencies.get(graphs.get(row["name"], ""))
-        row["latency_ms"] = measured["latency_ms"] if measured else None
+        row["latency_ms"] = latencies.get(graphs.get(row["name"], ""))
     return rows
 
 
@@ -209,8 +224,8 @@ def notes(report: Mapping[str, Any]) -> str:
         f"What is not said is alike: PyTorch {facts['torch']} in bfloat16 on {facts['cpu']}, "
         f"{budget['optimizer']} {budget['learning_rate']:g}, batch {budget['batch_size']}, weight "
         f"decay {budget['weight_decay']:g}, label smoothing {budget['label_smoothing']:g}. Latency "
-        "is of one image in ONNX Runtime on one thread; parameters and multiply-accumulates (MACs) "
-        "are counted after folding.",
+        "is of one image in ONNX Runtime on one thread (-: not measured); parameters and "
+        "multiply-accumulates (MACs) are counted after folding.",
     ]
     for group in dict.fromkeys(row["group"] for row in rows):
         reference = found.get(REFERENCES.get(group, "base"))

@@ -19,8 +19,8 @@ SMALLEST = ((32, 1), (64, 5), (128, 3))  # those of `maamnet-nano`
 TINY = ((48, 3), (96, 6), (192, 4))
 LARGE = ((3, 3, 1), (7, 7, 1), (3, 3, 3), (1, 1, 1))  # agents
 DENSE = "Dense agents, two million parameters"
-BLOCK = "The block of SeparableResNet, one difference at a time, in float32"
-CHEAP = "Cheaper epochs, in float32"
+BLOCK = "The block of SeparableResNet, in float32"
+CHEAP = "Training, in float32"
 LONG = "Twenty epochs of `{}`, two of them warm-up"
 REFERENCES = {
     DENSE: "dense",

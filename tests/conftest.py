@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from maam.core.environment import prepare_mindspore
+from maam.report.card import PLOTS
 
 prepare_mindspore()  # before a test imports MindSpore, or onnx, by itself
 
@@ -36,17 +37,21 @@ def _in_default_mode():
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_ends(request):
-    """A training ends with pictures, a report measures latencies: both take longer than a small
-    training. Only modules with ``REAL_PICTURES`` draw, and latencies are measured once, not in
-    turns. What runs in a process of its own does both in full.
+    """Pictures and latencies take longer than a small training: one that ends in this process
+    leaves dots for pictures, but in modules with ``REAL_PICTURES``, and latencies are measured
+    once, not in turns. Processes of their own do both in full.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("maam.deploy.latency.ROUNDS", 1)
         if not getattr(request.module, "REAL_PICTURES", False):
-            patch.setattr(
-                "matplotlib.figure.Figure.savefig", lambda figure, file, **options: file.write(DOT)
-            )
+            patch.setattr("maam.training.finalize.draw_plots", _draw_dots)
         yield
+
+
+def _draw_dots(run, *_):
+    run.folder.plots.mkdir(exist_ok=True)
+    for name in PLOTS:
+        (run.folder.plots / name).write_bytes(DOT)
 
 
 @pytest.fixture

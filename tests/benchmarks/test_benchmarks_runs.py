@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cheap_epochs
 import design
 import design_muon
 import finetune
@@ -212,13 +211,3 @@ def test_muon_makes_the_update_of_a_filter_orthogonal():
     update = (scaled - conv.weight.detach()).flatten(1) / 0.1
     values = torch.linalg.svdvals(update)
     assert values.min() > 0.5 and values.max() < 1.5
-
-
-@pytest.mark.parametrize("form", cheap_epochs.FORMS)
-def test_a_cheap_form_trains_for_its_time(form):
-    train, val = make_split(300, 32, 3), make_split(20, 32, 3)
-    dataset = Dataset("cifar10", "noise", CLASSES, train, val, val)
-    row = cheap_epochs.train(form, 0, dataset, seconds=1.5)
-    size = 256 if form == "hardest-half" else 128
-    assert row["steps"] > 1 and 0 <= row["accuracy"] <= 100
-    assert row["epochs"] == round(row["steps"] * size / 300, 2)

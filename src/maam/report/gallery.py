@@ -99,13 +99,13 @@ def _gallery(
     width, height = columns * cell, rows * (tall + 0.17 * lines) + room
     figure = Figure(figsize=(width, height))
     figure.suptitle(heading, y=1 - 0.1 / height)
-    # All in one system of axes: one for each picture takes ten times as long to draw.
+    # One system of axes for all pictures: one for each takes longer to draw.
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), autoscale_on=False)
     axes.set_axis_off()
     # Small images are enlarged to crisp pixels; large ones are shrunk without aliasing.
-    how = "nearest" if max(pictures.shape[1:3]) <= cell * DPI else "auto"
-    colour = pictures.shape[3] == 3
     half = 0.48 * min(cell, tall / ratio)
+    how = "nearest" if pictures.shape[2] <= 2 * half * DPI else "auto"
+    colour = pictures.shape[3] == 3
     for index, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
         row, column = divmod(index, columns)
         middle, low = (column + 0.5) * cell, (rows - row - 1) * (tall + 0.17 * lines) + 0.05
