@@ -43,7 +43,7 @@ lint: .venv/dev
 check: lint
 	$(PYTEST) -n 2 -m "not slow" tests/core tests/data tests/deploy tests/report tests/test_architecture.py
 
-# Within five minutes on two cores: lint, types, and all tests but the slow ones.
+# Lint, types, and all tests but the slow ones.
 test: lint
 	$(PYTEST) $(PARALLEL) -m "not slow"
 
