@@ -41,7 +41,7 @@ that train on CIFAR-10 (JPEG copy) from random weights for so many minutes, on t
 Seconds are those of the whole command, {command}, alone on the machine: reading images, training, \
 scores and export; a training plans with 80 % of what they leave it, in case other programs run. \
 All 10,000 test images, one seed; what a recipe has was chosen on held-out \
-training images ([design notes](design-notes.md)). No teacher, no pre-training.
+training images ([design notes](design-notes.md), [cheaper epochs](cheap-epochs.md)). No teacher, no pre-training.
 
 To add a row, add a recipe to `recipes/two-cores/` and run the benchmark with it."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import curves
+import cheap_epochs
 import design
 import finetune
 import folder_minutes
@@ -46,6 +47,7 @@ RUN = {
 @pytest.mark.parametrize(
     ("name", "written", "make"),
     [
+        ("cheap-epochs", "cheap_epochs", cheap_epochs.page),
         ("comparison", "peers", peers.page),
         ("design-notes", "design", design.notes),
         ("fine-tuning", "finetune", finetune.page),

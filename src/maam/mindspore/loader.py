@@ -16,6 +16,7 @@ import numpy as np
 from maam.core.errors import MaamError
 from maam.data.augment import Augmentation, augment
 from maam.data.augment.mixing import apply_mix, draw_mix, mix_labels
+from maam.data.augment.shrinking import shrink
 from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources.packed import PackedSplit, shuffled
@@ -55,10 +56,10 @@ class _Batches:
         how = self.augmentation
         images = self.preprocessing(augment(pixels, how, rng))
         labels = chosen.labels.astype(np.int32)
-        if not how.mixes:
-            return images, labels
-        mix = draw_mix(rng, how.mixup, how.cutmix, self.preprocessing.size)
-        return apply_mix(images, mix), mix_labels(labels, mix, how.num_classes)
+        if how.mixes:
+            mix = draw_mix(rng, how.mixup, how.cutmix, self.preprocessing.size)
+            images, labels = apply_mix(images, mix), mix_labels(labels, mix, how.num_classes)
+        return shrink(images, how.size) if how.size else images, labels
 
 
 def train_batches(
@@ -87,8 +88,9 @@ def train_batches(
             this one its part alone. Its augmentation is its own where there are several.
 
     Yields:
-        (images, labels) tensors: float32 (batch_size / world, C, H, W), and int32
-        (batch_size / world,) or, where images are mixed, float32 (batch_size / world, num_classes).
+        (images, labels) tensors: float32 (batch_size / world, C, H, W), H and W those of
+        ``augmentation.size`` if it has one, and int32 (batch_size / world,) or, where images are
+        mixed, float32 (batch_size / world, num_classes).
     """
     rng = np.random.default_rng((*key, 0))
     packed = isinstance(split, PackedSplit)

@@ -1,8 +1,8 @@
 """Augmentation in PyTorch, whole batches at a time on any device.
 
-The same results, pixel by pixel, as ``maam.data.augment.crop``, ``.trivial``, ``.erasing``
-and ``.mixing`` from the same draws. The draws are made on the CPU: a seed means the same on
-every device, and the device never has to be waited for to learn how many images drew what.
+The same results, pixel by pixel, as ``maam.data.augment.crop``, ``.trivial``, ``.erasing``,
+``.mixing`` and ``.shrinking`` from the same draws. The draws are made on the CPU: a seed means the
+same on every device, and the device never has to be waited for to learn how many images drew what.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from maam.data.augment import AUGMENTATIONS, BUILT_IN, Augmentation
 from maam.data.augment.erasing import draw_boxes
@@ -283,3 +284,17 @@ def _equalize(images: Tensor) -> Tensor:
     lookup = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
     spread = torch.where(step > 0, lookup.gather(1, values), values)
     return spread.view(images.shape).to(torch.uint8)
+
+
+def shrink(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images of fewer pixels, by linear interpolation with antialiasing.
+
+    Args:
+        images: float32 (N, C, H, W).
+        size: height and width, not above H and W.
+
+    Returns:
+        float32 (N, C, *size), channels last.
+    """
+    small = F.interpolate(images, size, mode="bilinear", antialias=True)
+    return small.contiguous(memory_format=torch.channels_last)

@@ -21,7 +21,7 @@ from maam.data.augment import Augmentation
 from maam.data.augment.mixing import draw_mix
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources.packed import PackedSplit, shuffled
-from maam.torch.augment import apply_mix, augment
+from maam.torch.augment import apply_mix, augment, shrink
 
 CHUNK = 2**23  # pixels augmented at a time: enough to keep a GPU busy, little enough for memory
 
@@ -52,8 +52,9 @@ def train_batches(
             this one its part alone. Its augmentation is its own where there are several.
 
     Yields:
-        (images, labels): float32 (batch_size / world, C, H, W), channels last, and int64
-        (batch_size / world,) or, where images are mixed, float32 (batch_size / world, num_classes).
+        (images, labels): float32 (batch_size / world, C, H, W), channels last, H and W those of
+        ``augmentation.size`` if it has one, and int64 (batch_size / world,) or, where images are
+        mixed, float32 (batch_size / world, num_classes).
     """
     generator = torch.Generator()
     generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
@@ -83,11 +84,13 @@ def train_batches(
             if next(numbers) < begin:
                 continue
             inputs = to_input(chosen)
-            if mix is None:
-                yield inputs, answers
-                continue
-            shares = F.one_hot(answers, augmentation.num_classes).float()
-            yield apply_mix(inputs, mix), torch.lerp(shares.roll(1, 0), shares, mix.share)
+            if mix is not None:
+                inputs = apply_mix(inputs, mix)
+                shares = F.one_hot(answers, augmentation.num_classes).float()
+                answers = torch.lerp(shares.roll(1, 0), shares, mix.share)
+            if augmentation.size:
+                inputs = shrink(inputs, augmentation.size)
+            yield inputs, answers
 
 
 def _pixels(

@@ -7,6 +7,7 @@ from collections.abc import Set
 from maam.core.config import TrainConfig
 from maam.core.frameworks import Backend
 from maam.data import Dataset
+from maam.data.augment.shrinking import SHARE
 from maam.models.weights import find_run
 from maam.training.budget import Budget
 from maam.training.run import SETTLING_PASSES, YOUNG_STEPS
@@ -85,8 +86,8 @@ class Pace:
         return int(self._images(config, batch) - SCORING * others)
 
     def _images(self, config: TrainConfig, batch: int | None) -> float:
-        """How many images the time allows to train on."""
-        seconds = self.seconds(config, batch)
+        """How many images the time allows to train on; smaller ones take less."""
+        seconds = self.seconds(config, batch) * (1 - config.small_until * (1 - SHARE**2))
         return (self._budget.left() - self.closing(config)) * USED / seconds
 
     def closing(self, config: TrainConfig) -> float:

@@ -18,6 +18,7 @@ from maam.core.run_meta import RunMeta
 from maam.core.signals import Terminated, check_signals, received
 from maam.data import Dataset, Split
 from maam.data.augment import Augmentation
+from maam.data.augment.shrinking import small_size
 from maam.data.preprocessing import Preprocessing
 from maam.native import build
 from maam.training.budget import Deadline
@@ -51,7 +52,7 @@ class TrainingRun:
         folder: where the run is written.
         dataset: the images.
         preprocessing: how pixels become numbers.
-        augmentation: how training images vary, before ``mix_until``.
+        augmentation: how training images vary, before ``mix_until`` and after ``small_until``.
         batch_size: images in a step; not more than there are.
         rates: the learning rate of every step, float32 (epochs * steps,).
         net: the network before training, an ``nn.Cell`` or ``nn.Module``; frozen in part if
@@ -113,8 +114,12 @@ class TrainingRun:
 
     def augmentation_in(self, epoch: int) -> Augmentation:
         """How training images vary in an epoch."""
-        mixed = epoch < self.config.mix_until * self.config.epochs
-        return self.augmentation if mixed else replace(self.augmentation, mixup=0.0, cutmix=0.0)
+        config, how = self.config, self.augmentation
+        if epoch >= config.mix_until * config.epochs:
+            how = replace(how, mixup=0.0, cutmix=0.0)
+        if epoch < int(config.small_until * config.epochs):  # so that the last one is whole
+            how = replace(how, size=small_size(self.preprocessing.size))
+        return how
 
     def tell_step(self, epoch: int, step: int, part: EpochTotals) -> None:
         """Tell the watcher of a step, and which operators of ours could not be had.

@@ -20,6 +20,7 @@ from maam.core.run_meta import OWN, RunMeta
 from maam.core.signals import check_signals
 from maam.data import SOURCES, Dataset, load_dataset
 from maam.data.augment import Augmentation
+from maam.data.augment.shrinking import small_size
 from maam.data.files.packs import is_pack
 from maam.data.files.tree import Tree, scan
 from maam.data.fingerprints import fingerprints
@@ -199,12 +200,14 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
 
     Raises:
         MaamError: no such model or weights, images too small for it, a network too large for the
-            device that is to hold it, or nothing left to train.
+            device that is to hold it, nothing left to train, or smaller images that it can't take.
     """
     height, width, channels = dataset.image_shape
     net = backend.create_model(config.model, len(dataset.classes), channels, (height, width))
     if device := device_check(config, backend, dataset.classes):
         device.check(config.model, dataset.image_shape, net)
+    if config.small_until:
+        _check_small(config, dataset, backend, net)
     preprocessing = Preprocessing.fit(dataset.train, config.normalize)
     if config.pretrained:
         source = source_run(config.model, config.weights)
@@ -215,6 +218,28 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
     macs = backend.count_macs(net, (channels, height, width))
     backend.freeze(net, config.freeze)
     return Network(net, preprocessing, parameters, macs)
+
+
+def _check_small(config: TrainConfig, dataset: Dataset, backend: Backend, net: Any) -> None:
+    """Check that a network can learn from smaller images.
+
+    Raises:
+        MaamError: it takes one size only, or has a teacher, which knows one size; or there is
+            nothing to shrink.
+    """
+    if config.teacher:
+        raise MaamError("`small_until` does not go with a `teacher`: leave one of them out")
+    height, width, channels = dataset.image_shape
+    small = small_size((height, width))
+    if small == (height, width):
+        raise MaamError(f"`small_until`: {width}x{height} pixels are few already: leave it out")
+    try:
+        backend.check_model(net, len(dataset.classes), channels, small)
+    except MaamError:
+        raise MaamError(
+            f"`small_until`: {config.model} takes no images of {small[1]}x{small[0]} when it is "
+            f"made for {width}x{height}: leave it out"
+        ) from None
 
 
 def write_start(run: TrainingRun, trained: int) -> None:

@@ -52,6 +52,7 @@ class Augmentation:
         erase: share of the images that lose a rectangle after that.
         mixup, cutmix: alphas; 0 is off.
         num_classes: needed where images are mixed.
+        size: (H, W) to which they are shrunk at last; None: as they are.
     """
 
     kind: str = "none"
@@ -59,6 +60,7 @@ class Augmentation:
     mixup: float = 0.0
     cutmix: float = 0.0
     num_classes: int = 0
+    size: tuple[int, int] | None = None
 
     @property
     def mixes(self) -> bool:
