@@ -40,8 +40,8 @@ Written by `python benchmarks/two_cores.py`, from results/two_cores.json: the ac
 that train on CIFAR-10 (JPEG copy) from random weights for so many minutes, on two CPU cores. \
 Seconds are those of the whole command, {command}, alone on the machine: reading images, training, \
 scores and export; a training plans with 80 % of what they leave it, in case other programs run. \
-All 10,000 test images, one seed; what a recipe has was chosen on held-out \
-training images ([design notes](design-notes.md), [cheaper epochs](cheap-epochs.md)). No teacher, no pre-training.
+All 10,000 test images, one seed; what a recipe has was chosen on held-out training images \
+([design notes](design-notes.md), [cheaper epochs](cheap-epochs.md)). No teacher, no pre-training.
 
 To add a row, add a recipe to `recipes/two-cores/` and run the benchmark with it."""
 

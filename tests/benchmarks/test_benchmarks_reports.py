@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import curves
 import cheap_epochs
+import curves
 import design
 import finetune
 import folder_minutes
