@@ -203,6 +203,6 @@ def save_figure(figure: Figure, path: Path, title_width: float = math.inf) -> No
             for text in (axes.title, *axes.texts):
                 width = text.get_window_extent().width / DPI
                 if width > title_width:
-                    text.set_fontsize(text.get_fontsize() * title_width / width)
+                    text.set_fontsize(float(text.get_fontsize()) * title_width / width)
         figure.savefig(png, format="png", dpi=DPI)
     write_atomic(path, png.getvalue())
