@@ -59,7 +59,10 @@ def main() -> None:
             sys.exit(f"two_cores: {recipe}: {error}")
     if not RESULTS.exists():
         sys.exit(f"two_cores: {RESULTS} is not there: run without --page")
-    write_atomic(PAGE, page(json.loads(RESULTS.read_text())))
+    try:
+        write_atomic(PAGE, page(json.loads(RESULTS.read_text())))
+    except MaamError as error:
+        sys.exit(f"two_cores: {error}")
 
 
 def measure(recipe: Path) -> dict[str, Any]:
@@ -94,6 +97,7 @@ def measure(recipe: Path) -> dict[str, Any]:
     assert meta.metrics is not None  # of a run that has ended
     return {
         "recipe": recipe.stem,
+        "options": options,
         "minutes": minutes,
         "model": meta.model,
         "framework": meta.config["framework"],
@@ -117,7 +121,14 @@ def keep(row: dict[str, Any]) -> None:
 
 
 def page(report: dict[str, Any]) -> str:
-    """docs/two-core-leaderboard.md."""
+    """docs/two-core-leaderboard.md.
+
+    Raises:
+        MaamError: a recipe has changed since its row was measured.
+    """
+    for row in report["rows"]:
+        if read_recipe(RECIPES / f"{row['recipe']}.toml") != row["options"]:
+            raise MaamError(f"{row['recipe']} has changed since it was measured: measure it again")
     header = ("Minutes", "Accuracy %", "Model", "Parameters", "Framework", "Epochs", "Seconds")
     lines = (
         (

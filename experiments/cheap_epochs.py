@@ -33,9 +33,11 @@ from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 from maam.data import Dataset, load_dataset
 from maam.data.augment import Augmentation
+from maam.data.augment.resizing import small_size
 from maam.data.preprocessing import Preprocessing
 from maam.models.variants import AGENTS
 from maam.report.markdown import markdown_table
+from maam.torch.augment import resize
 from maam.torch.loader import train_batches
 from maam.torch.models.maamnet import MAAMNet
 from maam.torch.step import compute_logits, make_optimizer, set_training
@@ -51,7 +53,7 @@ CONFIG = TrainConfig(
     label_smoothing=0.1,
 )
 RISE = 0.2  # of the time
-SMALL, SMALL_UNTIL = 24, 0.6  # pixels, of the time
+SMALL_UNTIL = 0.6  # of the time
 FROZEN_FROM = 0.8  # of the time
 PROXY = ((16, 1), (32, 2), (64, 1))  # stages of the network that chooses images
 FORMS = {
@@ -119,7 +121,7 @@ def train(
             break
         rate = CONFIG.learning_rate * min(progress / RISE, (1 - progress) / (1 - RISE))
         if form == "small-first" and progress < SMALL_UNTIL:
-            images = F.interpolate(images, SMALL, mode="bilinear", antialias=True)
+            images = resize(images, small_size(preprocessing.size))
         if choose:
             images, labels = choose(images, labels, rate)
         if form == "frozen-norms" and progress >= FROZEN_FROM:
@@ -223,8 +225,7 @@ def page(report: Mapping[str, Any]) -> str:
         f"{CONFIG.learning_rate:g} at most, weight decay {CONFIG.weight_decay:g}, label smoothing "
         f"{CONFIG.label_smoothing:g}, crop and flip. Epochs are images learned from, divided by "
         "45,000. Differences are of the same seeds; no form's rate was tuned. Frozen norms are "
-        "computed by PyTorch's operators, others by ours; 10 % is chance: weights diverge then."
-        "\n\n"
+        "computed by PyTorch's operators, others by ours; 10 % is chance.\n\n"
         + markdown_table(("What", "Accuracy %", "Difference", "Seeds", "Epochs"), lines)
         + "\n"
     )

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import importlib
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from matrix_kills import state
 from PIL import Image
 
 import maam
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
+from maam.training.budget import Deadline
+from maam.training.events import Note, Step
 from maam.training.pace import Pace
+from maam.training.schedule import small_epochs
+
+
+class Killed(BaseException):
+    """What a signal that can't be caught leaves is what lies on the disk."""
 
 
 @pytest.fixture
@@ -33,25 +42,29 @@ def photos(tmp_path, rng):
 )
 def test_first_epochs_see_smaller_images(framework, epochs, until, sides, photos, monkeypatch):
     loop = importlib.import_module(f"maam.{framework}.loop")
-    batches, seen = loop.train_batches, {}
+    make, seen = loop.make_train_step, []
 
-    def watched(*given, **named):
-        _, epoch = next(each for each in given if isinstance(each, tuple) and len(each) == 2)
-        for images, labels in batches(*given, **named):
-            seen.setdefault(epoch, set()).add(tuple(images.shape[2:]))
-            yield images, labels
+    def watched(*given):
+        step = make(*given)
 
-    monkeypatch.setattr(loop, "train_batches", watched)
-    how = {"model": "resnet8", "epochs": epochs, "framework": framework, "batch_size": 8}
+        def take(images, *rest):
+            seen.append(tuple(images.shape[2:]))
+            return step(images, *rest)
+
+        return take
+
+    monkeypatch.setattr(loop, "make_train_step", watched)
+    how = {"model": "maamnet-nano", "epochs": epochs, "framework": framework, "batch_size": 8}
     result = maam.train(data=photos, small_until=until, cutmix=1.0, **how)
-    assert seen == {epoch: {(side, side)} for epoch, side in enumerate(sides)}
+    steps = len(seen) // epochs
+    assert steps > 1 and seen == [(side, side) for side in sides for _ in range(steps)]
     assert np.isfinite(result.history[-1]["train_loss"])
 
 
 @pytest.mark.parametrize("framework", ["mindspore", "torch"])
 @pytest.mark.parametrize("model", ["maam", "cnn", "mlp", "rnn"])
 def test_a_network_for_one_size_is_refused(framework, model, photos, tmp_path):
-    with pytest.raises(MaamError, match=f"`small_until`: {model} takes no images of 24x24"):
+    with pytest.raises(MaamError, match=f"`small_until`: {model}, .* takes no images of 24x24"):
         maam.train(data=photos, model=model, small_until=0.5, epochs=2, framework=framework)
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
@@ -64,13 +77,69 @@ def test_what_cannot_be_small_is_refused(photos):
         maam.train(data=photos, model="resnet8", small_until=0.5, epochs=2, teacher=str(run))
 
 
-def test_a_time_allows_more_smaller_epochs(monkeypatch):
-    monkeypatch.setattr(Pace, "seconds", lambda *_: 1e-3)
+@pytest.mark.parametrize("until", [0, 0.5, 0.75, 0.9])
+@pytest.mark.parametrize("seconds", [0.5, 1, 1.9, 4, 5, 9.99, 100])
+def test_the_epochs_of_a_plan_fit_into_its_time(until, seconds, monkeypatch):
+    monkeypatch.setattr(Pace, "seconds", lambda *given: 1e-3 if len(given) < 4 else 0.55e-3)
     monkeypatch.setattr(Pace, "closing", lambda *_: 0.0)
-    dataset = SimpleNamespace(train=range(1000), val=range(0))
-    pace = Pace(dataset, None, SimpleNamespace(left=lambda: 100.0), 32, set())  # type: ignore[arg-type]
-    config = TrainConfig(data="digits", model="resnet8")
-    whole, smaller = (
-        pace.epochs(config.model_copy(update={"small_until": until})) for until in (0, 0.75)
-    )
-    assert smaller / whole == pytest.approx(1 / (1 - 0.75 * (1 - 0.75**2)), rel=0.02)
+    monkeypatch.setattr("maam.training.pace.USED", 1.0)
+    dataset = SimpleNamespace(train=range(1000), val=range(0), image_shape=(32, 32, 3))
+    budget = SimpleNamespace(left=lambda: seconds)
+    pace = Pace(cast(Any, dataset), cast(Any, None), cast(Any, budget), 1, set())
+    config = TrainConfig(data="digits", model="resnet8", small_until=until)
+    found = pace.epochs(config)
+
+    def cost(epochs):
+        small = small_epochs(config.model_copy(update={"epochs": epochs}))
+        return epochs - small * 0.45
+
+    assert cost(max(1, int(found))) <= max(1, seconds)
+    assert cost(int(found) + 1) > seconds  # and no more would
+    assert pace.images(config, 1) == int(1000 * seconds) - 16  # of an epoch, which is whole
+
+
+@pytest.mark.parametrize("framework", ["mindspore", "torch"])
+def test_an_average_and_a_killed_training_are_exact(framework, photos, tmp_path):
+    how = {"data": photos, "model": "resnet8", "framework": framework, "batch_size": 8}
+    how |= {"epochs": 3, "small_until": 0.7, "ema": 0.9, "checkpoint_minutes": 0}
+    whole = maam.train(**how, out=tmp_path / "whole")
+    for epoch in (1, 2):  # a small one, the whole one
+        where = {**how, "out": tmp_path / "cut"} if epoch == 1 else {"resume": tmp_path / "cut"}
+
+        def cut(event, epoch=epoch):
+            if isinstance(event, Step) and (event.epoch, event.step) == (epoch, 1):
+                raise Killed
+
+        with pytest.raises(Killed):
+            maam.train(**where, watch=cut)
+    again = maam.train(resume=tmp_path / "cut")
+    (tensors, rows), (expected, expected_rows) = state(again.run), state(whole.run)
+    assert rows == expected_rows and tensors.keys() == expected.keys()
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_early_stopping_waits_for_whole_images(photos, monkeypatch):
+    monkeypatch.setattr("maam.training.run.loss_and_accuracy", lambda *_: (1.0, 0.5))
+    told = []
+    how = {"model": "resnet8", "framework": "torch", "epochs": 8, "small_until": 0.5}
+    result = maam.train(data=photos, early_stopping=1, watch=told.append, **how)
+    assert len(result.history) == 5  # four small ones and one more, which was not better
+    texts = [event.text for event in told if isinstance(event, Note)]
+    assert "the first 4 of 8 epochs see images of 24x24" in texts
+    assert "no better epoch in 1: stopped early" in texts
+
+
+def test_a_deadline_knows_that_whole_images_take_longer(photos, monkeypatch):
+    asked, told = [], []
+
+    def allows(_, times):
+        asked.append(round(times, 3))
+        return len(asked) < 4
+
+    monkeypatch.setattr(Deadline, "allows_epoch", allows)
+    how = {"model": "resnet8", "framework": "torch", "epochs": 6, "small_until": 0.5}
+    result = maam.train(data=photos, minutes=1, watch=told.append, **how)
+    assert asked == [1.0, 1.0, 1.0, 1.778] and len(result.history) == 3
+    text = "no time for another epoch: stopped early, before images were whole"
+    assert text in [event.text for event in told if isinstance(event, Note)]

@@ -92,7 +92,8 @@ class TrainConfig(DataConfig):
 
     small_until: float = Field(default=0.0, ge=0, lt=1)
     """Part of the epochs, the first ones, in which images are shrunk to three quarters of their
-    side (progressive resizing): such an epoch takes little more than half the time. 0: off."""
+    side (progressive resizing): such an epoch takes about half the time. The last epoch is always
+    whole. 0: off."""
 
     normalize: Literal["unit", "standard"] = "unit"
     """unit: pixels in [0, 1], as the paper; standard: then mean 0 and deviation 1 by channel."""

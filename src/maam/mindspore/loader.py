@@ -16,7 +16,7 @@ import numpy as np
 from maam.core.errors import MaamError
 from maam.data.augment import Augmentation, augment
 from maam.data.augment.mixing import apply_mix, draw_mix, mix_labels
-from maam.data.augment.shrinking import shrink
+from maam.data.augment.resizing import resize
 from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources.packed import PackedSplit, shuffled
@@ -59,7 +59,7 @@ class _Batches:
         if how.mixes:
             mix = draw_mix(rng, how.mixup, how.cutmix, self.preprocessing.size)
             images, labels = apply_mix(images, mix), mix_labels(labels, mix, how.num_classes)
-        return shrink(images, how.size) if how.size else images, labels
+        return resize(images, how.size) if how.size else images, labels
 
 
 def train_batches(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -62,9 +63,11 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     def train_epoch() -> None:
         epoch, before = state.epoch, run.ranks.part(state.totals)
         net.set_train(True)
-        what = dataset.train, run.preprocessing, run.batch_size, run.augmentation_in(epoch)
+        how = run.augmentation_in(epoch)
+        what, key = (dataset.train, run.preprocessing, run.batch_size), (config.seed, epoch)
         ranks = {"rank": run.ranks.rank, "world": run.ranks.world}
-        batches = partial(train_batches, *what, (config.seed, epoch), config.workers, **ranks)
+        batches = partial(train_batches, *what, how, key, config.workers, **ranks)
+        whole = partial(train_batches, *what, replace(how, size=None), key, config.workers, **ranks)
         total, correct, seen = before.loss, before.correct, before.images
         start = time.perf_counter() - before.seconds
 
@@ -82,7 +85,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             run.tell_step(epoch, number, totals())
         sums = totals()
         if passes := run.settling_passes(epoch):
-            settle_norms(scored, net, repeated(batches, passes))
+            settle_norms(scored, net, repeated(whole, passes))
         _average_statistics(net, scored)
         logits = compute_logits(scored, run.probe, run.preprocessing)
         weights = {

@@ -1,7 +1,7 @@
 """Augmentation in PyTorch, whole batches at a time on any device.
 
 The same results, pixel by pixel, as ``maam.data.augment.crop``, ``.trivial``, ``.erasing``,
-``.mixing`` and ``.shrinking`` from the same draws. The draws are made on the CPU: a seed means the
+``.mixing`` and ``.resizing`` from the same draws. The draws are made on the CPU: a seed means the
 same on every device, and the device never has to be waited for to learn how many images drew what.
 """
 
@@ -286,7 +286,7 @@ def _equalize(images: Tensor) -> Tensor:
     return spread.view(images.shape).to(torch.uint8)
 
 
-def shrink(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images of fewer pixels, by linear interpolation with antialiasing.
 
     Args:

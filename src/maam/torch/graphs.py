@@ -72,7 +72,7 @@ def compiled(net: nn.Module) -> Callable[[Tensor], Tensor]:
     Raises:
         MaamError: when it is called first: it can't be compiled here.
     """
-    call = torch.compile(net)
+    call = torch.compile(net, dynamic=False)  # anew for smaller images
 
     def forward(images: Tensor) -> Tensor:
         try:

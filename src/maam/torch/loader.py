@@ -21,7 +21,7 @@ from maam.data.augment import Augmentation
 from maam.data.augment.mixing import draw_mix
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources.packed import PackedSplit, shuffled
-from maam.torch.augment import apply_mix, augment, shrink
+from maam.torch.augment import apply_mix, augment, resize
 
 CHUNK = 2**23  # pixels augmented at a time: enough to keep a GPU busy, little enough for memory
 
@@ -89,7 +89,7 @@ def train_batches(
                 shares = F.one_hot(answers, augmentation.num_classes).float()
                 answers = torch.lerp(shares.roll(1, 0), shares, mix.share)
             if augmentation.size:
-                inputs = shrink(inputs, augmentation.size)
+                inputs = resize(inputs, augmentation.size)
             yield inputs, answers
 
 

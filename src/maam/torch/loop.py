@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -74,10 +75,11 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         epoch, before = state.epoch, run.ranks.part(state.totals)
         set_training(net)
         key = (config.seed, epoch)
-        augmentation = run.augmentation_in(epoch)
-        what = images, labels, run.preprocessing, run.batch_size, augmentation, key
+        how = run.augmentation_in(epoch)
+        what = images, labels, run.preprocessing, run.batch_size
         ranks = {"rank": run.ranks.rank, "world": run.ranks.world}
-        batches = partial(train_batches, *what, **ranks)
+        batches = partial(train_batches, *what, how, key, **ranks)
+        whole = partial(train_batches, *what, replace(how, size=None), key, **ranks)
         total = torch.tensor(before.loss, device=device)
         correct = torch.tensor(float(before.correct), device=device)
         seen, start = before.images, time.perf_counter() - before.seconds
@@ -99,7 +101,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
                 run.tell_step(epoch, number, totals())
         sums = totals()
         if passes := run.settling_passes(epoch):
-            settle_norms(scored, net, repeated(batches, passes))
+            settle_norms(scored, net, repeated(whole, passes))
         _average_statistics(net, scored)
         logits = compute_logits(scored, run.probe, run.preprocessing)
         run.end_epoch(state, sums, logits, read_tensors(means), agent_weights(scored))

@@ -39,7 +39,7 @@ def set_device(device: str, mode: str = "auto") -> Device:
     if _device.type == "cuda" and "LOCAL_RANK" in os.environ:  # of torchrun
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
+    torch.backends.cudnn.benchmark = True  # few shapes come in a training
     if _device.type == "cpu":
         keep_memory()
     return Device("CUDA", torch.cuda.get_device_name()) if _device.type == "cuda" else Device("CPU")

@@ -40,11 +40,12 @@ class Deadline:
         self._end = end
         self._began: float | None = None
 
-    def allows_epoch(self) -> bool:
-        """Whether an epoch ends in time if it takes as long as the one before, validation and all.
+    def allows_epoch(self, times: float = 1.0) -> bool:
+        """Whether an epoch ends in time if it takes as long as the one before, validation and all,
+        or so many times as long.
 
         Call it before every epoch. The first one is always allowed.
         """
         now, before = time.monotonic(), self._began
         self._began = now
-        return before is None or now + (now - before) <= self._end
+        return before is None or now + times * (now - before) <= self._end

@@ -14,11 +14,11 @@ from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors, save_tensors
 from maam.training.events import Note
 from maam.training.run import TrainingRun
+from maam.training.schedule import ROUNDING
 
 TEMPERATURES = (0.05, 20.0)
 TOLERANCE = 1e-3  # of the divided logits, relative to the largest
 FEWEST = 10  # validation images for a temperature; fewer say nothing
-ROUNDING = 1e-9  # of a share: 0.29 * 100 is less than 29
 
 
 def calibrate(run: TrainingRun, backend: Backend) -> RunMeta:

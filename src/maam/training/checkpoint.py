@@ -119,9 +119,10 @@ class TrainingState:
         """How many epochs are finished."""
         return len(self.history)
 
-    def stalled(self, patience: int) -> bool:
-        """Whether ``patience`` epochs have passed without a better one."""
-        return 0 < patience <= self.epoch - self.best_epoch
+    def stalled(self, patience: int, begin: int = 0) -> bool:
+        """Whether, of those after the first ``begin``, ``patience`` epochs have passed without a
+        better one."""
+        return 0 < patience <= self.epoch - max(self.best_epoch, begin)
 
     def note(self, row: dict[str, Any]) -> None:
         """Note a finished epoch, and which is the best; without validation images the newest."""

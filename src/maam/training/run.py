@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from maam.core.run_meta import RunMeta
 from maam.core.signals import Terminated, check_signals, received
 from maam.data import Dataset, Split
 from maam.data.augment import Augmentation
-from maam.data.augment.shrinking import small_size
+from maam.data.augment.resizing import small_size
 from maam.data.preprocessing import Preprocessing
 from maam.native import build
 from maam.training.budget import Deadline
 from maam.training.checkpoint import NotFinite, TrainingState
 from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
 from maam.training.ranks import ALONE, Ranks
+from maam.training.schedule import small_epochs
 
 YOUNG_STEPS, SETTLING_PASSES = 100, 40
 HALVINGS = 3  # of the learning rate, when numbers are not finite
@@ -91,9 +93,12 @@ class TrainingRun:
         """How many batches a network sees after an epoch for the sake of its norms alone.
 
         Their running statistics forget a tenth with each batch. After few steps much of what they
-        began with is left, and the scores are those of another network.
+        began with is left, and the scores are those of another network. An average of them
+        remembers images of another size for longer.
         """
-        return SETTLING_PASSES if (epoch + 1) * self.steps < YOUNG_STEPS else 0
+        resized = self.config.ema > 0 and 0 < small_epochs(self.config) <= epoch
+        young = (epoch + 1) * self.steps < YOUNG_STEPS
+        return SETTLING_PASSES if young or resized else 0
 
     @property
     def image_weights(self) -> np.ndarray | None:
@@ -117,7 +122,7 @@ class TrainingRun:
         config, how = self.config, self.augmentation
         if epoch >= config.mix_until * config.epochs:
             how = replace(how, mixup=0.0, cutmix=0.0)
-        if epoch < int(config.small_until * config.epochs):  # so that the last one is whole
+        if epoch < small_epochs(config):
             how = replace(how, size=small_size(self.preprocessing.size))
         return how
 
@@ -239,12 +244,15 @@ class TrainingRun:
 
     def stalled(self, state: TrainingState) -> bool:
         """Whether to stop early, and says so. Asked once, before every epoch."""
-        patience = self.config.early_stopping
-        if self.ranks.any(state.stalled(patience)):
+        patience, small = self.config.early_stopping, small_epochs(self.config)
+        if self.ranks.any(state.stalled(patience, small)):
             self.watch(Note(f"no better epoch in {patience}: stopped early"))
             return True
-        late = self.deadline is not None and not self.deadline.allows_epoch()
+        size = self.preprocessing.size
+        times = prod(size) / prod(small_size(size)) if 0 < state.epoch == small else 1.0
+        late = self.deadline is not None and not self.deadline.allows_epoch(times)
         if not self.ranks.any(late):
             return False
-        self.watch(Note("no time for another epoch: stopped early"))
+        whole = "" if state.epoch > small or not small else ", before images were whole"
+        self.watch(Note(f"no time for another epoch: stopped early{whole}"))
         return True

@@ -11,7 +11,7 @@ from typing import Any
 
 from maam.core.config import RESUMABLE, TrainConfig
 from maam.core.environment import environment
-from maam.core.errors import MaamError
+from maam.core.errors import MaamError, first_line
 from maam.core.files import write_atomic
 from maam.core.frameworks import Backend
 from maam.core.recipes import to_toml
@@ -20,7 +20,7 @@ from maam.core.run_meta import OWN, RunMeta
 from maam.core.signals import check_signals
 from maam.data import SOURCES, Dataset, load_dataset
 from maam.data.augment import Augmentation
-from maam.data.augment.shrinking import small_size
+from maam.data.augment.resizing import small_size
 from maam.data.files.packs import is_pack
 from maam.data.files.tree import Tree, scan
 from maam.data.fingerprints import fingerprints
@@ -43,7 +43,7 @@ from maam.training.resume import (
     resumed,
 )
 from maam.training.run import TrainingRun
-from maam.training.schedule import learning_rates
+from maam.training.schedule import learning_rates, small_epochs
 from maam.training.transfer import SEEN, describe_origins, learned_images, overlaps, take_weights
 
 
@@ -148,6 +148,10 @@ def set_up(
     if ranks.writes:
         write_start(run, trained)
     watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped))
+    if config.small_until:
+        height, width = run.augmentation_in(0).size or dataset.image_shape[:2]
+        number = small_epochs(config)
+        watch(Note(f"the first {number} of {config.epochs} epochs see images of {height}x{width}"))
     return run
 
 
@@ -224,21 +228,18 @@ def _check_small(config: TrainConfig, dataset: Dataset, backend: Backend, net: A
     """Check that a network can learn from smaller images.
 
     Raises:
-        MaamError: it takes one size only, or has a teacher, which knows one size; or there is
-            nothing to shrink.
+        MaamError: it takes one size only, or there is nothing to shrink.
     """
-    if config.teacher:
-        raise MaamError("`small_until` does not go with a `teacher`: leave one of them out")
     height, width, channels = dataset.image_shape
     small = small_size((height, width))
     if small == (height, width):
-        raise MaamError(f"`small_until`: {width}x{height} pixels are few already: leave it out")
+        raise MaamError(f"`small_until`: {height}x{width} pixels are few already: leave it out")
     try:
-        backend.check_model(net, len(dataset.classes), channels, small)
-    except MaamError:
+        backend.count_macs(net, (channels, *small))
+    except (MaamError, RuntimeError, TypeError, ValueError) as error:
         raise MaamError(
-            f"`small_until`: {config.model} takes no images of {small[1]}x{small[0]} when it is "
-            f"made for {width}x{height}: leave it out"
+            f"`small_until`: {config.model}, made for {height}x{width} pixels, takes no images of "
+            f"{small[0]}x{small[1]} ({first_line(error)}): leave it out"
         ) from None
 
 

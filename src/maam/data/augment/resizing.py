@@ -17,7 +17,7 @@ def small_size(size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def shrink(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Images of fewer pixels, by linear interpolation with antialiasing.
 
     Args:
