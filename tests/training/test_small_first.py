@@ -17,7 +17,7 @@ from maam.core.errors import MaamError
 from maam.training.budget import Deadline
 from maam.training.events import Note, Step
 from maam.training.pace import Pace
-from maam.training.schedule import small_epochs
+from maam.training.small_first import small_epochs
 
 
 class Killed(BaseException):
@@ -66,6 +66,8 @@ def test_first_epochs_see_smaller_images(framework, epochs, until, sides, photos
 def test_a_network_for_one_size_is_refused(framework, model, photos, tmp_path):
     with pytest.raises(MaamError, match=f"`small_until`: {model}, .* takes no images of 24x24"):
         maam.train(data=photos, model=model, small_until=0.5, epochs=2, framework=framework)
+    with pytest.raises(MaamError, match=f"`small_until`: {model}, "):
+        maam.train(data=photos, model=model, small_until=0.5, minutes=1, framework=framework)
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 

@@ -11,7 +11,7 @@ from maam.data.augment.resizing import small_size
 from maam.models.weights import find_run
 from maam.training.budget import Budget
 from maam.training.run import SETTLING_PASSES, YOUNG_STEPS
-from maam.training.schedule import small_epochs
+from maam.training.small_first import check_small, small_epochs
 
 USED = 0.8  # of the time that is left for steps: other programs run too
 SCORING = 0.4  # the time to score an image, as a share of that to train on it
@@ -65,6 +65,8 @@ class Pace:
         height, width, channels = self.dataset.image_shape
         classes = len(self.dataset.classes)
         net = self.backend.create_model(model, classes, channels, (height, width))
+        if size != (height, width):
+            check_small(model, net, self.dataset.image_shape, self.backend)
         config = config.model_copy(update={"batch_size": batch})
         return self.backend.time_step(net, config, classes, (channels, *size))
 

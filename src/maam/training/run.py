@@ -26,7 +26,7 @@ from maam.training.budget import Deadline
 from maam.training.checkpoint import NotFinite, TrainingState
 from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
 from maam.training.ranks import ALONE, Ranks
-from maam.training.schedule import small_epochs
+from maam.training.small_first import small_epochs
 
 YOUNG_STEPS, SETTLING_PASSES = 100, 40
 HALVINGS = 3  # of the learning rate, when numbers are not finite

@@ -6,7 +6,6 @@ import numpy as np
 
 from maam.core.config import TrainConfig
 
-ROUNDING = 1e-9  # of a share: 0.29 * 100 is less than 29
 OPTIMIZERS: set[str] = {"adam", "adamw", "sgd"}
 
 
@@ -26,11 +25,6 @@ def learning_rates(config: TrainConfig, steps_per_epoch: int) -> np.ndarray:
         "constant": np.ones_like(progress),
     }[config.schedule]
     return (config.learning_rate * np.concatenate([rise, fall])).astype(np.float32)
-
-
-def small_epochs(config: TrainConfig) -> int:
-    """How many epochs, the first ones, see smaller images (``small_until``); never all of them."""
-    return min(int(config.small_until * config.epochs + ROUNDING), config.epochs - 1)
 
 
 def average_decay(decay: float, step: int) -> float:

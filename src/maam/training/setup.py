@@ -11,7 +11,7 @@ from typing import Any
 
 from maam.core.config import RESUMABLE, TrainConfig
 from maam.core.environment import environment
-from maam.core.errors import MaamError, first_line
+from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 from maam.core.frameworks import Backend
 from maam.core.recipes import to_toml
@@ -20,7 +20,6 @@ from maam.core.run_meta import OWN, RunMeta
 from maam.core.signals import check_signals
 from maam.data import SOURCES, Dataset, load_dataset
 from maam.data.augment import Augmentation
-from maam.data.augment.resizing import small_size
 from maam.data.files.packs import is_pack
 from maam.data.files.tree import Tree, scan
 from maam.data.fingerprints import fingerprints
@@ -43,7 +42,8 @@ from maam.training.resume import (
     resumed,
 )
 from maam.training.run import TrainingRun
-from maam.training.schedule import learning_rates, small_epochs
+from maam.training.schedule import learning_rates
+from maam.training.small_first import check_small, small_epochs
 from maam.training.transfer import SEEN, describe_origins, learned_images, overlaps, take_weights
 
 
@@ -211,7 +211,7 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
     if device := device_check(config, backend, dataset.classes):
         device.check(config.model, dataset.image_shape, net)
     if config.small_until:
-        _check_small(config, dataset, backend, net)
+        check_small(config.model, net, dataset.image_shape, backend)
     preprocessing = Preprocessing.fit(dataset.train, config.normalize)
     if config.pretrained:
         source = source_run(config.model, config.weights)
@@ -222,25 +222,6 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
     macs = backend.count_macs(net, (channels, height, width))
     backend.freeze(net, config.freeze)
     return Network(net, preprocessing, parameters, macs)
-
-
-def _check_small(config: TrainConfig, dataset: Dataset, backend: Backend, net: Any) -> None:
-    """Check that a network can learn from smaller images.
-
-    Raises:
-        MaamError: it takes one size only, or there is nothing to shrink.
-    """
-    height, width, channels = dataset.image_shape
-    small = small_size((height, width))
-    if small == (height, width):
-        raise MaamError(f"`small_until`: {height}x{width} pixels are few already: leave it out")
-    try:
-        backend.count_macs(net, (channels, *small))
-    except (MaamError, RuntimeError, TypeError, ValueError) as error:
-        raise MaamError(
-            f"`small_until`: {config.model}, made for {height}x{width} pixels, takes no images of "
-            f"{small[0]}x{small[1]} ({first_line(error)}): leave it out"
-        ) from None
 
 
 def write_start(run: TrainingRun, trained: int) -> None:
