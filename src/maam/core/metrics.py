@@ -12,6 +12,7 @@ import numpy as np
 from maam.core.errors import MaamError
 
 CALIBRATION_BINS = 15
+ROUNDING = 1e-9  # of a share: 0.29 * 100 is less than 29
 CONFUSION_CLASSES = 100  # of more, meta.json has no confusion matrix
 
 

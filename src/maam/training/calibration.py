@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from maam.core.frameworks import Backend
-from maam.core.metrics import calibration_error, softmax
+from maam.core.metrics import ROUNDING, calibration_error, softmax
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors, save_tensors
 from maam.training.events import Note
 from maam.training.run import TrainingRun
-from maam.training.small_first import ROUNDING
 
 TEMPERATURES = (0.05, 20.0)
 TOLERANCE = 1e-3  # of the divided logits, relative to the largest

@@ -7,9 +7,8 @@ from typing import Any
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError, first_line
 from maam.core.frameworks import Backend
+from maam.core.metrics import ROUNDING
 from maam.data.augment.resizing import small_size
-
-ROUNDING = 1e-9  # of a share: 0.29 * 100 is less than 29
 
 
 def small_epochs(config: TrainConfig) -> int:
