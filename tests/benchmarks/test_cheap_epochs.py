@@ -24,7 +24,7 @@ def steps(monkeypatch):
     def watch(net, optimizer, images, labels, rate):
         losses = step(net, optimizer, images, labels, rate)
         norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-        state = torch.cat([t.flatten() for m in norms for t in (m.weight, m.bias, m.running_mean)])
+        state = torch.cat([t.flatten() for m in norms for t in m.state_dict().values()])
         seen.append((net, images, labels, rate, losses, state.detach().clone()))
         return losses
 
