@@ -170,7 +170,12 @@ def test_three_steps_with_options(options, rng):
 def test_compiled_and_eager_steps_agree(rng, monkeypatch):
     """torch.compile, on the smallest model: it needs a C++ compiler."""
     compiled, compile_net = [], torch.compile
-    monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or compile_net(net))
+
+    def watch(net, **how):
+        compiled.append(net)
+        return compile_net(net, **how)
+
+    monkeypatch.setattr(torch, "compile", watch)
     images, labels = torch.from_numpy(rng.random((8, 1, 8, 8), np.float32)), torch.arange(8)
     losses = []
     for mode in ("eager", "graph"):

@@ -192,7 +192,7 @@ def test_images_are_mixed_until_the_last_epochs(name, tmp_path, monkeypatch):
 def test_a_step_that_cannot_be_compiled_is_one_line(monkeypatch):
     from torch._dynamo.exc import TorchDynamoException
 
-    def compile_net(net):
+    def compile_net(net, dynamic):
         def fail(images):
             raise TorchDynamoException("no C++ compiler\nwas found")
 
