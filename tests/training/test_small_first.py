@@ -55,7 +55,13 @@ def test_first_epochs_see_smaller_images(framework, epochs, until, sides, photos
 
     monkeypatch.setattr(loop, "make_train_step", watched)
     how = {"model": "maamnet-nano", "epochs": epochs, "framework": framework, "batch_size": 8}
-    result = maam.train(data=photos, small_until=until, cutmix=1.0, **how)
+    told = []
+    result = maam.train(data=photos, small_until=until, cutmix=1.0, watch=told.append, **how)
+    texts = [event.text for event in told if isinstance(event, Note)]
+    small = sides.count(24)
+    assert (f"the first {small} of {epochs} epochs see images of 24x24" in texts) == (small > 0)
+    too_few = f"`small_until`: {epochs} epochs are too few for smaller images first"
+    assert (too_few in texts) == (until > 0 and small == 0)
     steps = len(seen) // epochs
     assert steps > 1 and seen == [(side, side) for side in sides for _ in range(steps)]
     assert np.isfinite(result.history[-1]["train_loss"])

@@ -20,6 +20,7 @@ from maam.core.run_meta import OWN, RunMeta
 from maam.core.signals import check_signals
 from maam.data import SOURCES, Dataset, load_dataset
 from maam.data.augment import Augmentation
+from maam.data.augment.resizing import small_size
 from maam.data.files.packs import is_pack
 from maam.data.files.tree import Tree, scan
 from maam.data.fingerprints import fingerprints
@@ -148,10 +149,13 @@ def set_up(
     if ranks.writes:
         write_start(run, trained)
     watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped))
-    if config.small_until:
-        height, width = run.augmentation_in(0).size or dataset.image_shape[:2]
-        number = small_epochs(config)
+    if number := small_epochs(config):
+        height, width = small_size(network.preprocessing.size)
         watch(Note(f"the first {number} of {config.epochs} epochs see images of {height}x{width}"))
+    elif config.small_until:
+        watch(
+            Note(f"`small_until`: {config.epochs} epochs are too few for smaller images first")
+        )
     return run
 
 
