@@ -153,9 +153,7 @@ def set_up(
         height, width = small_size(network.preprocessing.size)
         watch(Note(f"the first {number} of {config.epochs} epochs see images of {height}x{width}"))
     elif config.small_until:
-        watch(
-            Note(f"`small_until`: {config.epochs} epochs are too few for smaller images first")
-        )
+        watch(Note(f"`small_until`: {config.epochs} epochs are too few for smaller images first"))
     return run
 
 
