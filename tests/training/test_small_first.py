@@ -12,6 +12,7 @@ from matrix_kills import state
 from PIL import Image
 
 import maam
+from maam.cli.app import run
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.training.budget import Deadline
@@ -151,3 +152,12 @@ def test_a_deadline_knows_that_whole_images_take_longer(photos, monkeypatch):
     assert asked == [1.0, 1.0, 1.0, 1.778] and len(result.history) == 3
     text = "no time for another epoch: stopped early, before images were whole"
     assert text in [event.text for event in told if isinstance(event, Note)]
+
+
+def test_the_time_left_knows_that_whole_images_take_longer(photos, monkeypatch, capsys):
+    clock = iter([0, 0, 90, 180, 340, 500])  # of the display's beginning, the plan, four epochs
+    monkeypatch.setattr("maam.cli.display.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    how = ["--model", "resnet8", "--framework", "torch", "--epochs", "4", "--small-until", "0.5"]
+    assert run(["train", "--data", str(photos), *how]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(" left")]
+    assert [line.split()[-2] for line in lines] == ["6:50", "5:20", "2:40", "0:00"]

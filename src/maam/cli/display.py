@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from maam.cli.console import escape, out, skipped
 from maam.cli.options import spelled
 from maam.core import frameworks
+from maam.data.augment.resizing import whole_to_small
 from maam.training.events import Choices, Download, Epoch, Event, Note, Plan, Step
 
 _LINE = 10_000  # images that are looked at for a line of progress, where there is no bar
@@ -29,7 +30,8 @@ class Display:
         # On the console of the epoch lines, which Rich then prints above the bar.
         self.bar = Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
         self.task = self.bar.add_task("", total=None, status="", visible=False)
-        self.steps = self.epochs = 0
+        self.steps = self.epochs = self.small = 0
+        self.times = 1.0  # as many pixels has a whole image as a smaller one
         self.closing = 0.0
         self.began = time.monotonic()  # the epoch
         self.downloading = False
@@ -75,6 +77,7 @@ class Display:
         self.steps, self.epochs = plan.steps, config["epochs"]
         self.began = time.monotonic()
         channels, height, width = meta.image_shape
+        self.small, self.times = plan.small, whole_to_small((height, width))
         images, device = meta.images, meta.device
         device += f" ({meta.device_name})" if meta.device_name else ""
         rows = {
@@ -114,9 +117,14 @@ class Display:
         if epoch.val_accuracy is not None:
             text += f"val loss {epoch.val_loss:.4f}  val accuracy {epoch.val_accuracy:.2%}  "
         began, self.began = self.began, time.monotonic()  # validation and all
-        left = (self.epochs - epoch.epoch) * (self.began - began) + self.closing
+        left = self._left(epoch.epoch) * (self.began - began) + self.closing
         text += f"{epoch.images_per_second:,.0f} images/s  {_duration(left)} left"
         out.print(text)
+
+    def _left(self, done: int) -> float:
+        """How many epochs as long as the last one are left."""
+        small = max(self.small - done, 0)
+        return small + (self.epochs - done - small) * (self.times if done <= self.small else 1)
 
     def download(self, done: int, total: int | None) -> None:
         """Told of a download: bytes so far, and in all."""

@@ -47,6 +47,7 @@ class Plan:
         steps: in an epoch.
         batch_size: images in a step.
         augmentation: its kind.
+        small: epochs, the first ones, that see smaller images.
         skipped: files that could not be read, as (name, reason).
     """
 
@@ -55,6 +56,7 @@ class Plan:
     steps: int
     batch_size: int
     augmentation: str
+    small: int
     skipped: tuple[tuple[str, str], ...]
 
 

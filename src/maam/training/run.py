@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from maam.core.run_meta import RunMeta
 from maam.core.signals import Terminated, check_signals, received
 from maam.data import Dataset, Split
 from maam.data.augment import Augmentation
-from maam.data.augment.resizing import small_size
+from maam.data.augment.resizing import small_size, whole_to_small
 from maam.data.preprocessing import Preprocessing
 from maam.native import build
 from maam.training.budget import Deadline
@@ -249,7 +248,7 @@ class TrainingRun:
             self.watch(Note(f"no better epoch in {patience}: stopped early"))
             return True
         size = self.preprocessing.size
-        times = prod(size) / prod(small_size(size)) if 0 < state.epoch == small else 1.0
+        times = whole_to_small(size) if 0 < state.epoch == small else 1.0
         late = self.deadline is not None and not self.deadline.allows_epoch(times)
         if not self.ranks.any(late):
             return False

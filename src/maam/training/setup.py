@@ -148,8 +148,9 @@ def set_up(
     ranks.any(False)  # all have read the folder
     if ranks.writes:
         write_start(run, trained)
-    watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped))
-    if number := small_epochs(config):
+    number = small_epochs(config)
+    watch(Plan(folder, meta, run.steps, batch_size, kind, number, dataset.skipped))
+    if number:
         height, width = small_size(network.preprocessing.size)
         watch(Note(f"the first {number} of {config.epochs} epochs see images of {height}x{width}"))
     elif config.small_until:

@@ -6,6 +6,8 @@ Howard's fast.ai team trained ImageNet so for DAWNBench in 2018
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 SHARE = 0.75  # of the side; the area is then 0.56 of the whole
@@ -15,6 +17,11 @@ def small_size(size: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the smaller images: three quarters, to whole multiples of 4."""
     height, width = (max(4, 4 * round(SHARE * side / 4)) for side in size)
     return height, width
+
+
+def whole_to_small(size: tuple[int, int]) -> float:
+    """How many pixels a whole image has for each of a smaller one."""
+    return prod(size) / prod(small_size(size))
 
 
 def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
