@@ -38,10 +38,12 @@ ALIKE = {"data": "cifar10", "pretrained": False, "val_fraction": 0.0}  # in ever
 TEXT = """\
 Written by `python benchmarks/two_cores.py`, from results/two_cores.json: the accuracy of networks \
 that train on CIFAR-10 (JPEG copy) from random weights for so many minutes, on two CPU cores. \
-Seconds are those of the whole command, {command}, alone on the machine: reading images, training, \
-scores and export; a training plans with 80 % of what they leave it, in case other programs run. \
-All 10,000 test images, one seed; what a recipe has was chosen on held-out training images \
-([design notes](design-notes.md), [cheaper epochs](cheap-epochs.md)). No teacher, no pre-training.
+Minutes are those given; seconds are those of the whole command, {command}, alone on the machine: \
+reading images, training, scores and export. They are fewer because `--minutes` plans with 80 % of \
+the time for training steps, in case other programs run. Parameters are those of the folded \
+network. All 10,000 test images, one seed; what a recipe has was chosen on held-out training \
+images ([design notes](design-notes.md), [cheaper epochs](cheap-epochs.md)). No teacher, no \
+pre-training.
 
 To add a row, add a recipe to `recipes/two-cores/` and run the benchmark with it."""
 
@@ -102,7 +104,7 @@ def measure(recipe: Path) -> dict[str, Any]:
         "model": meta.model,
         "framework": meta.config["framework"],
         "epochs": len(history),
-        "parameters": meta.parameters,
+        "parameters": meta.deployed["parameters"],
         "seconds": round(seconds, 1),
         "training_seconds": round(sum(row["seconds"] for row in history), 1),
         "accuracy": round(100 * meta.metrics["accuracy"], 2),

@@ -220,12 +220,12 @@ def page(report: Mapping[str, Any]) -> str:
         "Written by `python experiments/cheap_epochs.py`, from results/cheap_epochs.json: "
         "`maamnet-nano` learns from 45,000 images of CIFAR-10 (JPEG copy) for "
         f"{report['seconds']:g} seconds of one core each time, and is scored on the 5,000 held-out "
-        "training images, of which 0.5 points are the standard error. PyTorch "
+        "training images: the standard error of an accuracy is about 0.5 points. PyTorch "
         f"{report['torch']}, float32, {report['cpu']}; batch {CONFIG.batch_size}, sgd, rate "
         f"{CONFIG.learning_rate:g} at most, weight decay {CONFIG.weight_decay:g}, label smoothing "
         f"{CONFIG.label_smoothing:g}, crop and flip. Epochs are images learned from, divided by "
-        "45,000. Differences are of the same seeds; no form's rate was tuned. Frozen norms are "
-        "computed by PyTorch's operators, others by ours; 10 % is chance.\n\n"
+        "45,000. Differences are of the same seeds; no form's rate was tuned. Frozen norms "
+        "ended at chance, 10 %, for a reason that was not looked for.\n\n"
         + markdown_table(("What", "Accuracy %", "Difference", "Seeds", "Epochs"), lines)
         + "\n"
     )

@@ -221,11 +221,14 @@ def notes(report: Mapping[str, Any]) -> str:
         f"training of {budget['epochs']} epochs, unless it gives their number, on 45,000 images of "
         f"CIFAR-10, scored on the 5,000 that are held out of the training images (%{noise}); no "
         "choice was made by test images. "
-        f"What is not said is alike: PyTorch {facts['torch']} in bfloat16 on {facts['cpu']}, "
+        f"All other settings are the same: PyTorch {facts['torch']} in bfloat16 on {facts['cpu']}, "
         f"{budget['optimizer']} {budget['learning_rate']:g}, batch {budget['batch_size']}, weight "
         f"decay {budget['weight_decay']:g}, label smoothing {budget['label_smoothing']:g}. Latency "
         "is of one image in ONNX Runtime on one thread (-: not measured); parameters and "
         "multiply-accumulates (MACs) are counted after folding.",
+        "X is the input of a block, F what its agents and its 1x1 compression make of it. An agent "
+        "is a depthwise convolution, named by its size; the identity passes the input on. `32 x 2` "
+        "are two blocks of 32 channels; the base has 32 x 2, 64 x 3, 128 x 3.",
     ]
     for group in dict.fromkeys(row["group"] for row in rows):
         reference = found.get(REFERENCES.get(group, "base"))
