@@ -81,9 +81,19 @@ def test_a_network_for_one_size_is_refused(framework, model, photos, tmp_path):
 def test_what_cannot_be_small_is_refused(photos):
     with pytest.raises(MaamError, match="`small_until`: 8x8 pixels are few already"):
         maam.train(data="digits", model="resnet8", small_until=0.5)
-    run = maam.train(data=photos, model="resnet8", epochs=1, out="teacher").run
-    with pytest.raises(MaamError, match="`small_until` does not go with a `teacher`"):
+    run = maam.train(data=photos, model="mlp", epochs=1, out="teacher").run
+    with pytest.raises(MaamError, match=r"`small_until`: mlp, .* takes no images of 24x24"):
         maam.train(data=photos, model="resnet8", small_until=0.5, epochs=2, teacher=str(run))
+
+
+@pytest.mark.parametrize("framework", ["mindspore", "torch"])
+def test_a_teacher_answers_for_smaller_images(framework, photos):
+    how = {"data": photos, "model": "resnet8", "framework": framework, "epochs": 2}
+    run = str(maam.train(**how, seed=1).run)
+    alone = maam.train(**how, small_until=0.5).history
+    taught = maam.train(**how, small_until=0.5, teacher=run).history
+    losses = [[epoch["train_loss"] for epoch in each] for each in (alone, taught)]
+    assert np.isfinite(losses).all() and (np.abs(np.subtract(*losses)) > 1e-6).all()
 
 
 @pytest.mark.parametrize("until", [0, 0.5, 0.75, 0.9])

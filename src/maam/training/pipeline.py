@@ -10,7 +10,6 @@ from typing import Any
 
 from maam.core import frameworks
 from maam.core.config import TrainConfig
-from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.models.own import name_network, refuse_own, with_network
 from maam.models.weights import source_run
@@ -98,13 +97,11 @@ def _check_start(config: TrainConfig, resume: Path | None) -> None:
         resume: the run folder to go on with, or None for a new one.
 
     Raises:
-        MaamError: a bad teacher, or one beside smaller images, weights that do not come with the
-            package, or a run folder that is not free.
+        MaamError: a bad teacher, weights that do not come with the package, or a run folder that is
+            not free.
     """
     if config.teacher:
         check_teacher(config.teacher)
-        if config.small_until:  # whose answers are for images of one size
-            raise MaamError("`small_until` does not go with a `teacher`: leave one of them out")
     if config.pretrained and config.model != "auto":
         source_run(config.model, config.weights)
     if resume is None and config.out is not None:

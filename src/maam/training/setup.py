@@ -29,7 +29,7 @@ from maam.data.sources.packed import are_packed
 from maam.data.splits import limit
 from maam.data.streaming import exceeds_memory, load_tree
 from maam.data.unseen import same_images
-from maam.models.weights import source_run
+from maam.models.weights import find_run, source_run
 from maam.training.budget import Deadline
 from maam.training.checkpoint import read_checkpoint
 from maam.training.device_limits import device_check
@@ -215,6 +215,10 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
         device.check(config.model, dataset.image_shape, net)
     if config.small_until:
         check_small(config.model, net, dataset.image_shape, backend)
+        if config.teacher:  # it answers for smaller images too
+            name = find_run(config.teacher).read_meta().model
+            teacher = backend.create_model(name, len(dataset.classes), channels, (height, width))
+            check_small(name, teacher, dataset.image_shape, backend)
     preprocessing = Preprocessing.fit(dataset.train, config.normalize)
     if config.pretrained:
         source = source_run(config.model, config.weights)
