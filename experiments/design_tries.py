@@ -135,7 +135,7 @@ TRIES = {
     "dense-relu-sum": _dense("ReLU(X + F)", residual="relu"),
     "dense-mean": _dense("the mean over all places before the last layer", head="mean"),
     "tiny-dense": _dense(
-        "dense agents, as large as `maamnet-tiny` (82.42 % below): 16, 32 x 2, 96 x 2, 128 x 1, "
+        "dense agents, as large as `maamnet-tiny` (below): 16, 32 x 2, 96 x 2, 128 x 1, "
         "mean at the end",
         stem=16,
         stages=((32, 2), (96, 2), (128, 1)),

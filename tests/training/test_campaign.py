@@ -199,6 +199,11 @@ def test_a_queue_file_has_comments_and_empty_lines(recipe, tmp_path):
     assert [training.seed for training in trainings] == [0, 1]
 
 
+def test_the_queue_names_recipes_that_are_there(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert campaign.parse(["@experiments/queue.txt"], Path("runs"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

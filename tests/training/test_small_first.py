@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,11 +12,13 @@ import numpy as np
 import pytest
 from matrix_kills import state
 from PIL import Image
+from torch import nn
 
 import maam
 from maam.cli.app import run
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
+from maam.training import campaign
 from maam.training.budget import Deadline
 from maam.training.events import Note, Step
 from maam.training.pace import Pace
@@ -36,25 +40,36 @@ def photos(tmp_path, rng):
     return tmp_path / "photos"
 
 
+@pytest.fixture
+def watched_steps(monkeypatch):
+    """Height and width of the images of every step to come, in a framework."""
+
+    def watch(framework):
+        loop = importlib.import_module(f"maam.{framework}.loop")
+        make, seen = loop.make_train_step, []
+
+        def watched(*given):
+            step = make(*given)
+
+            def take(images, *rest):
+                seen.append(tuple(images.shape[2:]))
+                return step(images, *rest)
+
+            return take
+
+        monkeypatch.setattr(loop, "make_train_step", watched)
+        return seen
+
+    return watch
+
+
 @pytest.mark.parametrize("framework", ["mindspore", "torch"])
 @pytest.mark.parametrize(
     ("epochs", "until", "sides"),
     [(4, 0.75, [24, 24, 24, 32]), (3, 0.5, [24, 32, 32]), (1, 0.9, [32]), (2, 0, [32, 32])],
 )
-def test_first_epochs_see_smaller_images(framework, epochs, until, sides, photos, monkeypatch):
-    loop = importlib.import_module(f"maam.{framework}.loop")
-    make, seen = loop.make_train_step, []
-
-    def watched(*given):
-        step = make(*given)
-
-        def take(images, *rest):
-            seen.append(tuple(images.shape[2:]))
-            return step(images, *rest)
-
-        return take
-
-    monkeypatch.setattr(loop, "make_train_step", watched)
+def test_first_epochs_see_smaller_images(framework, epochs, until, sides, photos, watched_steps):
+    seen = watched_steps(framework)
     how = {"model": "maamnet-nano", "epochs": epochs, "framework": framework, "batch_size": 8}
     told = []
     result = maam.train(data=photos, small_until=until, cutmix=1.0, watch=told.append, **how)
@@ -81,17 +96,32 @@ def test_a_network_for_one_size_is_refused(framework, model, photos, tmp_path):
 def test_what_cannot_be_small_is_refused(photos):
     with pytest.raises(MaamError, match="`small_until`: 8x8 pixels are few already"):
         maam.train(data="digits", model="resnet8", small_until=0.5)
-    run = maam.train(data=photos, model="mlp", epochs=1, out="teacher").run
-    with pytest.raises(MaamError, match=r"`small_until`: mlp, .* takes no images of 24x24"):
-        maam.train(data=photos, model="resnet8", small_until=0.5, epochs=2, teacher=str(run))
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("until", [{"epochs": 2}, {"minutes": 1}])
+def test_a_teacher_for_one_size_is_refused(until, own, photos, tmp_path):
+    maam.train(data=photos, model="mlp", epochs=1, out="teacher")
+    maam.train(data=photos, model="mlp", epochs=1, out="smaller", image_size=28)
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), *head) if own else "resnet8"
+    how = {"data": photos, "model": model, "image_size": 32, "small_until": 0.5, **until}
+    with pytest.raises(MaamError, match=r"the teacher \(mlp\), .* takes no images of 24x24"):
+        maam.train(**how, teacher="teacher", out="student")
+    with pytest.raises(MaamError, match="smaller: it takes images of 28x28x3"):
+        maam.train(**how, teacher="smaller", out="student")
+    assert not (tmp_path / "student").exists()
 
 
 @pytest.mark.parametrize("framework", ["mindspore", "torch"])
-def test_a_teacher_answers_for_smaller_images(framework, photos):
+def test_a_teacher_answers_for_smaller_images(framework, photos, watched_steps):
+    seen = watched_steps(framework)
     how = {"data": photos, "model": "resnet8", "framework": framework, "epochs": 2}
     run = str(maam.train(**how, seed=1).run)
     alone = maam.train(**how, small_until=0.5).history
+    del seen[:]
     taught = maam.train(**how, small_until=0.5, teacher=run).history
+    assert sorted(set(seen)) == [(24, 24), (32, 32)] and seen == sorted(seen)
     losses = [[epoch["train_loss"] for epoch in each] for each in (alone, taught)]
     assert np.isfinite(losses).all() and (np.abs(np.subtract(*losses)) > 1e-6).all()
 
@@ -171,3 +201,15 @@ def test_the_time_left_knows_that_whole_images_take_longer(photos, monkeypatch, 
     assert run(["train", "--data", str(photos), *how]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith(" left")]
     assert [line.split()[-2] for line in lines] == ["6:50", "5:20", "2:40", "0:00"]
+
+
+def test_a_campaign_knows_that_whole_images_take_longer(photos, tmp_path, monkeypatch):
+    recipe = tmp_path / "small.toml"
+    options = f'data = "{photos}"\nmodel = "resnet8"\nepochs = 4\nsmall_until = 0.5\n'
+    recipe.write_text(options)
+    monkeypatch.setattr("maam.training.small_first.whole_to_small", lambda size: 1e9)
+    (training,) = campaign.parse([f"{recipe}:0"], tmp_path / "runs")
+    for _ in range(2):  # and when it is begun again
+        code = campaign.run_training(training, {}, os.getppid(), time.time() + 600)
+        assert code == campaign.OUT_OF_TIME
+        assert len(training.folder.read_history()) == 2

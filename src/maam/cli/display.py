@@ -78,6 +78,8 @@ class Display:
         self.began = time.monotonic()
         channels, height, width = meta.image_shape
         self.small, self.times = plan.small, whole_to_small((height, width))
+        if self.small:  # a bar that counts steps does not know that they grow
+            self.bar.columns = self.bar.columns[:-1]
         images, device = meta.images, meta.device
         device += f" ({meta.device_name})" if meta.device_name else ""
         rows = {
@@ -122,7 +124,7 @@ class Display:
         out.print(text)
 
     def _left(self, done: int) -> float:
-        """How many epochs as long as the last one are left."""
+        """How many epochs as long as the last one are left; validation counts as if it grew too."""
         small = max(self.small - done, 0)
         return small + (self.epochs - done - small) * (self.times if done <= self.small else 1)
 

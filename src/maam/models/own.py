@@ -163,6 +163,8 @@ class _WithNetwork:
     def create_model(
         self, name: str, num_classes: int, in_channels: int, image_size: tuple[int, int]
     ) -> Any:
+        if not name.endswith(OWN):  # a teacher
+            return self._backend.create_model(name, num_classes, in_channels, image_size)
         return self._backend.check_model(self._net, num_classes, in_channels, image_size)
 
     def load_model(self, run: Any) -> Any:

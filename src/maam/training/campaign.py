@@ -43,6 +43,7 @@ from maam.training.events import Epoch, Event, Step
 from maam.training.finalize import operators_used
 from maam.training.options import resolve
 from maam.training.setup import check_begun, set_up
+from maam.training.small_first import times_as_long
 
 REST = 5.0  # seconds of the budget that no epoch is begun in
 OUT_OF_TIME = 3  # exit code of a child
@@ -202,6 +203,11 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
         return 0
     last_event = first_step = time.time()
 
+    def too_long(last: float, done: int) -> bool:
+        """Whether the next epoch is, after the last one's seconds and so many done."""
+        seconds = last * times_as_long(config, run.preprocessing.size, done)
+        return time.time() + seconds + REST > until
+
     def watch(event: Event) -> None:
         nonlocal last_event, first_step
         if os.getppid() != parent:
@@ -220,7 +226,7 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
                 f"val {val} {spent:.1f} s",
                 flush=True,
             )
-            if event.epoch < config.epochs and time.time() + spent + REST > until:
+            if event.epoch < config.epochs and too_long(spent, event.epoch):
                 raise _OutOfTime
 
     backend = frameworks.use(config.framework)
@@ -230,7 +236,7 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
         try:
             before = folder.read_history()
             unfinished = len(before) < config.epochs
-            if before and unfinished and time.time() + before[-1]["seconds"] + REST > until:
+            if before and unfinished and too_long(before[-1]["seconds"], len(before)):
                 raise _OutOfTime
             backend.fit(run)
         except _OutOfTime:

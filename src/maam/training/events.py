@@ -47,8 +47,8 @@ class Plan:
         steps: in an epoch.
         batch_size: images in a step.
         augmentation: its kind.
-        small: epochs, the first ones, that see smaller images.
         skipped: files that could not be read, as (name, reason).
+        small: epochs, the first ones, that see smaller images.
     """
 
     folder: RunFolder
@@ -56,8 +56,8 @@ class Plan:
     steps: int
     batch_size: int
     augmentation: str
-    small: int
     skipped: tuple[tuple[str, str], ...]
+    small: int = 0
 
 
 @dataclass(frozen=True)

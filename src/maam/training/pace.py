@@ -66,7 +66,8 @@ class Pace:
         classes = len(self.dataset.classes)
         net = self.backend.create_model(model, classes, channels, (height, width))
         if size != (height, width):
-            check_small(model, net, self.dataset.image_shape, self.backend)
+            name = model if model == config.model else f"the teacher ({model})"
+            check_small(name, net, self.dataset.image_shape, self.backend)
         config = config.model_copy(update={"batch_size": batch})
         return self.backend.time_step(net, config, classes, (channels, *size))
 

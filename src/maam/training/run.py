@@ -18,14 +18,14 @@ from maam.core.run_meta import RunMeta
 from maam.core.signals import Terminated, check_signals, received
 from maam.data import Dataset, Split
 from maam.data.augment import Augmentation
-from maam.data.augment.resizing import small_size, whole_to_small
+from maam.data.augment.resizing import small_size
 from maam.data.preprocessing import Preprocessing
 from maam.native import build
 from maam.training.budget import Deadline
 from maam.training.checkpoint import NotFinite, TrainingState
 from maam.training.events import Epoch, EpochTotals, Note, Step, Watch
 from maam.training.ranks import ALONE, Ranks
-from maam.training.small_first import small_epochs
+from maam.training.small_first import small_epochs, times_as_long
 
 YOUNG_STEPS, SETTLING_PASSES = 100, 40
 HALVINGS = 3  # of the learning rate, when numbers are not finite
@@ -247,8 +247,7 @@ class TrainingRun:
         if self.ranks.any(state.stalled(patience, small)):
             self.watch(Note(f"no better epoch in {patience}: stopped early"))
             return True
-        size = self.preprocessing.size
-        times = whole_to_small(size) if 0 < state.epoch == small else 1.0
+        times = times_as_long(self.config, self.preprocessing.size, state.epoch)
         late = self.deadline is not None and not self.deadline.allows_epoch(times)
         if not self.ranks.any(late):
             return False

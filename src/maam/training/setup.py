@@ -33,6 +33,7 @@ from maam.models.weights import find_run, source_run
 from maam.training.budget import Deadline
 from maam.training.checkpoint import read_checkpoint
 from maam.training.device_limits import device_check
+from maam.training.distillation import describe_teacher
 from maam.training.events import Download, Note, Plan, Watch
 from maam.training.options import resolve
 from maam.training.ranks import ALONE, Ranks
@@ -149,7 +150,7 @@ def set_up(
     if ranks.writes:
         write_start(run, trained)
     number = small_epochs(config)
-    watch(Plan(folder, meta, run.steps, batch_size, kind, number, dataset.skipped))
+    watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped, number))
     if number:
         height, width = small_size(network.preprocessing.size)
         watch(Note(f"the first {number} of {config.epochs} epochs see images of {height}x{width}"))
@@ -207,7 +208,8 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
 
     Raises:
         MaamError: no such model or weights, images too small for it, a network too large for the
-            device that is to hold it, nothing left to train, or smaller images that it can't take.
+            device that is to hold it, nothing left to train, smaller images that it or its teacher
+            can't take, or a teacher of other classes or images.
     """
     height, width, channels = dataset.image_shape
     net = backend.create_model(config.model, len(dataset.classes), channels, (height, width))
@@ -216,9 +218,10 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
     if config.small_until:
         check_small(config.model, net, dataset.image_shape, backend)
         if config.teacher:  # it answers for smaller images too
-            name = find_run(config.teacher).read_meta().model
-            teacher = backend.create_model(name, len(dataset.classes), channels, (height, width))
-            check_small(name, teacher, dataset.image_shape, backend)
+            describe_teacher(config.teacher, dataset.classes, dataset.image_shape)
+            shape = find_run(config.teacher).read_meta().model_shape
+            name = f"the teacher ({shape[0]})"
+            check_small(name, backend.create_model(*shape), dataset.image_shape, backend)
     preprocessing = Preprocessing.fit(dataset.train, config.normalize)
     if config.pretrained:
         source = source_run(config.model, config.weights)

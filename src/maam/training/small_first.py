@@ -8,7 +8,7 @@ from maam.core.config import TrainConfig
 from maam.core.errors import MaamError, first_line
 from maam.core.frameworks import Backend
 from maam.core.metrics import ROUNDING
-from maam.data.augment.resizing import small_size
+from maam.data.augment.resizing import small_size, whole_to_small
 
 
 def small_epochs(config: TrainConfig) -> int:
@@ -16,11 +16,22 @@ def small_epochs(config: TrainConfig) -> int:
     return min(int(config.small_until * config.epochs + ROUNDING), config.epochs - 1)
 
 
-def check_small(model: str, net: Any, image_shape: tuple[int, int, int], backend: Backend) -> None:
-    """Check that a network can learn from smaller images.
+def times_as_long(config: TrainConfig, size: tuple[int, int], done: int) -> float:
+    """How many times as long the next epoch takes as the last one, by pixels.
 
     Args:
-        model: its name.
+        config: the options.
+        size: (H, W) of whole images.
+        done: epochs.
+    """
+    return whole_to_small(size) if 0 < done == small_epochs(config) else 1.0
+
+
+def check_small(model: str, net: Any, image_shape: tuple[int, int, int], backend: Backend) -> None:
+    """Check that a network takes smaller images.
+
+    Args:
+        model: its name, for the error.
         net: the network.
         image_shape: (H, W, C) of whole images.
         backend: the framework.
