@@ -203,10 +203,10 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
         return 0
     last_event = first_step = time.time()
 
-    def too_long(last: float, done: int) -> bool:
-        """Whether the next epoch is, after the last one's seconds and so many done."""
+    def allow(last: float, done: int) -> None:  # seconds of the last epoch, and how many
         seconds = last * times_as_long(config, run.preprocessing.size, done)
-        return time.time() + seconds + REST > until
+        if done < config.epochs and time.time() + seconds + REST > until:
+            raise _OutOfTime
 
     def watch(event: Event) -> None:
         nonlocal last_event, first_step
@@ -226,18 +226,15 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
                 f"val {val} {spent:.1f} s",
                 flush=True,
             )
-            if event.epoch < config.epochs and too_long(spent, event.epoch):
-                raise _OutOfTime
+            allow(spent, event.epoch)
 
     backend = frameworks.use(config.framework)
     with ExitStack() as held:
         run = set_up(config, folder.path if begun else None, backend, watch, held)
         last_event = time.time()
         try:
-            before = folder.read_history()
-            unfinished = len(before) < config.epochs
-            if before and unfinished and too_long(before[-1]["seconds"], len(before)):
-                raise _OutOfTime
+            if before := folder.read_history():
+                allow(before[-1]["seconds"], len(before))
             backend.fit(run)
         except _OutOfTime:
             print(f"{name} stops here: out of time", flush=True)
