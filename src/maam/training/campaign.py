@@ -221,11 +221,8 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
         elif isinstance(event, Epoch):
             spent, last_event = time.time() - last_event, time.time()
             val = "-" if event.val_accuracy is None else f"{event.val_accuracy:.4f}"
-            print(
-                f"{name} epoch {event.epoch}/{config.epochs} loss {event.train_loss:.4f} "
-                f"val {val} {spent:.1f} s",
-                flush=True,
-            )
+            facts = f"loss {event.train_loss:.4f} val {val} {spent:.1f} s"
+            print(f"{name} epoch {event.epoch}/{config.epochs} {facts}", flush=True)
             allow(spent, event.epoch)
 
     backend = frameworks.use(config.framework)
@@ -239,12 +236,10 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
         except _OutOfTime:
             print(f"{name} stops here: out of time", flush=True)
             return OUT_OF_TIME
-        folder.write_meta(
-            replace(run.meta, operators=run.meta.operators or operators_used(run, backend))
-        )
+        operators = run.meta.operators or operators_used(run, backend)
+        folder.write_meta(replace(run.meta, operators=operators))
         net, _ = backend.load_model(folder.path)
-        dataset = run.dataset
-        split = dataset.test if len(dataset.test) else dataset.val
+        split = run.dataset.test if len(run.dataset.test) else run.dataset.val
         logits = backend.compute_logits(net, split, run.preprocessing)
         accuracy = float((logits.argmax(1) == split.labels).mean())
         write_scores(training, run.meta, accuracy)
