@@ -129,6 +129,13 @@ def test_a_training_step_learns_and_the_export_computes_the_same(name, tmp_path,
     )
 
 
+def test_a_network_is_exported_twice(tmp_path):
+    net = create_model("maamnet-nano", 3, 1, (16, 16)).set_train(False)
+    for name in ("first", "second"):
+        assert export_onnx(net, (1, 16, 16), tmp_path / name) < 1e-4
+    assert (tmp_path / "first").stat().st_size == (tmp_path / "second").stat().st_size
+
+
 def test_an_export_that_differs_is_refused_and_leaves_nothing(tmp_path):
     net, other = (create_model("mlp", 3, 1, (4, 4)).set_train(False) for _ in range(2))
     with pytest.raises(MaamError, match="differs from the network"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from pathlib import Path
 
@@ -83,12 +84,16 @@ def export_model(
 
 
 def _export(net: nn.Cell, image_shape: tuple[int, int, int]) -> bytes:
-    """The content of the file."""
+    """The content of the file.
+
+    MindSpore changes the graph that it writes and keeps it, so that a second file of the same
+    network fails ("out of range"): it is given a copy.
+    """
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:
         one = ms.Tensor(np.zeros((1, *image_shape), np.float32))
-        ms.export(net, one, file_name=f"{folder}/model", file_format="ONNX")
+        ms.export(copy.deepcopy(net), one, file_name=f"{folder}/model", file_format="ONNX")
         model = onnx.load(f"{folder}/model.onnx")
     graph = model.graph
     # The weights are inputs too in MindSpore's file; the image is the input that is no weight.
