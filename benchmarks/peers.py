@@ -246,7 +246,8 @@ def page(report: Mapping[str, Any]) -> str:
                 "epochs are a sum, `--epochs` of its first part, then `maam train --resume RUN "
                 "--epochs` of the whole; the learning rate falls to 0 in each. No peer was trained "
                 "by its published recipe, of 200 epochs and more: what is compared is what "
-                "networks learn in as many epochs as the table says.",
+                "networks learn in as many epochs as the table says. The `-long` recipes have "
+                "TrivialAugment and smaller images first; no peer was trained so.",
                 "![Accuracy against cost, of the best recipe of each network](comparison.png)",
                 "## Measured: the same images, the same harness",
                 measured,
