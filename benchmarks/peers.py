@@ -302,7 +302,7 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("Test accuracy %")
     figure.suptitle(
-        "CIFAR-10: ours in orange; peers in our harness in blue, 40 epochs at most; published hollow",
+        "CIFAR-10: ours orange; peers in our harness blue, 40 epochs at most; published hollow",
         fontsize=11,
     )
     png = io.BytesIO()
