@@ -26,7 +26,7 @@ from maam.deploy.int8_report import Int8Report
 from maam.deploy.onnx import Network
 from maam.deploy.qdq import qdq_model
 
-OPTIONS: dict[str, Any] = {"data": "digits", "framework": "torch", "epochs": 1, "seed": 0}
+OPTIONS: dict[str, Any] = {"data": "digits", "framework": "torch", "epochs": 3, "seed": 0}
 
 
 @pytest.fixture(scope="module")

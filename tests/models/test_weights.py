@@ -52,7 +52,7 @@ def test_the_card_describes_the_network(name):
     assert meta.metrics is not None
     card = shipped_run(name).card.read_text()
     accuracy = f"{100 * meta.metrics['accuracy']:.2f} %"
-    for figure in (f"{parameters:,}", f"{macs:,}", accuracy, f"--recipe recipes/{name}.toml"):
+    for figure in (f"{parameters:,}", f"{macs:,}", accuracy, f"--recipe recipes/{name}"):
         assert figure in card
 
 
