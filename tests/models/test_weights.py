@@ -33,6 +33,12 @@ BUDGETS = {  # parameters and multiply-accumulates, as deployed
     "maamnet-small": (1_000_000, None),
     "maamnet-base": (2_300_000, None),
 }
+RECIPES = {
+    "maamnet-nano": "maamnet-nano-long",
+    "maamnet-tiny": "maamnet-tiny-long",
+    "maamnet-small": "maamnet-small",
+    "maamnet-base": "maamnet-base",
+}
 
 
 def test_all_together_are_small():
@@ -52,7 +58,8 @@ def test_the_card_describes_the_network(name):
     assert meta.metrics is not None
     card = shipped_run(name).card.read_text()
     accuracy = f"{100 * meta.metrics['accuracy']:.2f} %"
-    for figure in (f"{parameters:,}", f"{macs:,}", accuracy, f"--recipe recipes/{name}"):
+    recipe = f"--recipe recipes/{RECIPES[name]}.toml"
+    for figure in (f"{parameters:,}", f"{macs:,}", accuracy, recipe):
         assert figure in card
 
 
