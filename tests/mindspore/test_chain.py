@@ -19,10 +19,10 @@ import maam
 from maam.core.config import TrainConfig
 from maam.mindspore.layers import ConvNorm
 from maam.mindspore.models import create_model
-from maam.mindspore.models.maamnet import Block
+from maam.mindspore.models.maamnet import Block, MAAMNet
 from maam.mindspore.models.peers import ResidualBlock
 from maam.mindspore.ops.chain import Chain
-from maam.mindspore.step import freeze, make_optimizer, make_train_step
+from maam.mindspore.step import Inference, freeze, make_optimizer, make_train_step
 from maam.models.variants import AGENTS
 from maam.native import build
 
@@ -46,7 +46,7 @@ def outcome(cell, x, chained):
     """Value, gradients of x and all parameters, and running statistics after a pass in training."""
     set_parameters(cell, np.random.default_rng(1))
     cell.set_train(True)
-    alone = (Chain([cell.stride], cell.relu),) if isinstance(cell, ConvNorm) else ()
+    alone = (Chain([cell.stride], cell.relu).set_train(True),) if isinstance(cell, ConvNorm) else ()
 
     def forward(x):
         last = x.transpose(0, 2, 3, 1)
@@ -72,19 +72,19 @@ def check(cell, x):
         np.testing.assert_allclose(ours[name], expected, rtol=1e-4, atol=atol, err_msg=name)
 
 
-@needs_operator
-@settings(max_examples=24, deadline=None, derandomize=True)
-@given(
-    kind=st.sampled_from(["stem", "block", "residual"]),
-    batch=st.integers(2, 19),
-    channels=st.sampled_from([16, 32, 48]),
-    outputs=st.sampled_from([16, 48, 64]),
-    height=st.integers(2, 11),
-    width=st.integers(2, 18),
-    stride=st.sampled_from([1, 2]),
-    seed=st.integers(0, 99),
-)
-def test_equals_the_layers_apart(kind, batch, channels, outputs, height, width, stride, seed):
+CASES = {
+    "kind": st.sampled_from(["stem", "block", "residual"]),
+    "batch": st.integers(2, 19),
+    "channels": st.sampled_from([16, 32, 48]),
+    "outputs": st.sampled_from([16, 48, 64]),
+    "height": st.integers(2, 11),
+    "width": st.integers(2, 18),
+    "stride": st.sampled_from([1, 2]),
+    "seed": st.integers(0, 99),
+}
+
+
+def cell_and_images(kind, batch, channels, outputs, height, width, stride, seed):
     outputs = channels if seed % 2 else outputs
     if kind == "stem":
         channels = 3
@@ -93,8 +93,29 @@ def test_equals_the_layers_apart(kind, batch, channels, outputs, height, width, 
         cell = Block(channels, outputs, AGENTS, stride)
     else:
         cell = ResidualBlock(channels, outputs, stride, tiny=False)
-    x = np.random.default_rng(seed).standard_normal((batch, channels, height, width))
-    check(cell, x)
+    return cell, np.random.default_rng(seed).standard_normal((batch, channels, height, width))
+
+
+@needs_operator
+@settings(max_examples=24, deadline=None, derandomize=True)
+@given(**CASES)
+def test_equals_the_layers_apart(**case):
+    check(*cell_and_images(**case))
+
+
+@needs_operator
+@settings(max_examples=24, deadline=None, derandomize=True)
+@given(**CASES)
+def test_inference_equals_the_layers_apart(**case):
+    cell, x = cell_and_images(**case)
+    set_parameters(cell, np.random.default_rng(1))
+    cell.set_train(False)
+    alone = (Chain([cell.stride], cell.relu),) if isinstance(cell, ConvNorm) else ()
+    before = [parameter.asnumpy().copy() for parameter in cell.get_parameters()]
+    chained = cell.chained(tensor(x).transpose(0, 2, 3, 1), *alone).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(chained.asnumpy(), cell(tensor(x)).asnumpy(), rtol=1e-4, atol=1e-4)
+    for parameter, value in zip(cell.get_parameters(), before, strict=True):
+        assert (parameter.asnumpy() == value).all(), parameter.name
 
 
 @needs_operator
@@ -135,7 +156,7 @@ def test_training_steps_with_and_without(name, monkeypatch):
 @needs_operator
 def test_the_gradient_of_the_image_is_left_out(tmp_path):
     """Nobody asks for it, and it costs as much as the layer itself."""
-    cell, chain = ConvNorm(3, 16, 3).set_train(True), Chain([1], True)
+    cell, chain = ConvNorm(3, 16, 3).set_train(True), Chain([1], True).set_train(True)
 
     def total(x):
         return cell.chained(x, chain).sum()
@@ -217,10 +238,28 @@ def test_an_altered_network_is_computed_as_it_is_now(case, monkeypatch):
         set_parameters(net, np.random.default_rng(1))
         logits = net.set_train(True)(images)
         running = {p.name: p.asnumpy() for p in net.get_parameters() if not p.requires_grad}
-        results.append({"logits": logits.asnumpy(), **running})
+        answers = Inference(net).set_train(False)(images)
+        results.append({"logits": logits.asnumpy(), "answers": answers.asnumpy(), **running})
     assert results[0].keys() == results[1].keys()
     for key, value in results[0].items():
         np.testing.assert_allclose(value, results[1][key], rtol=1e-3, atol=1e-3, err_msg=key)
+
+
+class Halved(MAAMNet):
+    def construct(self, x):
+        return super().construct(x) / 2
+
+
+@needs_operator
+def test_inference_computes_what_a_subclass_does():
+    net = create_model("maamnet-nano", image_size=(16, 16))
+    stages = [(64, 3), (64, 3), (64, 3)]
+    halved = Halved(10, 3, (16, 16), stages, AGENTS)
+    images = tensor(np.random.default_rng(0).random((2, 3, 16, 16)))
+    for cell in (net, halved):
+        set_parameters(cell, np.random.default_rng(1))
+        answers = Inference(cell).set_train(False)(images).asnumpy()
+        np.testing.assert_allclose(answers, cell(images).asnumpy(), rtol=1e-3, atol=1e-4)
 
 
 @needs_operator
@@ -228,7 +267,8 @@ def test_statistics_of_large_maps_far_from_zero():
     cell = ConvNorm(16, 16, 1)
     images = np.random.default_rng(0).random((1, 16, 224, 224)) + 1000
     maps = cell.conv(tensor(images)).asnumpy().astype(np.float64)
-    cell.set_train(True).chained(tensor(images.transpose(0, 2, 3, 1)), Chain([1], True))
+    chain = Chain([1], True).set_train(True)
+    cell.set_train(True).chained(tensor(images.transpose(0, 2, 3, 1)), chain)
     share = cell.norm.momentum  # of the batch in the running statistics, which began with 1
     variance = (cell.norm.moving_variance.asnumpy() - (1 - share)) / share
     np.testing.assert_allclose(variance, maps.var((0, 2, 3), ddof=1), rtol=1e-2)

@@ -115,7 +115,7 @@ class ConvNorm(nn.Cell):
         return chain.serves(self.norm) and chain.serves_convolution(self.conv, self.stride)
 
     def chained(self, x: Tensor, chain: Chain) -> Tensor:
-        """The same in training, by a chain of this one layer: channels last."""
+        """The same by a chain of this one layer: channels last."""
         return chain(x, (self.conv.weight,), (self.norm,))
 
     def construct(self, x: Tensor) -> Tensor:

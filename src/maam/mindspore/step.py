@@ -15,6 +15,7 @@ from maam.core.signals import check_signals
 from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
 from maam.mindspore.loader import eval_batches
+from maam.mindspore.ops import aot
 from maam.mindspore.runtime import world_size
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
@@ -211,15 +212,42 @@ def settle_norms(net: nn.Cell, like: nn.Cell, batches: Iterable[Tensor]) -> None
         check_signals()
 
 
+class Inference(nn.Cell):
+    """A network's answers, by chains where it has them: several times as fast.
+
+    ``set_train(False)`` holds when it is called. It has no gradients, and hooks of the network's
+    layers are not called.
+
+    Shapes: as those of the network. Its parameters are the network's own, by their names there.
+
+    Args:
+        net: the network.
+    """
+
+    def __init__(self, net: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        self.net = net
+        self.own = "by_chains" in vars(type(net))  # a subclass may compute something else
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.own and self.net.native and aot.takes(x) and self.net.chains():
+            return self.net.by_chains(x)
+        return self.net(x)
+
+
 def compute_logits(
     net: nn.Cell, split: Split, preprocessing: Preprocessing, batch_size: int = 250
 ) -> np.ndarray:
-    """The logits of all images of a split, in order, in inference mode: float32 (N, K)."""
+    """The logits of all images of a split, in order, in inference mode: float32 (N, K).
+
+    A network that is scored often is compiled once if it is given as its ``Inference``.
+    """
     mode = net.training
-    net.set_train(False)
+    answers = net if isinstance(net, Inference) else Inference(net)
+    answers.set_train(False)
     logits = []
     for images, _ in eval_batches(split, preprocessing, batch_size):
-        logits.append(net(images).asnumpy())
+        logits.append(answers(images).asnumpy())
         check_signals()
     net.set_train(mode)
     return np.concatenate(logits)

@@ -55,10 +55,14 @@ struct Chain {
     });
   }
 
-  // The padded input of layer l for image n.
-  void input(size_t l, const float *x, int64_t n, float *to) const {
+  // What layer l reads of image n: x, or the maps before.
+  const float *source(size_t l, const float *x, int64_t n) const {
+    return (l ? maps[l - 1] : x) + n * layers[l].pixels() * layers[l].in;
+  }
+
+  // The padded input of layer l, from what it reads of an image.
+  void input(size_t l, const float *from, float *to) const {
     const Layer &layer = layers[l];
-    const float *from = (l ? maps[l - 1] : x) + n * layer.pixels() * layer.in;
     if (!l) return layer.copy_x(to, from);
     const Norm before = norm(l - 1);
     layer.fill_x(to, [=](int64_t k, int64_t c) { return ::relu(before(load(from + k), c)); });
@@ -73,7 +77,7 @@ struct Chain {
       for_parts(layer, [&](int64_t part, int64_t first, int64_t end) {
         Buffer padded(layer.x_size());
         for (int64_t n = first; n < end; n++) {
-          input(l, x, n, padded.get());
+          input(l, source(l, x, n), padded.get());
           layer.forward(padded.get(), a[l] + n * size);
           found[part].add(a[l] + n * size, layer.out_pixels(), layer.out);
         }
@@ -85,26 +89,52 @@ struct Chain {
       }
       set_scale(l);
     }
-    const Layer &layer = layers[last()];
     const float *more = add_x ? x : r;
-    for_parts(layer, [&](int64_t, int64_t first, int64_t end) {
-      const auto plain = [](int64_t, Vector z) { return z; };
-      const auto sum = [=](int64_t k, Vector z) { return z + load(more + k); };
-      const auto positive = [](int64_t, Vector z) { return ::relu(z); };
-      const auto both = [=](int64_t k, Vector z) { return ::relu(z + load(more + k)); };
-      const auto write = [&](auto change) {
-        const Norm after = norm(last());
-        const float *from = a[last()];
-        const int64_t channels = layer.out, size = layer.out_pixels() * channels;
-        for (int64_t k = first * size; k < end * size; k += channels)
-          for (int64_t c = 0; c < channels; c += kLanes)
-            store(y + k + c, change(k + c, after(load(from + k + c), c)));
-      };
-      if (more)
-        relu ? write(both) : write(sum);
-      else
-        relu ? write(positive) : write(plain);
+    for_parts(layers[last()], [&](int64_t, int64_t first, int64_t end) {
+      const int64_t size = layers[last()].out_pixels() * layers[last()].out, at = first * size;
+      finish(a[last()] + at, more ? more + at : nullptr, (end - first) * size, y + at);
     });
+  }
+
+  // The same in inference: `means` and `variances` are the running ones, so each image goes through
+  // all layers while it is in the cache.
+  void infer(const float *x, const float *r, float *y) {
+    for (size_t l = 0; l < layers.size(); l++) set_scale(l);
+    const int64_t size = layers[last()].out_pixels() * layers[last()].out;
+    for_parts(layers[last()], [&](int64_t, int64_t first, int64_t end) {
+      std::vector<Buffer> padded, a;
+      for (const Layer &layer : layers) {
+        padded.emplace_back(layer.x_size());
+        a.emplace_back(layer.out_pixels() * layer.out);
+      }
+      for (int64_t n = first; n < end; n++) {
+        const float *image = source(0, x, n), *from = image;
+        for (size_t l = 0; l < layers.size(); l++) {
+          input(l, from, padded[l].get());
+          layers[l].forward(padded[l].get(), a[l].get());
+          from = a[l].get();
+        }
+        finish(from, add_x ? image : r ? r + n * size : nullptr, size, y + n * size);
+      }
+    });
+  }
+
+  // y from the last layer's maps and what is added to them, or null: `size` values.
+  void finish(const float *from, const float *more, int64_t size, float *y) const {
+    const Norm after = norm(last());
+    const int64_t channels = layers[last()].out;
+    const auto write = [&](auto change) {
+      for (int64_t k = 0; k < size; k += channels)
+        for (int64_t c = 0; c < channels; c += kLanes)
+          store(y + k + c, change(k + c, after(load(from + k + c), c)));
+    };
+    const auto sum = [=](int64_t k, Vector z) { return z + load(more + k); };
+    const auto both = [=](int64_t k, Vector z) { return ::relu(z + load(more + k)); };
+    if (more)
+      relu ? write(both) : write(sum);
+    else
+      relu ? write([](int64_t, Vector z) { return ::relu(z); })
+           : write([](int64_t, Vector z) { return z; });
   }
 
   // Room has the gradients behind the norms of all layers but the last.
@@ -162,7 +192,7 @@ struct Chain {
           const bool top = l == last();
           before_norm(l, (top ? dy : room[l]) + start, top && bound ? bound + start : nullptr,
                       maps[l] + start, shift.data(), slope.data(), spread.get());
-          input(l, x, n, padded.get());
+          input(l, source(l, x, n), padded.get());
           layer.add_gradient(padded.get(), spread.get(), gradients[part].get());
           if (l) {
             layer.backward(spread.get(), room[l - 1] + below);

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from maam.data.preprocessing import Preprocessing
 from maam.data.sources.packed import PackedSplit
+from maam.torch.fold import fuse
 from maam.torch.load import load_model
 from maam.torch.loader import train_batches
 from maam.torch.maam import AgentFusion
@@ -130,12 +131,13 @@ def agent_weights(net: nn.Module) -> list[list[float]]:
 def _teacher(run: TrainingRun) -> Callable[[Tensor], Tensor]:
     """The network to learn from, for images that are normalised as the student's."""
     net, meta = load_model(run.config.teacher)
+    folded = fuse(net)  # the same answers, sooner
     preprocessing = Preprocessing.from_dict(meta.preprocessing)
     factor, summand = (
         torch.from_numpy(array).to(current_device())
         for array in renormalisation(run.preprocessing, preprocessing)
     )
-    return lambda images: net(images * factor + summand)
+    return lambda images: folded(images * factor + summand)
 
 
 def _average_of(run: TrainingRun) -> nn.Module:

@@ -115,7 +115,7 @@ class Block(nn.Cell):
         return serves(layer.norm) and reduce.chains()
 
     def chained(self, x: Tensor) -> Tensor:
-        """The same in training, for a chain: channels last."""
+        """The same by a chain: channels last."""
         weights = self.layer.agents.kernel(), self.reduce.conv.weight
         return self.chain(x, weights, (self.layer.norm, self.reduce.norm))
 
@@ -171,7 +171,7 @@ class MAAMNet(nn.Cell):
         self.native = chain.usable()
 
     def chains(self) -> bool:
-        """Whether training can have all layers as chains."""
+        """Whether all layers can be chains."""
         if not (isinstance(self.stem, ConvNorm) and self.stem.chains()):
             return False
         for block in self.blocks:  # noqa: SIM110 - graphs know no generators
@@ -179,19 +179,19 @@ class MAAMNet(nn.Cell):
                 return False
         return True
 
-    def chained(self, x: Tensor) -> Tensor:
-        """The maps before pooling, in training, channels last: (N, H, W, C)."""
+    def by_chains(self, x: Tensor) -> Tensor:
+        """The logits, where chains are usable; in inference without gradients."""
         if self.patch is None:
             x = self.stem.chained(x.transpose(0, 2, 3, 1), self.chain)
         else:
             x = self.stem(self.patch(x)).transpose(0, 2, 3, 1)
         for block in self.blocks:
             x = block.chained(x)
-        return x
+        return self.classifier(pooled(x))
 
     def construct(self, x: Tensor) -> Tensor:
         if self.native and self.training and aot.takes(x) and self.chains():
-            return self.classifier(pooled(self.chained(x)))
+            return self.by_chains(x)
         x = x if self.patch is None else self.patch(x)
         return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
 

@@ -76,7 +76,7 @@ class ResidualBlock(nn.Cell):
         return True
 
     def chained(self, x: Tensor) -> Tensor:
-        """The same in training, for a chain: channels last."""
+        """The same by chains: channels last."""
         shortcut = None if self.identity else self.shortcut.chained(x, self.side)
         weights = self.first.conv.weight, self.second.conv.weight
         return self.chain(x, weights, (self.first.norm, self.second.norm), shortcut)
@@ -124,7 +124,7 @@ class ResNet(nn.Cell):
         self.native = chain.usable()
 
     def chains(self) -> bool:
-        """Whether training can have all layers as chains."""
+        """Whether all layers can be chains."""
         if not (isinstance(self.stem, ConvNorm) and self.stem.chains()):
             return False
         for block in self.blocks:  # noqa: SIM110 - graphs know no generators
@@ -132,12 +132,16 @@ class ResNet(nn.Cell):
                 return False
         return True
 
+    def by_chains(self, x: Tensor) -> Tensor:
+        """The logits, where chains are usable; in inference without gradients."""
+        x = self.stem.chained(x.transpose(0, 2, 3, 1), self.chain)
+        for block in self.blocks:
+            x = block.chained(x)
+        return self.classifier(pooled(x))
+
     def construct(self, x: Tensor) -> Tensor:
         if self.native and self.training and aot.takes(x) and self.chains():
-            x = self.stem.chained(x.transpose(0, 2, 3, 1), self.chain)
-            for block in self.blocks:
-                x = block.chained(x)
-            return self.classifier(pooled(x))
+            return self.by_chains(x)
         return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
 
 

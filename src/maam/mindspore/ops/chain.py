@@ -1,4 +1,4 @@
-"""Layers that follow each other in training, each with BatchNorm and ReLU, as one operator.
+"""Layers that follow each other, each with BatchNorm and ReLU, as one operator.
 
 ``chain.cc`` is compiled when the first network that uses it is built, see ``maam.native``.
 """
@@ -22,7 +22,8 @@ class Chain(nn.Cell):
 
     A convolution has odd square kernels, padded by half of one, and no bias. This cell holds none
     of them, but moves the running statistics of the norms, for which it must ``serve``. It is for
-    training in float32, only where it is ``native``; batch statistics count.
+    float32, only where it is ``native``. In training batch statistics count; in inference, which
+    has no gradients, the running ones.
 
     Shapes: (N, H, W, C) -> (N, H / strides, W / strides, out_channels), rounded up. Channels lie
     last, and are a multiple of ``CHANNELS`` but for those of x.
@@ -36,10 +37,11 @@ class Chain(nn.Cell):
     def __init__(self, strides: Sequence[int], relu: bool, add_input: bool = False) -> None:
         super().__init__()
         self.native = usable()
-        self.form = Tensor([float(add_input), float(relu)], float32)
+        self.form = Tensor([float(add_input), float(relu), *map(float, strides)], float32)
         self.nothing = Tensor([[[[0.0]]]], float32)
         if self.native:
             self.operator = operator(tuple(strides))
+            self.inference = inference_operator(tuple(strides))
 
     def construct(
         self,
@@ -52,7 +54,10 @@ class Chain(nn.Cell):
         for weight, norm in zip(weights, norms):  # noqa: B905 - graphs know no strict
             statistics = norm.moving_mean, norm.moving_variance
             layers = (*layers, weight, norm.gamma, norm.beta, *statistics)
-        results = self.operator(x, self.nothing if r is None else r, self.form, *layers)
+        arguments = x, self.nothing if r is None else r, self.form, *layers
+        if not self.training:
+            return self.inference(*arguments)
+        results = self.operator(*arguments)
         for number, norm in enumerate(norms):
             mean, variance = results[5 * number + 4 : 5 * number + 6]
             ops.assign(norm.moving_mean, mean)
@@ -87,13 +92,10 @@ def operator(strides: tuple[int, ...]) -> ops.Custom:
     layers = len(strides)
 
     def shapes(x, r, form, *parameters):
-        results, maps = [], list(x)
-        for number, stride in enumerate(strides):
-            weight, gamma = parameters[5 * number : 5 * number + 2]
-            sides = [-(-side // stride) for side in maps[1:3]]
-            maps = [maps[0], *sides, weight[0]]
-            results += [maps, gamma, gamma, gamma, gamma]
-        return (maps, *results)
+        maps = _maps(strides, x, parameters)
+        gammas = parameters[1::5]
+        each = [(to, *4 * (gamma,)) for to, gamma in zip(maps, gammas, strict=True)]
+        return (maps[-1], *(shape for shapes in each for shape in shapes))
 
     def types(x, r, form, *parameters):
         return (x,) * (1 + 5 * layers)
@@ -130,3 +132,26 @@ def operator(strides: tuple[int, ...]) -> ops.Custom:
     result = aot.operator(f"{library}:ChainForward", shapes, types, "aot", bprop=bprop)
     result.add_prim_attr("strides", "".join(map(str, strides)))  # as in normalization.py
     return result
+
+
+def inference_operator(strides: tuple[int, ...]) -> ops.Custom:
+    """The same arguments -> y, by the running statistics. It has no gradients."""
+
+    def shapes(x, r, form, *parameters):
+        return _maps(strides, x, parameters)[-1]
+
+    def types(x, r, form, *parameters):
+        return x
+
+    result = aot.operator(f"{aot.library('chain')}:ChainInference", shapes, types, "aot")
+    result.add_prim_attr("strides", "".join(map(str, strides)))
+    return result
+
+
+def _maps(strides: Sequence[int], x: Sequence[int], parameters: Sequence) -> list[list[int]]:
+    """The shape of each layer's maps."""
+    maps = [list(x)]
+    for stride, weight in zip(strides, parameters[::5], strict=True):
+        batch, height, width, _ = maps[-1]
+        maps.append([batch, -(-height // stride), -(-width // stride), weight[0]])
+    return maps[1:]

@@ -11,9 +11,6 @@ namespace {
 
 constexpr float kMomentum = 0.1;  // what a batch counts in running statistics, MOMENTUM of chain.py
 
-// What an operator is to compute.
-enum Task { kValue, kGradients, kGradientsButDx };
-
 // The running statistics after a batch of which a channel has `count` values; they keep the unbiased
 // variance.
 void track(int64_t channels, int64_t count, const float *mean, const float *variance,
@@ -25,57 +22,101 @@ void track(int64_t channels, int64_t count, const float *mean, const float *vari
   }
 }
 
-// Reads the arguments, see below, and computes.
-int with_chain(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
-               Task task) {
-  const bool backward = task != kValue;
-  const int64_t n = (count - 4) / 10, each = backward ? 3 : 5;  // arguments and results of a layer
-  if (n < 1 || count != (backward ? 6 : 4) + 10 * n) return kBadCount;
+// The arguments of an operator, see below; layer l has those from 3 + each * l.
+struct Arguments {
+  float **p;
+  int64_t **shapes;
+  int64_t layers, each;
+
+  // Where all layers' arguments end.
+  int64_t end() const { return 3 + each * layers; }
+  // Whether there is an r.
+  bool apart() const { return shapes[1][0] * shapes[1][1] * shapes[1][2] * shapes[1][3] != 1; }
+
+  // The chain, and whether its sizes fit: `turned` layers, the last ones, are to give gradients of what
+  // they read. y is the argument of this number.
+  bool build(Chain &chain, int64_t turned, int64_t y) const {
+    int64_t height = shapes[0][1], width = shapes[0][2], in = shapes[0][3];
+    chain.batch = shapes[0][0], chain.add_x = p[2][0] != 0, chain.relu = p[2][1] != 0;
+    if (shapes[2][0] != 2 + layers || chain.batch * height * width * in < 1) return false;
+    for (int64_t l = 0; l < layers; l++) {
+      const int64_t at = 3 + each * l, *w = shapes[at], out = w[0], step = p[2][2 + l];
+      const bool single = w[1] == 1 && in > 1;
+      if (out % kLanes || w[1] != (single ? 1 : in) || (step != 1 && step != 2)) return false;
+      if (w[2] != w[3] || w[2] % 2 == 0) return false;
+      if (single && (out != in || w[2] < 3 || w[2] > 7)) return false;
+      const bool turn = layers - l <= turned;
+      chain.layers.emplace_back(p[at], in, out, w[2], step, height, width, single, turn);
+      chain.gammas.push_back(p[at + 1]), chain.betas.push_back(p[at + 2]);
+      height = chain.layers[l].out_height(), width = chain.layers[l].out_width(), in = out;
+    }
+    chain.scales.resize(layers);
+    const int64_t sizes[] = {chain.batch, height, width, in};
+    const auto fits = [&](int64_t k) { return std::equal(sizes, sizes + 4, shapes[k]); };
+    return fits(y) && (!apart() || fits(1)) && !(chain.add_x && chain.layers[0].in != in);
+  }
+};
+
+int infer(int count, void **params, int64_t **shapes) {
+  const Arguments a{reinterpret_cast<float **>(params), shapes, (count - 4) / 5, 5};
+  if (a.layers < 1 || count != 4 + 5 * a.layers) return kBadCount;
+  Chain chain{};
+  if (!a.build(chain, 0, a.end())) return kBadSizes;
+  for (int64_t l = 0; l < a.layers; l++) {
+    chain.means.push_back(a.p[6 + 5 * l]), chain.variances.push_back(a.p[7 + 5 * l]);
+  }
+  chain.infer(a.p[0], a.apart() ? a.p[1] : nullptr, a.p[a.end()]);
+  return kDone;
+}
+
+int forward(int count, void **params, int64_t **shapes) {
+  const Arguments a{reinterpret_cast<float **>(params), shapes, (count - 4) / 10, 5};
+  if (a.layers < 1 || count != 4 + 10 * a.layers) return kBadCount;
+  Chain chain{};
+  if (!a.build(chain, 0, a.end())) return kBadSizes;
+  std::vector<float *> maps, mean, variance;
+  float **const results = a.p + a.end() + 1;
+  for (int64_t l = 0; l < a.layers; l++) {
+    maps.push_back(results[5 * l]);
+    mean.push_back(results[5 * l + 1]), variance.push_back(results[5 * l + 2]);
+  }
+  chain.maps.assign(maps.begin(), maps.end()), chain.means.assign(mean.begin(), mean.end());
+  chain.variances.assign(variance.begin(), variance.end());
+  float *y = a.p[a.end()];
+  chain.forward(a.p[0], a.apart() ? a.p[1] : nullptr, y, maps.data(), mean.data(), variance.data());
+  for (int64_t l = 0; l < a.layers; l++) {
+    const auto &layer = chain.layers[l];
+    const int64_t values = chain.batch * layer.out_pixels();
+    track(layer.out, values, mean[l], variance[l], a.p + 6 + 5 * l, results + 5 * l + 3);
+  }
+  return kDone;
+}
+
+int backward(int count, void **params, int64_t **shapes, bool to_x) {
+  const Arguments a{reinterpret_cast<float **>(params), shapes, (count - 6) / 10, 3};
+  if (a.layers < 1 || count != 6 + 10 * a.layers) return kBadCount;
+  Chain chain{};
+  if (!a.build(chain, a.layers - !to_x, a.end())) return kBadSizes;
+  float **const maps = a.p + a.end() + 1, **const dy = maps + 3 * a.layers;
+  std::vector<float *> dw, dgamma, dbeta;
+  for (int64_t l = 0; l < a.layers; l++) {
+    chain.maps.push_back(maps[3 * l]), chain.means.push_back(maps[3 * l + 1]);
+    chain.variances.push_back(maps[3 * l + 2]);
+    float **const results = dy + 3 + 3 * l;  // behind dy, dx, dr
+    dw.push_back(results[0]), dgamma.push_back(results[1]), dbeta.push_back(results[2]);
+  }
+  chain.backward(a.p[0], a.p[a.end()], dy[0], to_x ? dy[1] : nullptr, a.apart() ? dy[2] : nullptr,
+                 dw.data(), dgamma.data(), dbeta.data(), dy + 3 + 3 * a.layers);
+  return kDone;
+}
+
+template <class Compute>
+int checked(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
+            const Compute &compute) {
   if (!all_float32(count, types)) return kBadTypes;
-  const auto p = reinterpret_cast<float **>(params);
-  const int64_t *r = shapes[1], y = 3 + each * n, maps = y + 1;
-  int64_t height = shapes[0][1], width = shapes[0][2], in = shapes[0][3];
-  Chain chain{shapes[0][0], p[2][0] != 0, p[2][1] != 0, {}, {}, {}, {}, {}, {}, {}};
-  chain.scales.resize(n);
-  if (chain.batch * height * width * in < 1) return kBadSizes;
   return guarded([&] {
     ask_for_large_pages(count, params, dimensions, shapes);
-    std::vector<float *> a, mean, variance, dw, dgamma, dbeta;
-    for (int64_t l = 0; l < n; l++) {
-      const int64_t at = each * l, *w = shapes[3 + at], *to = shapes[maps + at];
-      const int64_t out = w[0], step = to[1] < height || to[2] < width ? 2 : 1;
-      const bool single = w[1] == 1 && in > 1, turned = backward && (l || task == kGradients);
-      if (out % kLanes || to[3] != out || w[1] != (single ? 1 : in)) return kBadSizes;
-      if (w[2] != w[3] || w[2] % 2 == 0) return kBadSizes;
-      if (single && (out != in || w[2] < 3 || w[2] > 7)) return kBadSizes;
-      chain.layers.emplace_back(p[3 + at], in, out, w[2], step, height, width, single, turned);
-      height = chain.layers[l].out_height(), width = chain.layers[l].out_width(), in = out;
-      if (to[1] != height || to[2] != width) return kBadSizes;
-      chain.gammas.push_back(p[4 + at]), chain.betas.push_back(p[5 + at]);
-      a.push_back(p[maps + at]), mean.push_back(p[maps + at + 1]);
-      variance.push_back(p[maps + at + 2]);
-      if (!backward) continue;
-      float **const results = p + maps + 3 * n + 3 + at;  // behind dy, dx, dr
-      dw.push_back(results[0]), dgamma.push_back(results[1]), dbeta.push_back(results[2]);
-    }
-    chain.maps.assign(a.begin(), a.end()), chain.means.assign(mean.begin(), mean.end());
-    chain.variances.assign(variance.begin(), variance.end());
-    const bool apart = r[0] == chain.batch && r[1] == height && r[2] == width && r[3] == in;
-    if (!apart && r[0] * r[1] * r[2] * r[3] != 1) return kBadSizes;
-    if (chain.add_x && chain.layers[0].in != in) return kBadSizes;
-    if (!backward) {
-      chain.forward(p[0], apart ? p[1] : nullptr, p[y], a.data(), mean.data(), variance.data());
-      for (int64_t l = 0; l < n; l++) {
-        const auto &layer = chain.layers[l];
-        const int64_t values = chain.batch * layer.out_height() * layer.out_width();
-        track(layer.out, values, mean[l], variance[l], p + 6 + each * l, p + maps + each * l + 3);
-      }
-      return kDone;
-    }
-    float **const dy = p + maps + 3 * n;
-    chain.backward(p[0], p[y], dy[0], task == kGradients ? dy[1] : nullptr,
-                   apart ? dy[2] : nullptr, dw.data(), dgamma.data(), dbeta.data(), dy + 3 + 3 * n);
-    return kDone;
+    return compute();
   });
 }
 
@@ -84,23 +125,33 @@ int with_chain(int count, void **params, int *dimensions, int64_t **shapes, cons
 // MindSpore's interface of an ahead-of-time operator, see native.h.
 
 // x (N, H, W, C), r as y or (1, 1, 1, 1) for none, form (whether to add x, whether the last ReLU is
-// there), and of each layer w (O, I, K, K) or (O, 1, K, K), gamma, beta, running mean and variance
-// (O,) -> y (N, H', W', O), and of each layer a (N, H', W', O), mean, biased variance, and the running
-// ones after this batch (O,).
-extern "C" int ChainForward(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
-                            void *, void *) {
-  return with_chain(count, params, dimensions, shapes, types, kValue);
+// there, and the step of each layer), and of each layer w (O, I, K, K) or (O, 1, K, K), gamma, beta,
+// running mean and variance (O,) -> y (N, H', W', O), and of each layer a (N, H', W', O), mean, biased
+// variance, and the running ones after this batch (O,).
+extern "C" int ChainForward(int count, void **params, int *dimensions, int64_t **shapes,
+                            const char **types, void *, void *) {
+  return checked(count, params, dimensions, shapes, types,
+                 [&] { return forward(count, params, shapes); });
 }
 
 // All of these but the running statistics, before and after, and dy -> dx, dr, of each layer dw, dgamma,
 // dbeta; and as room to work in, as a of each layer but the last.
-extern "C" int ChainGrad(int count, void **params, int *dimensions, int64_t **shapes, const char **types,
-                         void *, void *) {
-  return with_chain(count, params, dimensions, shapes, types, kGradients);
+extern "C" int ChainGrad(int count, void **params, int *dimensions, int64_t **shapes,
+                         const char **types, void *, void *) {
+  return checked(count, params, dimensions, shapes, types,
+                 [&] { return backward(count, params, shapes, true); });
 }
 
 // The same without dx, which costs as much as the first layer itself.
 extern "C" int ChainGradButInput(int count, void **params, int *dimensions, int64_t **shapes,
                                  const char **types, void *, void *) {
-  return with_chain(count, params, dimensions, shapes, types, kGradientsButDx);
+  return checked(count, params, dimensions, shapes, types,
+                 [&] { return backward(count, params, shapes, false); });
+}
+
+// The arguments of ChainForward -> y, by the running statistics.
+extern "C" int ChainInference(int count, void **params, int *dimensions, int64_t **shapes,
+                              const char **types, void *, void *) {
+  return checked(count, params, dimensions, shapes, types,
+                 [&] { return infer(count, params, shapes); });
 }
