@@ -24,7 +24,8 @@ FILES = {
     "torch": {"augment.py", "graphs.py", "rounding.py"},
 }
 CLASSES = {
-    "mindspore": {"FusedNorm"},  # a cell, where PyTorch has a function
+    # a cell, where PyTorch has a function; inference by chains, which PyTorch has none of
+    "mindspore": {"FusedNorm", "Inference"},
     "torch": set[str](),
 }
 BACKENDS: dict[str, Backend] = {"mindspore": maam.mindspore, "torch": maam.torch}  # as types too
