@@ -31,12 +31,13 @@ from maam.core.tensors import load_tensors, save_tensors
 from maam.models.weights import WEIGHTS
 from maam.report.markdown import code, markdown_table
 from maam.training.commands import commands
+from maam.training.distillation import as_teacher
 from maam.training.options import resolve
 
 # Of what a run knows of itself; the rest is the machine's, or the trained weights' before rounding.
 KEPT = (
     *("model", "classes", "preprocessing", "data", "data_source", "data_digests"),
-    *("images", "parameters", "macs", "deployed", "teacher", "stages"),
+    *("images", "parameters", "macs", "deployed", "teacher", "start", "stages"),
 )
 
 
@@ -74,13 +75,8 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
             raise MaamError(f"{run} was trained on {meta.data}: the card is for cifar10")
         if seeds.count(meta.config["seed"]) > 1:
             raise MaamError(f"{run}: its seed is there twice")
-        if meta.config["pretrained"]:
-            raise MaamError(f"{run} rests on other weights: ship what was trained from scratch")
-        teacher = meta.teacher
-        while teacher:
-            if teacher["pretrained"] or teacher["data_digests"] != meta.data_digests:
-                raise MaamError(f"{run} rests on a teacher of other images or weights")
-            teacher = teacher.get("teacher")
+        if not from_scratch(as_teacher(meta), meta):
+            raise MaamError(f"{run} rests on other images or weights: ship what does not")
     meta, source = metas[0], RunFolder(runs[0])
     backend = frameworks.use(frameworks.choose(framework, meta.framework))
     backend.set_device("CPU")
@@ -109,6 +105,16 @@ def ship(recipe: Path, runs: Sequence[Path], data_dir: Path | None, framework: s
     return target
 
 
+def from_scratch(network: Mapping[str, Any], meta: RunMeta) -> bool:
+    """Whether a network, those it began with and those it learned from saw a run's images alone."""
+    if network["data_digests"] != meta.data_digests:
+        return False
+    if network["pretrained"] and not network["start"]:
+        return False
+    before = [network[key] for key in ("start", "teacher") if network.get(key)]
+    return all(from_scratch(each, meta) for each in before)
+
+
 def wanted(recipe: Path, meta: RunMeta) -> dict[str, Any]:
     """What a recipe gives to a training with the seed of a run."""
     return options(resolve({"seed": meta.config["seed"]}, recipe).model_dump(mode="json"))
@@ -121,7 +127,7 @@ def options(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     whole = make_config(TrainConfig, dict(config)).model_dump(mode="json")
     return {
-        key: Path(value).name if key == "teacher" and value else value
+        key: Path(value).name if key in ("teacher", "weights") and value else value
         for key, value in whole.items()
         if value is not None and key not in ("data_dir", "out", "device", "workers")
     }
@@ -154,19 +160,29 @@ def card(
         ("Images", f"{meta.images['train']:,} to train, {scores['images']:,} to test"),
     )
     named, teacher = f"recipes/{recipe.name}", config.get("teacher")
+    began = (
+        f"It began with the weights of `recipes/{config['weights']}.toml`, which saw the same "
+        "images and nothing else."
+        if meta.start
+        else "No pretrained weights."
+    )
     taught = (
         f"It also learned from the answers of `{teacher}`, our own network, trained on the same "
         "images and nothing else."
         if teacher
         else "No other network taught it."
     )
+    train = [f"maam train --recipe {named} --seed {config['seed']}"]
+    for name in (config["weights"] if meta.start else "", teacher):
+        if name:
+            train.insert(0, f"maam train --recipe recipes/{name}.toml --out runs/{name}")
     return (
         "\n\n".join(
             (
                 f"# {model} for CIFAR-10",
                 f"{meta.data_source}. Recipe: `{named}`, seed {config['seed']}, "
-                f"{config['epochs']} epochs with {frameworks.NAMES[meta.framework]}. No other "
-                f"data, no pretrained weights, no test-time augmentation. {taught} "
+                f"{config['epochs']} epochs with {frameworks.NAMES[meta.framework]}. {began} "
+                f"{taught} No other data, no test-time augmentation. "
                 "Weights are stored in float16, norms and biases in float32.",
                 markdown_table(("", "Value"), facts),
                 class_table(scores),
@@ -174,7 +190,7 @@ def card(
                 code(
                     "sh",
                     f"maam evaluate --model {model} --data cifar10\n"
-                    + commands(f"maam train --recipe {named} --seed {config['seed']}", meta),
+                    + commands("\n".join(train), meta),
                 ),
                 "## Limits",
                 "- It knows ten classes and 32x32 pixels, and answers every image with one of "
