@@ -51,6 +51,9 @@ TORCH_COMPILED = ("torch-compile-nchw", "torch-compile-nhwc")
 FORMS = {
     SHIPPED: Form("MindSpore, as shipped", "mindspore", environment=KEEP_MEMORY),
     "mindspore-operators": Form("MindSpore, its own operators", "mindspore"),
+    "mindspore-bf16": Form(
+        "MindSpore bf16, as shipped", "mindspore", bf16=True, environment=KEEP_MEMORY
+    ),
     "mindspore-naive": Form("MindSpore, naive", "mindspore", naive=True),
     "torch-nchw": Form("PyTorch eager fp32, NCHW", "torch"),
     "torch-nhwc": Form("PyTorch eager fp32, channels_last", "torch", channels_last=True),
@@ -221,9 +224,9 @@ def _mindspore_inference(form: Form, model: str, batch: int, device: str) -> Ste
     net = _mindspore_net(form, model)
     from mindspore import Tensor
 
-    from maam.mindspore.step import Inference
+    from maam.mindspore.step import Answers
 
-    answers = net if form.naive else Inference(net)
+    answers = net if form.naive else Answers(net)
     answers.set_train(False)
     images = Tensor(_arrays(batch)[0])
     return lambda: answers(images).asnumpy()
@@ -236,7 +239,8 @@ def _mindspore_training(form: Form, model: str, batch: int, device: str) -> Step
     from maam.core.config import TrainConfig
     from maam.mindspore.step import make_optimizer, make_train_step
 
-    config = TrainConfig(epochs=1)  # a compiled step, in whatever mode the process is
+    # A compiled step, in whatever mode the process is.
+    config = TrainConfig(epochs=1, precision="amp" if form.bf16 else "fp32")
     step = make_train_step(net, make_optimizer(net, config), config)
     net.set_train(True)
     images, labels = _arrays(batch)

@@ -25,7 +25,7 @@ FILES = {
 }
 CLASSES = {
     # a cell, where PyTorch has a function; inference by chains, which PyTorch has none of
-    "mindspore": {"FusedNorm", "Inference"},
+    "mindspore": {"FusedNorm", "Answers"},
     "torch": set[str](),
 }
 BACKENDS: dict[str, Backend] = {"mindspore": maam.mindspore, "torch": maam.torch}  # as types too

@@ -17,12 +17,21 @@ from mindspore import Tensor, nn, ops
 
 import maam
 from maam.core.config import TrainConfig
+from maam.data.base import ArraySplit
+from maam.data.preprocessing import Preprocessing
 from maam.mindspore.layers import ConvNorm
 from maam.mindspore.models import create_model
 from maam.mindspore.models.maamnet import Block, MAAMNet
 from maam.mindspore.models.peers import ResidualBlock
 from maam.mindspore.ops.chain import Chain
-from maam.mindspore.step import Inference, freeze, make_optimizer, make_train_step
+from maam.mindspore.step import (
+    Answers,
+    compute_logits,
+    freeze,
+    halve,
+    make_optimizer,
+    make_train_step,
+)
 from maam.models.variants import AGENTS
 from maam.native import build
 
@@ -123,12 +132,12 @@ def test_a_single_image():
     check(Block(16, 16, AGENTS), np.random.default_rng(0).standard_normal((1, 16, 5, 4)))
 
 
-def train(name, channels=3):
+def train(name, channels=3, **options):
     """Two steps of a network; its losses and parameters."""
     rng = np.random.default_rng(0)
     net = create_model(name, in_channels=channels)
     set_parameters(net, rng)
-    config = TrainConfig(epochs=1, optimizer="sgd")
+    config = TrainConfig(epochs=1, optimizer="sgd", **options)
     step = make_train_step(net, make_optimizer(net, config), config)
     net.set_train(True)
     images = tensor(rng.random((4, channels, 32, 32)))
@@ -199,19 +208,36 @@ ALTERED = {
     "subclass": ("maamnet-nano", lambda net: replace_block(net, 2, Doubled(64, 64, AGENTS))),
     "identity": ("resnet20", lambda net: replace_block(net, 0, nn.Identity())),
     "gelu": ("maamnet-nano", lambda net: setattr(net.stem, "activation", nn.GELU())),
+    "statistics": ("maamnet-nano", lambda net: use_its_batch(net.blocks[1].reduce.norm)),
+    "convolution": ("resnet20", lambda net: replace_stem(net, kind=Twice)),
+    "norm": ("maamnet-nano", lambda net: replace_norm(net, 2, kind=Shifted)),
     "pool": ("cnn", lambda net: setattr(net, "pool", nn.AvgPool2d(2, 2))),
 }
 
 
-def replace_stem(net, padding=1, **options):
-    conv = nn.Conv2d(3, 16, 3, pad_mode="pad", padding=padding, **options)
+class Twice(nn.Conv2d):
+    def construct(self, x):
+        return 2 * super().construct(x)
+
+
+class Shifted(nn.BatchNorm2d):
+    def construct(self, x):
+        return super().construct(x) + 1
+
+
+def use_its_batch(norm):
+    norm.use_batch_statistics = True
+
+
+def replace_stem(net, padding=1, kind=nn.Conv2d, **options):
+    conv = kind(3, 16, 3, pad_mode="pad", padding=padding, **options)
     net.stem.conv = conv
     name_parameters(conv, "stem.conv")
 
 
-def replace_norm(net, place, **options):
+def replace_norm(net, place, kind=nn.BatchNorm2d, **options):
     layer = net.blocks[place].layer
-    layer.norm = nn.BatchNorm2d(layer.norm.num_features, **options)
+    layer.norm = kind(layer.norm.num_features, **options)
     name_parameters(layer.norm, f"blocks.{place}.layer.norm")
 
 
@@ -238,7 +264,7 @@ def test_an_altered_network_is_computed_as_it_is_now(case, monkeypatch):
         set_parameters(net, np.random.default_rng(1))
         logits = net.set_train(True)(images)
         running = {p.name: p.asnumpy() for p in net.get_parameters() if not p.requires_grad}
-        answers = Inference(net).set_train(False)(images)
+        answers = Answers(net).set_train(False)(images)
         results.append({"logits": logits.asnumpy(), "answers": answers.asnumpy(), **running})
     assert results[0].keys() == results[1].keys()
     for key, value in results[0].items():
@@ -250,6 +276,116 @@ class Halved(MAAMNet):
         return super().construct(x) / 2
 
 
+PARTS = {
+    "a block": ("maamnet-nano", lambda net: net.blocks[2]),
+    "a norm": ("maamnet-nano", lambda net: net.blocks[2].layer.norm),
+    "the norm of a layer": ("resnet20", lambda net: net.blocks[2].first.norm),
+}
+
+
+@needs_operator
+@pytest.mark.parametrize("case", PARTS)
+def test_a_part_in_inference_is_trained_as_it_is(case, monkeypatch):
+    name, part = PARTS[case]
+    images = tensor(np.random.default_rng(0).random((2, 3, 16, 16)))
+    results = []
+    for native in ("1", "0"):
+        monkeypatch.setenv("MAAM_NATIVE", native)
+        net = create_model(name, image_size=(16, 16))
+        set_parameters(net, np.random.default_rng(1))
+        net.set_train(True)
+        part(net).set_train(False)
+        differentiate = ms.value_and_grad(lambda x: net(x).sum(), None, net.trainable_params())  # noqa: B023
+        value, gradients = differentiate(images)
+        results.append([value, *gradients])
+    for ours, plain in zip(*results, strict=True):
+        np.testing.assert_allclose(ours.asnumpy(), plain.asnumpy(), rtol=1e-2, atol=1e-2)
+
+
+@needs_operator
+def test_scores_are_of_the_weights_as_they_are_now(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    split = ArraySplit(images, np.arange(5, dtype=np.int32), [str(number) for number in range(5)])
+    logits = []
+    for native in ("1", "0"):
+        monkeypatch.setenv("MAAM_NATIVE", native)
+        net = create_model("maamnet-nano", image_size=(16, 16))
+        for seed, mode in ((1, True), (2, False)):
+            set_parameters(net, np.random.default_rng(seed))
+            net.set_train(mode)
+            logits.append(
+                compute_logits(net, split, Preprocessing.fit(split, "unit"), batch_size=2)
+            )
+            assert net.training == net.blocks[1].training == mode
+    assert np.abs(logits[0] - logits[1]).max() > 0.1
+    for ours, plain in zip(logits[:2], logits[2:], strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4)
+
+
+def relative(value, expected):
+    return np.linalg.norm(value - expected) / np.linalg.norm(expected)
+
+
+@needs_operator
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(2, 32, 9, 7), (5, 16, 13, 16)])
+def test_bfloat16_is_close(shape, stride):
+    cell = Block(shape[1], 32, AGENTS, stride)
+    x = np.random.default_rng(0).standard_normal(shape)
+    exact = outcome(cell, x, True)
+    cell.chain.half = True
+    rounded = outcome(cell, x, True)
+    assert (rounded["value"] != exact["value"]).any()
+    for name, expected in exact.items():
+        if not name.endswith("alpha"):  # a sum that all but cancels
+            assert relative(rounded[name], expected) < 0.05, name
+
+
+@needs_operator
+def test_mixed_precision_is_bfloat16_where_a_network_has_chains():
+    net = create_model("maamnet-nano", image_size=(16, 16))
+    assert halve(net, True) and all(block.chain.half for block in net.blocks)
+    assert not halve(net, False) and not any(block.chain.half for block in net.blocks)
+    assert not halve(create_model("resnet20"), True)
+    assert not halve(maam.fuse(net), True)
+    stages = [(64, 3), (64, 3), (64, 3)]
+    assert not halve(Halved(10, 3, (16, 16), stages, AGENTS), True)
+
+
+@pytest.mark.slow
+@needs_operator
+def test_training_steps_in_bfloat16_stay_close():
+    ms.set_context(mode=ms.GRAPH_MODE)
+    exact, rounded = train("maamnet-nano"), train("maamnet-nano", precision="amp")
+    assert exact[0] != rounded[0]
+    np.testing.assert_allclose(rounded[0], exact[0], rtol=2e-2)
+
+
+@pytest.mark.slow
+@needs_operator
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE])
+def test_a_teacher_answers_by_chains(mode, monkeypatch):
+    ms.set_context(mode=mode)
+    images = tensor(np.random.default_rng(0).random((4, 3, 16, 16)))
+    losses = []
+    for native in ("1", "0"):
+        monkeypatch.setenv("MAAM_NATIVE", native)
+        net, teacher = (create_model(each, image_size=(16, 16)) for each in ("mlp", "maamnet-nano"))
+        for cell in (net, teacher):
+            set_parameters(cell, np.random.default_rng(1))
+        name_parameters(teacher, "teacher")
+        before = [p.asnumpy().copy() for p in teacher.get_parameters()]
+        config = TrainConfig(teacher_weight=0.9, mode="eager" if mode else "auto")
+        optimizer, answers = make_optimizer(net, config), Answers(teacher)
+        step = make_train_step(net, optimizer, config, teacher=answers)
+        net.set_train(True)
+        labels = Tensor(np.arange(4, dtype=np.int32))
+        losses.append([float(step(images, labels, tensor(0.01), tensor(0))[0]) for _ in range(2)])
+        for parameter, value in zip(teacher.get_parameters(), before, strict=True):
+            assert (parameter.asnumpy() == value).all(), parameter.name
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
 @needs_operator
 def test_inference_computes_what_a_subclass_does():
     net = create_model("maamnet-nano", image_size=(16, 16))
@@ -258,7 +394,7 @@ def test_inference_computes_what_a_subclass_does():
     images = tensor(np.random.default_rng(0).random((2, 3, 16, 16)))
     for cell in (net, halved):
         set_parameters(cell, np.random.default_rng(1))
-        answers = Inference(cell).set_train(False)(images).asnumpy()
+        answers = Answers(cell).set_train(False)(images).asnumpy()
         np.testing.assert_allclose(answers, cell(images).asnumpy(), rtol=1e-3, atol=1e-4)
 
 

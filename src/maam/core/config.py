@@ -169,7 +169,8 @@ class TrainConfig(DataConfig):
     """auto: CUDA with PyTorch where there is one, else CPU. Ascend: with MindSpore."""
 
     precision: Literal["fp32", "amp"] = "fp32"
-    """amp: bfloat16 where it is safe (PyTorch), or float16 (MindSpore: for Ascend, not CPU)."""
+    """amp: bfloat16 where it is safe (PyTorch; MAAMNet in MindSpore on a CPU), else float16
+    (MindSpore, for Ascend)."""
 
     mode: Literal["auto", "graph", "eager"] = "auto"
     """graph compiles first, or with PyTorch on CUDA records CUDA graphs; auto: graph with MindSpore

@@ -30,13 +30,14 @@ class FusedNorm(nn.Cell):
 
     def serves(self, norm: nn.Cell, pool: nn.Cell, relu: nn.Cell) -> bool:
         """Whether the operator computes what these cells, as they are now, do."""
-        pools = isinstance(pool, nn.MaxPool2d) if self.pools else isinstance(pool, nn.Identity)
-        return pools and isinstance(relu, nn.ReLU) and normalization.serves(norm)
+        pools = aot.is_exactly(pool, nn.MaxPool2d if self.pools else nn.Identity)
+        return pools and aot.is_exactly(relu, nn.ReLU) and normalization.serves(norm)
 
     def construct(
         self, x: Tensor, norm: nn.BatchNorm2d, pool: nn.Cell, relu: nn.Cell, weights: Tensor | None
     ) -> Tensor:
-        if self.native and self.training and aot.takes(x) and self.serves(norm, pool, relu):
+        training = self.training and norm.training
+        if self.native and training and aot.takes(x) and self.serves(norm, pool, relu):
             weights = self.one if weights is None else weights
             maps, mean, variance = self.operator(x, norm.gamma, norm.beta, weights)
             track(norm, mean, variance, x.shape[0] * x.shape[2] * x.shape[3])
@@ -106,11 +107,11 @@ class ConvNorm(nn.Cell):
 
     def chains(self) -> bool:
         """Whether a chain computes what this layer, as it is now, does."""
-        if not (self.own and isinstance(self.pool, nn.Identity)):
+        if not (self.own and aot.is_exactly(self.pool, nn.Identity)):
             return False
-        if self.relu and not isinstance(self.activation, nn.ReLU):
+        if not aot.is_exactly(self.activation, nn.ReLU if self.relu else nn.Identity):
             return False
-        if not self.relu and not isinstance(self.activation, nn.Identity):
+        if self.norm.training != self.training:
             return False
         return chain.serves(self.norm) and chain.serves_convolution(self.conv, self.stride)
 

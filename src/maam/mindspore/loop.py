@@ -18,7 +18,7 @@ from maam.mindspore.maam import AgentFusion
 from maam.mindspore.runtime import average_over_ranks, take_from_first
 from maam.mindspore.step import (
     NORMS,
-    Inference,
+    Answers,
     compute_logits,
     make_optimizer,
     make_train_step,
@@ -44,7 +44,6 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     config, dataset, net = run.config, run.dataset, run.net
     take_from_first(net.get_parameters())  # of one's own, they may differ
     scored = _average_of(run) if config.ema else net
-    answers = Inference(scored)
     average = list(scored.get_parameters()) if config.ema else []
     optimizer = make_optimizer(net, config)
     parameters = _changing(net, optimizer, average)
@@ -89,7 +88,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         if passes := run.settling_passes(epoch):
             settle_norms(scored, net, repeated(whole, passes))
         _average_statistics(net, scored)
-        logits = compute_logits(answers, run.probe, run.preprocessing)
+        logits = compute_logits(scored, run.probe, run.preprocessing)
         weights = {
             name.removeprefix("ema."): array
             for name, array in read_tensors(scored.get_parameters()).items()
@@ -124,7 +123,7 @@ class _Teacher(nn.Cell):
     def __init__(self, run: TrainingRun) -> None:
         super().__init__()
         net, meta = load_model(run.config.teacher)
-        self.net = Inference(net)
+        self.net = Answers(net)
         preprocessing = Preprocessing.from_dict(meta.preprocessing)
         self.factor, self.summand = map(Tensor, renormalisation(run.preprocessing, preprocessing))
         for parameter in self.net.get_parameters():  # a graph wants names that differ

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import mindspore as ms
@@ -15,6 +16,7 @@ from maam.core.signals import check_signals
 from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
 from maam.mindspore.loader import eval_batches
+from maam.mindspore.models.maamnet import Block
 from maam.mindspore.ops import aot
 from maam.mindspore.runtime import world_size
 from maam.training.freezing import frozen_names
@@ -95,6 +97,19 @@ def register_optimizer(name: str, make: MakeOptimizer) -> None:
     OPTIMIZERS.add(name)
 
 
+def halve(net: nn.Cell, half: bool) -> bool:
+    """Let a network train in bfloat16, or in float32: what of a MAAMNet on a CPU can.
+
+    Returns:
+        Whether it will in bfloat16; others can't.
+    """
+    chains = [cell.chain for _, cell in net.cells_and_names() if isinstance(cell, Block)]
+    half = half and bool(chains) and "by_chains" in vars(type(net)) and net.native and net.chains()
+    for chain in chains:
+        chain.half = half
+    return half
+
+
 def make_train_step(
     net: nn.Cell,
     optimizer: nn.Optimizer,
@@ -116,7 +131,8 @@ def make_train_step(
         teacher: the network to learn from too, in inference mode.
         image_weights: what an image of each class counts in the loss, float32 (K,); None: 1.
     """
-    amp = config.precision == "amp"
+    half = halve(net, config.precision == "amp")
+    amp = config.precision == "amp" and not half
     forward_net = ms.amp.auto_mixed_precision(net, "O2") if amp else net
     scale = LOSS_SCALE if amp else 1.0
     weights = None if image_weights is None else Tensor(image_weights)
@@ -212,8 +228,8 @@ def settle_norms(net: nn.Cell, like: nn.Cell, batches: Iterable[Tensor]) -> None
         check_signals()
 
 
-class Inference(nn.Cell):
-    """A network's answers, by chains where it has them: several times as fast.
+class Answers(nn.Cell):
+    """A network in inference mode, by chains where it has them, which take less time.
 
     ``set_train(False)`` holds when it is called. It has no gradients, and hooks of the network's
     layers are not called.
@@ -235,15 +251,16 @@ class Inference(nn.Cell):
         return self.net(x)
 
 
+@lru_cache(maxsize=1)  # a network is scored epoch after epoch, and compiled once
+def _answers_of(net: nn.Cell) -> Answers:
+    return Answers(net)
+
+
 def compute_logits(
     net: nn.Cell, split: Split, preprocessing: Preprocessing, batch_size: int = 250
 ) -> np.ndarray:
-    """The logits of all images of a split, in order, in inference mode: float32 (N, K).
-
-    A network that is scored often is compiled once if it is given as its ``Inference``.
-    """
-    mode = net.training
-    answers = net if isinstance(net, Inference) else Inference(net)
+    """The logits of all images of a split, in order, in inference mode: float32 (N, K)."""
+    mode, answers = net.training, _answers_of(net)
     answers.set_train(False)
     logits = []
     for images, _ in eval_batches(split, preprocessing, batch_size):

@@ -1,4 +1,4 @@
-// Convolutions in training that follow each other, each with BatchNorm and ReLU behind it, as one
+// Convolutions that follow each other, each with BatchNorm and ReLU behind it, as one
 // operator; the last ReLU may be missing, and something may be added in front of it. That is a MAAM
 // block (depthwise, 1x1), a residual block (3x3, 3x3), or one layer.
 //
@@ -29,11 +29,13 @@ namespace {
 constexpr int64_t kParts = 16;            // of a batch
 constexpr int64_t kThreadWork = 1 << 20;  // products for which one more thread is worth its start
 
+template <class Map>
 struct Chain {
   int64_t batch;
   bool add_x, relu;
   std::vector<Layer> layers;
-  std::vector<const float *> maps, means, variances, gammas, betas;  // of each layer
+  std::vector<const Map *> maps;  // of each layer
+  std::vector<const float *> means, variances, gammas, betas;
 
   std::vector<std::vector<float>> scales;  // gamma by deviation, once the variance is known
 
@@ -45,39 +47,39 @@ struct Chain {
       scales[l][c] = gammas[l][c] / std::sqrt(variances[l][c] + kEpsilon);
   }
 
-  // Calls task(part, first, end) for the images of all parts.
+  static int64_t products(const Layer &layer) { return layer.out_pixels() * layer.weights(); }
+
+  // Calls task(part, first, end) for the images of all parts; an image takes so many products.
   template <class Task>
-  void for_parts(const Layer &layer, const Task &task) const {
-    const int64_t parts = std::min(batch, kParts);
-    const int64_t work = batch * layer.out_pixels() * layer.weights();
+  void for_parts(int64_t products, const Task &task) const {
+    const int64_t parts = std::min(batch, kParts), work = batch * products;
     parallel(parts, work / kThreadWork, [&](int64_t part) {
       task(part, part * batch / parts, (part + 1) * batch / parts);
     });
   }
 
-  // What layer l reads of image n: x, or the maps before.
-  const float *source(size_t l, const float *x, int64_t n) const {
-    return (l ? maps[l - 1] : x) + n * layers[l].pixels() * layers[l].in;
+  // The padded input of layer l, for image n.
+  void input(size_t l, const float *x, int64_t n, float *to) const {
+    const int64_t at = n * layers[l].pixels() * layers[l].in;
+    l ? input(l, maps[l - 1] + at, to) : layers[l].copy_x(to, x + at);
   }
-
-  // The padded input of layer l, from what it reads of an image.
-  void input(size_t l, const float *from, float *to) const {
+  // The same from the maps of the layer before.
+  void input(size_t l, const Map *from, float *to) const {
     const Layer &layer = layers[l];
-    if (!l) return layer.copy_x(to, from);
     const Norm before = norm(l - 1);
     layer.fill_x(to, [=](int64_t k, int64_t c) { return ::relu(before(load(from + k), c)); });
   }
 
-  void forward(const float *x, const float *r, float *y, float *const *a, float *const *mean,
+  void forward(const float *x, const float *r, float *y, Map *const *a, float *const *mean,
                float *const *variance) {
     for (size_t l = 0; l < layers.size(); l++) {
       Layer &layer = layers[l];
       const int64_t size = layer.out_pixels() * layer.out;
       std::vector<Moments> found(kParts, Moments(layer.out));
-      for_parts(layer, [&](int64_t part, int64_t first, int64_t end) {
+      for_parts(products(layer), [&](int64_t part, int64_t first, int64_t end) {
         Buffer padded(layer.x_size());
         for (int64_t n = first; n < end; n++) {
-          input(l, source(l, x, n), padded.get());
+          input(l, x, n, padded.get());
           layer.forward(padded.get(), a[l] + n * size);
           found[part].add(a[l] + n * size, layer.out_pixels(), layer.out);
         }
@@ -90,7 +92,7 @@ struct Chain {
       set_scale(l);
     }
     const float *more = add_x ? x : r;
-    for_parts(layers[last()], [&](int64_t, int64_t first, int64_t end) {
+    for_parts(products(layers[last()]), [&](int64_t, int64_t first, int64_t end) {
       const int64_t size = layers[last()].out_pixels() * layers[last()].out, at = first * size;
       finish(a[last()] + at, more ? more + at : nullptr, (end - first) * size, y + at);
     });
@@ -99,28 +101,28 @@ struct Chain {
   // The same in inference: `means` and `variances` are the running ones, so each image goes through
   // all layers while it is in the cache.
   void infer(const float *x, const float *r, float *y) {
-    for (size_t l = 0; l < layers.size(); l++) set_scale(l);
+    int64_t all = 0;
+    for (size_t l = 0; l < layers.size(); l++) set_scale(l), all += products(layers[l]);
     const int64_t size = layers[last()].out_pixels() * layers[last()].out;
-    for_parts(layers[last()], [&](int64_t, int64_t first, int64_t end) {
+    for_parts(all, [&](int64_t, int64_t first, int64_t end) {
       std::vector<Buffer> padded, a;
       for (const Layer &layer : layers) {
         padded.emplace_back(layer.x_size());
         a.emplace_back(layer.out_pixels() * layer.out);
       }
       for (int64_t n = first; n < end; n++) {
-        const float *image = source(0, x, n), *from = image;
         for (size_t l = 0; l < layers.size(); l++) {
-          input(l, from, padded[l].get());
+          l ? input(l, a[l - 1].get(), padded[l].get()) : input(l, x, n, padded[l].get());
           layers[l].forward(padded[l].get(), a[l].get());
-          from = a[l].get();
         }
-        finish(from, add_x ? image : r ? r + n * size : nullptr, size, y + n * size);
+        const float *more = add_x ? x : r;
+        finish(a[last()].get(), more ? more + n * size : nullptr, size, y + n * size);
       }
     });
   }
 
   // y from the last layer's maps and what is added to them, or null: `size` values.
-  void finish(const float *from, const float *more, int64_t size, float *y) const {
+  void finish(const Map *from, const float *more, int64_t size, float *y) const {
     const Norm after = norm(last());
     const int64_t channels = layers[last()].out;
     const auto write = [&](auto change) {
@@ -139,16 +141,17 @@ struct Chain {
 
   // Room has the gradients behind the norms of all layers but the last.
   void backward(const float *x, const float *y, const float *dy, float *dx, float *dr,
-                float *const *dw, float *const *dgamma, float *const *dbeta, float *const *room) {
+                float *const *dw, float *const *dgamma, float *const *dbeta, Map *const *room) {
     const float *bound = relu ? y : nullptr;  // where it is positive, dy passes
     for (size_t l = 0; l < layers.size(); l++) set_scale(l);
     std::vector<std::vector<double>> sums(kParts, std::vector<double>(2 * layers[last()].out));
-    for_parts(layers[last()], [&](int64_t part, int64_t first, int64_t end) {
+    for_parts(products(layers[last()]), [&](int64_t part, int64_t first, int64_t end) {
       const int64_t pixels = layers[last()].out_pixels(), channels = layers[last()].out;
       const float *mean = means[last()];
       for (int64_t n = first; n < end; n++) {
         const int64_t start = n * pixels * channels;
-        const float *from = maps[last()] + start, *gradient = dy + start;
+        const Map *from = maps[last()] + start;
+        const float *gradient = dy + start;
         const auto visit = [=](int64_t k, int64_t c, Vector g, Vector &plain, Vector &product) {
           plain += g;
           product += g * (load(from + k) - load(mean + c));
@@ -183,16 +186,19 @@ struct Chain {
       }
       std::vector<Buffer> gradients(kParts);
       sums.assign(kParts, std::vector<double>(2 * layer.in));
-      for_parts(layer, [&](int64_t part, int64_t first, int64_t end) {
+      for_parts(products(layer), [&](int64_t part, int64_t first, int64_t end) {
         Buffer padded(layer.x_size()), spread(layer.dy_size());
         gradients[part] = Buffer(layer.gradients());
         for (int64_t n = first; n < end; n++) {
           const int64_t start = n * layer.out_pixels() * layer.out;
           const int64_t below = n * layer.pixels() * layer.in;
           const bool top = l == last();
-          before_norm(l, (top ? dy : room[l]) + start, top && bound ? bound + start : nullptr,
-                      maps[l] + start, shift.data(), slope.data(), spread.get());
-          input(l, source(l, x, n), padded.get());
+          const auto before = [&](const auto *g, const float *bound) {
+            before_norm(l, g, bound, maps[l] + start, shift.data(), slope.data(), spread.get());
+          };
+          top ? before(dy + start, bound ? bound + start : nullptr)
+              : before(room[l] + start, nullptr);
+          input(l, x, n, padded.get());
           layer.add_gradient(padded.get(), spread.get(), gradients[part].get());
           if (l) {
             layer.backward(spread.get(), room[l - 1] + below);
@@ -218,8 +224,9 @@ struct Chain {
   }
 
   // The padded gradient in front of a norm of one image, from g behind it.
-  void before_norm(size_t l, const float *g, const float *bound, const float *a, const float *shift,
-                   const float *slope, float *to) const {
+  template <class Gradient>
+  void before_norm(size_t l, const Gradient *g, const float *bound, const Map *a,
+                   const float *shift, const float *slope, float *to) const {
     const Norm norm = this->norm(l);
     const auto value = [=](Vector g, int64_t k, int64_t c) {
       const Vector deviation = load(a + k) - load(norm.mean + c);
@@ -234,7 +241,7 @@ struct Chain {
   }
 
   // Takes the gradient of one image to before the ReLU behind a norm, and adds up its sums.
-  void behind_norm(size_t l, const float *a, float *g, double *sums) const {
+  void behind_norm(size_t l, const Map *a, Map *g, double *sums) const {
     const Norm norm = this->norm(l);
     reduce(layers[l].out_pixels(), layers[l].out, sums,
            [=](int64_t k, int64_t c, Vector &plain, Vector &product) {

@@ -16,14 +16,16 @@ namespace {
 struct Layer {
   int64_t in, out, side, step, height, width;  // height and width of the input
   bool single;                                 // depthwise: a kernel a channel
+  bool paired;                                 // reads bfloat16: a product of two matrices
   Buffer packed, turned;                       // weights: as they are, and for the gradient
   std::optional<Winograd> quick, quick_turned;  // in their place
 
   // w is (out, in, side, side), or (out, 1, side, side) of a depthwise one.
   Layer(const float *w, int64_t in, int64_t out, int64_t side, int64_t step, int64_t height,
-        int64_t width, bool single, bool backward)
-      : in(in), out(out), side(side), step(step), height(height), width(width), single(single) {
-    if (!single && side == 3 && step == 1 && Winograd::takes(in, out, height, width)) {
+        int64_t width, bool single, bool backward, bool half = false)
+      : in(in), out(out), side(side), step(step), height(height), width(width), single(single),
+        paired(kPairs && half && !single && flat() && in % kLanes == 0) {
+    if (!half && !single && side == 3 && step == 1 && Winograd::takes(in, out, height, width)) {
       quick.emplace(in, out, height, width, [=](int64_t o, int64_t c, int64_t t) {
         return w[(o * in + c) * 9 + t];
       });
@@ -40,6 +42,13 @@ struct Layer {
         for (int64_t t = 0; t < taps(); t++) {
           const int64_t a = t / side, b = t % side, left = side - 1 - b;
           const float value = *w++;
+          if (paired) {
+            const auto pairs = [](Buffer &to) { return reinterpret_cast<uint16_t *>(to.get()); };
+            pairs(packed)[2 * place(0, 0, o, c / 2, in / 2, out) + c % 2] = half_of(value);
+            if (backward)
+              pairs(turned)[2 * place(0, 0, c, o / 2, out / 2, in) + o % 2] = half_of(value);
+            continue;
+          }
           packed.get()[single ? t * in + o : place(a, b, o, c, in, out)] = value;
           if (backward)
             turned.get()[single ? (taps() - 1 - t) * in + o
@@ -71,22 +80,28 @@ struct Layer {
   // Pixel by pixel, value(offset, channel) is a vector of the input.
   template <class Value>
   void fill_x(float *x, const Value &value) const {
+    if (paired) return fill(halves(x), height, width, width * in, in, kLanes, in, value);
     fill(x + pad() * (x_row() + x_piece()), height, width, x_row(), x_piece(),
          single ? x_map() : kLanes, in, value);
   }
   void copy_x(float *x, const float *from) const {
-    if (single) return fill_x(x, [&](int64_t k, int64_t) { return load(from + k); });
+    if (single || paired) return fill_x(x, [&](int64_t k, int64_t) { return load(from + k); });
     for (int64_t i = 0; i < height; i++, from += width * in)
       std::copy_n(from, width * in, x + (i + pad()) * x_row() + pad() * in);
   }
   template <class Value>
   void fill_dy(float *dy, const Value &value) const {
+    if (paired) return fill(halves(dy), height, width, width * out, out, kLanes, out, value);
     fill(dy + pad() * (dy_row() + dy_piece()), out_height(), out_width(), spread() * dy_row(),
          spread() * dy_piece(), single ? dy_map() : kLanes, out, value);
   }
 
-  void forward(const float *x, float *y) {
-    if (quick) return quick->forward(x, y);
+  template <class Map>
+  void forward(const float *x, Map *y) {
+    if constexpr (std::is_same_v<Map, float>)
+      if (quick) return quick->forward(x, y);
+    if constexpr (kPairs)
+      if (paired) return product(x, packed, in, out, y);
     if (single) {
       with_kernel([&](auto k, auto s) {
         for (int64_t c = 0; c < in; c += kLanes)
@@ -95,16 +110,20 @@ struct Layer {
       });
       return;
     }
-    Walk walk{out_height(), out_width(), out_width() * out, out, step * x_row(), step * in, {}};
+    Walk<float> walk{out_height(), out_width(), out_width() * out, out, step * x_row(), step * in, {}};
     if (flat()) walk.columns *= walk.rows, walk.rows = 1;
     for (int64_t a = 0; a < side; a++)
       walk.kernel.push_back({a * x_row(), side * in, packed.get() + a * side * in * out});
     convolve(walk, x, side * in, out, y);
   }
 
-  void backward(const float *dy, float *dx) {  // dx has in_wide channels
+  template <class Map>
+  void backward(const float *dy, Map *dx) {  // dx has in_wide channels
     const int64_t in = in_wide();
-    if (quick_turned) return quick_turned->forward(dy, dx);
+    if constexpr (std::is_same_v<Map, float>)
+      if (quick_turned) return quick_turned->forward(dy, dx);
+    if constexpr (kPairs)
+      if (paired) return product(dy, turned, out, in, dx);
     if (single) {
       with_kernel([&](auto k, auto) {
         for (int64_t c = 0; c < in; c += kLanes)
@@ -115,7 +134,7 @@ struct Layer {
     }
     for (int64_t i = 0; i < step; i++)  // pixels that see the same taps
       for (int64_t j = 0; j < step; j++) {
-        Walk walk{(height - i + step - 1) / step, (width - j + step - 1) / step,
+        Walk<float> walk{(height - i + step - 1) / step, (width - j + step - 1) / step,
                   step * width * in, step * in, dy_row(), out, {}};
         if (flat()) walk.columns *= walk.rows, walk.rows = 1;
         for (int64_t a = (i + pad()) % step; a < side; a += step) {
@@ -134,6 +153,8 @@ struct Layer {
 
   // dw (side, side, in, out), or (side, side, out), or as Winograd has it, += of one image.
   void add_gradient(const float *x, const float *dy, float *dw) const {
+    if constexpr (kPairs)
+      if (paired) return add_paired(halves(x), halves(dy), dw);
     dy += pad() * dy_row() + pad() * dy_piece();
     if (quick) return quick->add_gradient(x, dy, dy_row(), dw);
     if (single) {
@@ -150,7 +171,7 @@ struct Layer {
     const int64_t some_columns = flat() ? std::min(kChunk, columns) : columns;
     for (int64_t i = 0; i < rows; i += some_rows)  // what stays in the first-level cache
       for (int64_t j = 0; j < columns; j += some_columns) {
-        const Walk walk{std::min(some_rows, rows - i), std::min(some_columns, columns - j),
+        const Walk<float> walk{std::min(some_rows, rows - i), std::min(some_columns, columns - j),
                         dy_row(), out, step * x_row(), step * in, {}};
         for (int64_t a = 0; a < side; a++)
           add_weights(walk, x + (a + i * step) * x_row() + j * step * in,
@@ -169,14 +190,42 @@ struct Layer {
 
  private:
   // `row`, `column` and `next` are how far rows, pixels and vectors of a pixel lie apart.
-  template <class Value>
-  static void fill(float *to, int64_t height, int64_t width, int64_t row, int64_t column,
+  template <class Map, class Value>
+  static void fill(Map *to, int64_t height, int64_t width, int64_t row, int64_t column,
                    int64_t next, int64_t channels, const Value value) {
     for (int64_t i = 0, k = 0; i < height; i++, to += row)
       for (int64_t j = 0; j < width; j++, k += channels) {
-        float *p = to + j * column;
+        Map *p = to + j * column;
         for (int64_t c = 0; c < channels; c += kLanes, p += next) store(p, value(k + c, c));
       }
+  }
+
+  static uint16_t *halves(float *p) { return reinterpret_cast<uint16_t *>(p); }
+  static const uint16_t *halves(const float *p) { return reinterpret_cast<const uint16_t *>(p); }
+
+  // y (pixels, to) = x (pixels, from) times weights, both of bfloat16.
+  template <class Map>
+  void product(const float *x, Buffer &weights, int64_t from, int64_t to, Map *y) const {
+    const auto pairs = [](const float *p) { return reinterpret_cast<const Pair *>(p); };
+    const Walk<Pair> walk{1, pixels(), 0, to, 0, from / 2, {{0, from / 2, pairs(weights.get())}}};
+    convolve(walk, pairs(x), from / 2, to, y);
+  }
+
+  // add_gradient of bfloat16: two pixels are a pair.
+  void add_paired(const uint16_t *x, const uint16_t *dy, float *dw) const {
+    std::vector<Pair> some_x(kChunk / 2 * in), some_dy(kChunk / 2 * out);
+    for (int64_t i = 0; i < pixels(); i += kChunk) {
+      const int64_t count = std::min(kChunk, pixels() - i);
+      pair_up(x + i * in, count, in, some_x.data());
+      pair_up(dy + i * out, count, out, some_dy.data());
+      const Walk<Pair> walk{1, (count + 1) / 2, 0, out, 0, in, {}};
+      add_weights(walk, some_x.data(), some_dy.data(), in, out, dw);
+    }
+  }
+  static void pair_up(const uint16_t *from, int64_t pixels, int64_t channels, Pair *to) {
+    for (int64_t i = 0; i < pixels; i += 2, from += 2 * channels)
+      for (int64_t c = 0; c < channels; c += kLanes, to += kLanes)
+        store(to, pairs_of(from + c, i + 1 < pixels ? from + channels + c : nullptr));
   }
 
   static constexpr int64_t kChunk = 64;  // pixels

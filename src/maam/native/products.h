@@ -41,15 +41,16 @@ class Buffer {
 
 // sum[t][v] += over k of a[t * step + k * next] * b[k * row + v], v a vector. One of step and next
 // is 1, known to the compiler.
-template <int T, int V, class Step, class Next>
-inline __attribute__((always_inline)) void add_products(Vector (&sum)[T][V], const float *a,
-                                                        Step step, Next next, const float *b,
+template <int T, int V, class Number, class Step, class Next>
+inline __attribute__((always_inline)) void add_products(Vector (&sum)[T][V], const Number *a,
+                                                        Step step, Next next, const Number *b,
                                                         int64_t row, int64_t count) {
   for (int64_t k = 0; k < count; k++, b += row) {
-    Vector right[V];
+    decltype(load(b)) right[V];
     UNROLL for (int v = 0; v < V; v++) right[v] = load(b + v * kLanes);
     UNROLL for (int t = 0; t < T; t++)
-      UNROLL for (int v = 0; v < V; v++) sum[t][v] += a[t * step + k * next] * right[v];
+      UNROLL for (int v = 0; v < V; v++)
+        sum[t][v] = multiply_add(sum[t][v], a[t * step + k * next], right[v]);
   }
 }
 
@@ -80,22 +81,24 @@ inline void in_parts(int64_t count, const Visit &visit, int64_t begin = 0) {
 }
 
 // A piece of a kernel: where its input begins, and so many numbers of it; and its weights.
+template <class Number>
 struct Piece {
   int64_t offset, count;
-  const float *weights;
+  const Number *weights;
 };
 
 // Results in rows and columns, and how far apart they and their inputs lie.
+template <class Number>
 struct Walk {
   int64_t rows, columns, out_row, out_column, in_row, in_column;
-  std::vector<Piece> kernel;
+  std::vector<Piece<Number>> kernel;
 };
 
-template <int T, int V>
-inline void tile(const Walk &walk, const float *x, int64_t shift, float *y) {
+template <int T, int V, class Number, class Map>
+inline void tile(const Walk<Number> &walk, const Number *x, int64_t shift, Map *y) {
   Vector sum[T][V];
   UNROLL for (auto &line : sum) UNROLL for (auto &v : line) v = Vector{};
-  for (const Piece &piece : walk.kernel)
+  for (const auto &piece : walk.kernel)
     add_products(sum, x + piece.offset, walk.in_column, One(), piece.weights + shift, V * kLanes,
                  piece.count);
   UNROLL for (int t = 0; t < T; t++)
@@ -104,7 +107,8 @@ inline void tile(const Walk &walk, const float *x, int64_t shift, float *y) {
 
 // y = kernel times x. Weights are (blocks of `out`, run, V * kLanes), a run is all numbers of a row of
 // the kernel.
-inline void convolve(const Walk &walk, const float *x, int64_t run, int64_t out, float *y) {
+template <class Number, class Map>
+inline void convolve(const Walk<Number> &walk, const Number *x, int64_t run, int64_t out, Map *y) {
   with_vectors(out, [&](auto v) {
     constexpr int V = v;
     for (int64_t o = 0; o < out; o += V * kLanes)
@@ -117,8 +121,9 @@ inline void convolve(const Walk &walk, const float *x, int64_t run, int64_t out,
 }
 
 // dw (in, out) += over rows and columns of x (.., in) times dy (.., out).
-inline void add_weights(const Walk &walk, const float *x, const float *dy, int64_t in, int64_t out,
-                        float *dw) {
+template <class Number>
+inline void add_weights(const Walk<Number> &walk, const Number *x, const Number *dy, int64_t in,
+                        int64_t out, float *dw) {
   with_vectors(out, [&](auto v) {
     constexpr int V = v;
     const auto block = [&](auto t, int64_t c, int64_t o) {
@@ -140,8 +145,8 @@ inline void add_weights(const Walk &walk, const float *x, const float *dy, int64
 
 // Depthwise, of one vector of channels, which lie together in x: y = kernel times x, T pixels that
 // lie S apart in x, `channels` numbers in y. w is (K, K, channels).
-template <int K, int S, int T>
-inline void depthwise_tile(const float *x, int64_t row, const float *w, int64_t channels, float *y) {
+template <int K, int S, int T, class Map>
+inline void depthwise_tile(const float *x, int64_t row, const float *w, int64_t channels, Map *y) {
   Vector sum[T] = {};
   for (int a = 0; a < K; a++, x += row) {
     Vector line[(T - 1) * S + K];
@@ -154,9 +159,9 @@ inline void depthwise_tile(const float *x, int64_t row, const float *w, int64_t 
   UNROLL for (int t = 0; t < T; t++) store(y + t * channels, sum[t]);
 }
 
-template <int K, int S>
+template <int K, int S, class Map>
 inline void depthwise(const float *x, int64_t row, const float *w, int64_t rows, int64_t columns,
-                      int64_t channels, float *y) {
+                      int64_t channels, Map *y) {
   constexpr int T = kTile / S;
   for (int64_t i = 0; i < rows; i++, x += S * row, y += columns * channels)
     for (int64_t j = 0; j < columns;) {

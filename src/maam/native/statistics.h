@@ -56,7 +56,8 @@ struct Moments {
     squares[c] += its_squares + delta * delta * count * more / total;
     mean[c] += delta * more / total;
   }
-  void add(const float *image, int64_t pixels, int64_t channels) {
+  template <class Map>
+  void add(const Map *image, int64_t pixels, int64_t channels) {
     std::vector<double> sums(2 * channels), rest(2 * channels);
     reduce(pixels, channels, sums.data(), [=](int64_t k, int64_t, Vector &sum, Vector &) {
       sum += load(image + k);

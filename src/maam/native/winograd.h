@@ -71,7 +71,7 @@ struct Winograd {
       const float *input = gathered(x, first, count);
       float *products = room(1, kPlaces * apart(kTiles, out));
       for (int p = 0; p < kPlaces; p++) {
-        Walk walk = places(count);
+        Walk<float> walk = places(count);
         walk.kernel.push_back({0, in, weights.get() + p * in * out});
         convolve(walk, input + p * apart(count, in), in, out, products + p * apart(count, out));
       }
@@ -157,7 +157,7 @@ struct Winograd {
   }
   // How far places lie apart: not by a power of two, or they would share few lines of the cache.
   static int64_t apart(int64_t count, int64_t channels) { return count * channels + 16; }
-  Walk places(int64_t count) const { return {1, count, 0, out, 0, in, {}}; }
+  Walk<float> places(int64_t count) const { return {1, count, 0, out, 0, in, {}}; }
 
   // B' d B of `count` tiles: (places, count, in).
   float *gathered(const float *x, int64_t first, int64_t count) const {

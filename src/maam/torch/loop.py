@@ -131,7 +131,7 @@ def agent_weights(net: nn.Module) -> list[list[float]]:
 def _teacher(run: TrainingRun) -> Callable[[Tensor], Tensor]:
     """The network to learn from, for images that are normalised as the student's."""
     net, meta = load_model(run.config.teacher)
-    folded = fuse(net)  # the same answers, sooner
+    folded = fuse(net)  # the same answers but for rounding, sooner
     preprocessing = Preprocessing.from_dict(meta.preprocessing)
     factor, summand = (
         torch.from_numpy(array).to(current_device())

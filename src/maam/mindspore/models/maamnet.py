@@ -108,9 +108,13 @@ class Block(nn.Cell):
         layer, reduce = self.layer, self.reduce
         if not (self.own and isinstance(layer, AgentLayer) and isinstance(reduce, ConvNorm)):
             return False  # folded, or replaced
-        if not (isinstance(layer.agents, LinearAgents) and layer.agents.native):
+        if not (aot.is_exactly(layer.agents, LinearAgents) and layer.agents.native):
             return False
-        if not (isinstance(layer.activation, nn.ReLU) and isinstance(layer.pool, nn.Identity)):
+        if not aot.is_exactly(layer.activation, nn.ReLU):
+            return False
+        if not aot.is_exactly(layer.pool, nn.Identity):
+            return False
+        if not self.training == layer.norm.training == reduce.training:
             return False
         return serves(layer.norm) and reduce.chains()
 
@@ -174,8 +178,12 @@ class MAAMNet(nn.Cell):
         """Whether all layers can be chains."""
         if not (isinstance(self.stem, ConvNorm) and self.stem.chains()):
             return False
-        for block in self.blocks:  # noqa: SIM110 - graphs know no generators
+        if self.stem.training != self.training:
+            return False
+        for block in self.blocks:
             if not (isinstance(block, Block) and block.chains()):
+                return False
+            if block.training != self.training:
                 return False
         return True
 

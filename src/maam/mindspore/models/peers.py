@@ -62,16 +62,18 @@ class ResidualBlock(nn.Cell):
 
     def chains(self) -> bool:
         """Whether chains compute what this block and its shortcut, as they are now, do."""
-        if not (self.own and isinstance(self.relu, nn.ReLU)):
+        if not (self.own and aot.is_exactly(self.relu, nn.ReLU)):
             return False
         if self.identity:
             layers = (self.first, self.second)
-            if not isinstance(self.shortcut, nn.Identity):
+            if not aot.is_exactly(self.shortcut, nn.Identity):
                 return False
         else:
             layers = (self.first, self.second, self.shortcut)
-        for layer in layers:  # noqa: SIM110 - graphs know no generators
+        for layer in layers:
             if not (isinstance(layer, ConvNorm) and layer.chains()):
+                return False
+            if layer.training != self.training:
                 return False
         return True
 
@@ -127,8 +129,12 @@ class ResNet(nn.Cell):
         """Whether all layers can be chains."""
         if not (isinstance(self.stem, ConvNorm) and self.stem.chains()):
             return False
-        for block in self.blocks:  # noqa: SIM110 - graphs know no generators
+        if self.stem.training != self.training:
+            return False
+        for block in self.blocks:
             if not (isinstance(block, ResidualBlock) and block.chains()):
+                return False
+            if block.training != self.training:
                 return False
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore as ms
-from mindspore import Tensor, float32, ops
+from mindspore import Tensor, float32, nn, ops
 from mindspore.ops.functional import isconstant
 
 from maam.native import build
@@ -24,6 +24,14 @@ def library(name: str) -> str:
 def takes(x: Tensor) -> bool:
     """Whether the operators take this input: float32, its shape known when a graph is compiled."""
     return x.dtype == float32 and isconstant(x.shape)
+
+
+def is_exactly(cell: nn.Cell, kind: type[nn.Cell]) -> bool:
+    """Whether a cell is of a class, and not of one derived from it, which may compute otherwise.
+
+    One of the same name counts as the class, as ours of ``nn.Conv2d``.
+    """
+    return isinstance(cell, kind) and cell.cls_name == kind.__name__
 
 
 def operator(*arguments: Any, **options: Any) -> ops.Custom:

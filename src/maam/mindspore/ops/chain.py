@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mindspore import Tensor, float32, nn, ops
+from mindspore import Tensor, float32, nn, ops, uint16
 
 from maam.mindspore.ops import aot, convolution, normalization
 
@@ -32,15 +32,21 @@ class Chain(nn.Cell):
         strides: 1 or 2, of each convolution.
         relu: whether the last ReLU is there.
         add_input: r is x.
+
+    Attributes:
+        half: in training, maps before norms are kept in bfloat16, which 1x1 convolutions multiply;
+            only for a depthwise convolution and one of 1x1.
     """
 
     def __init__(self, strides: Sequence[int], relu: bool, add_input: bool = False) -> None:
         super().__init__()
         self.native = usable()
+        self.half = False
         self.form = Tensor([float(add_input), float(relu), *map(float, strides)], float32)
         self.nothing = Tensor([[[[0.0]]]], float32)
         if self.native:
             self.operator = operator(tuple(strides))
+            self.half_operator = operator(tuple(strides), half=True)
             self.inference = inference_operator(tuple(strides))
 
     def construct(
@@ -57,7 +63,7 @@ class Chain(nn.Cell):
         arguments = x, self.nothing if r is None else r, self.form, *layers
         if not self.training:
             return self.inference(*arguments)
-        results = self.operator(*arguments)
+        results = self.half_operator(*arguments) if self.half else self.operator(*arguments)
         for number, norm in enumerate(norms):
             mean, variance = results[5 * number + 4 : 5 * number + 6]
             ops.assign(norm.moving_mean, mean)
@@ -81,15 +87,20 @@ def usable() -> bool:
     return aot.usable("chain")
 
 
-def operator(strides: tuple[int, ...]) -> ops.Custom:
+def operator(strides: tuple[int, ...], half: bool = False) -> ops.Custom:
     """The operator of ``Chain``, see ``chain.cc``. Only where it is usable.
 
     x, r, form, and of each layer weight, gamma, beta, running mean and variance -> y, and of each
     layer its maps before the norm, their mean, their biased variance, and the running ones after.
     It has the gradients of x, r, weights, gammas and betas.
+
+    Args:
+        strides: of each layer.
+        half: the maps before norms are bfloat16, and 1x1 convolutions multiply it.
     """
     library = aot.library("chain")
-    layers = len(strides)
+    layers, name = len(strides), "Half" if half else ""
+    kept = uint16 if half else float32  # MindSpore has few operators for bfloat16 on a CPU
 
     def shapes(x, r, form, *parameters):
         maps = _maps(strides, x, parameters)
@@ -98,7 +109,7 @@ def operator(strides: tuple[int, ...]) -> ops.Custom:
         return (maps[-1], *(shape for shapes in each for shape in shapes))
 
     def types(x, r, form, *parameters):
-        return (x,) * (1 + 5 * layers)
+        return (x, *(kept, x, x, x, x) * layers)
 
     def gradient_shapes(x, r, form, *others):
         results = others[3 * layers + 1 :]
@@ -106,13 +117,13 @@ def operator(strides: tuple[int, ...]) -> ops.Custom:
         return (x, r, *others[: 3 * layers], *room)
 
     def gradient_types(x, r, form, *others):
-        return (x,) * (1 + 4 * layers)
+        return (*(x,) * (2 + 3 * layers), *(kept,) * (layers - 1))
 
     def gradient(name):
         return aot.operator(f"{library}:{name}", gradient_shapes, gradient_types, "aot")
 
     # Two operators, so that a graph can drop the gradient of an image, of few channels.
-    every, but_input = gradient("ChainGrad"), gradient("ChainGradButInput")
+    every, but_input = gradient(f"ChainGrad{name}"), gradient("ChainGradButInput")
 
     # Nobody asks for the gradients of form and of running statistics: anything of their shape.
     def bprop_one(x, r, form, w, gamma, beta, mean, variance, out, dout):
@@ -129,7 +140,7 @@ def operator(strides: tuple[int, ...]) -> ops.Custom:
         return (g[0], g[1], form, *g[2:5], *out[2:4], *g[5:8], *out[7:9])
 
     bprop = bprop_one if layers == 1 else bprop_two
-    result = aot.operator(f"{library}:ChainForward", shapes, types, "aot", bprop=bprop)
+    result = aot.operator(f"{library}:ChainForward{name}", shapes, types, "aot", bprop=bprop)
     result.add_prim_attr("strides", "".join(map(str, strides)))  # as in normalization.py
     return result
 

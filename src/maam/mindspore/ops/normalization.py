@@ -15,10 +15,10 @@ EPSILON = 1e-5  # of the norms that operators compute
 
 
 def serves(norm: nn.Cell) -> bool:
-    """Whether operators take a norm as it is now: with the batch's statistics, not its own."""
+    """Whether operators take a norm as it is now: with the batch's statistics in training alone."""
     return (
-        isinstance(norm, nn.BatchNorm2d)
-        and norm.use_batch_statistics is not False
+        aot.is_exactly(norm, nn.BatchNorm2d)
+        and norm.use_batch_statistics is None
         and norm.eps == EPSILON
     )
 

@@ -20,8 +20,8 @@ def serves(conv: nn.Cell, pool: nn.Cell, relu: nn.Cell) -> bool:
         convolution.is_dense(conv, 1)
         and conv.has_bias
         and conv.weight.shape[0] % CHANNELS == 0
-        and isinstance(pool, nn.MaxPool2d)
-        and isinstance(relu, nn.ReLU)
+        and aot.is_exactly(pool, nn.MaxPool2d)
+        and aot.is_exactly(relu, nn.ReLU)
     )
 
 
