@@ -305,7 +305,7 @@ def test_a_part_in_inference_is_trained_as_it_is(case, monkeypatch):
 @needs_operator
 def test_scores_are_of_the_weights_as_they_are_now(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
-    split = ArraySplit(images, np.arange(5, dtype=np.int32), [str(number) for number in range(5)])
+    split = ArraySplit(images, np.arange(5, dtype=np.int32), tuple(map(str, range(5))))
     logits = []
     for native in ("1", "0"):
         monkeypatch.setenv("MAAM_NATIVE", native)
