@@ -221,6 +221,8 @@ def _mindspore_net(form: Form, model: str) -> Any:
 
 
 def _mindspore_inference(form: Form, model: str, batch: int, device: str) -> Step:
+    if form.bf16:
+        raise ValueError(f"{form.label} is for training, not for inference")
     net = _mindspore_net(form, model)
     from mindspore import Tensor
 
@@ -237,11 +239,13 @@ def _mindspore_training(form: Form, model: str, batch: int, device: str) -> Step
     from mindspore import Tensor
 
     from maam.core.config import TrainConfig
-    from maam.mindspore.step import make_optimizer, make_train_step
+    from maam.mindspore.step import halve, make_optimizer, make_train_step
 
     # A compiled step, in whatever mode the process is.
     config = TrainConfig(epochs=1, precision="amp" if form.bf16 else "fp32")
     step = make_train_step(net, make_optimizer(net, config), config)
+    if form.bf16 and not halve(net, True):
+        raise ValueError(f"{form.label} is for MAAMNet, not for {model}")
     net.set_train(True)
     images, labels = _arrays(batch)
     arguments = Tensor(images), Tensor(labels.astype(np.int32)), Tensor(1e-3), Tensor(0.0)

@@ -211,6 +211,7 @@ ALTERED = {
     "statistics": ("maamnet-nano", lambda net: use_its_batch(net.blocks[1].reduce.norm)),
     "convolution": ("resnet20", lambda net: replace_stem(net, kind=Twice)),
     "norm": ("maamnet-nano", lambda net: replace_norm(net, 2, kind=Shifted)),
+    "name": ("maamnet-nano", lambda net: setattr(net.blocks[1].layer, "activation", ReLU())),
     "pool": ("cnn", lambda net: setattr(net, "pool", nn.AvgPool2d(2, 2))),
 }
 
@@ -223,6 +224,11 @@ class Twice(nn.Conv2d):
 class Shifted(nn.BatchNorm2d):
     def construct(self, x):
         return super().construct(x) + 1
+
+
+class ReLU(nn.ReLU):
+    def construct(self, x):
+        return super().construct(x) / 2
 
 
 def use_its_batch(norm):
@@ -347,7 +353,6 @@ def test_mixed_precision_is_bfloat16_where_a_network_has_chains():
     assert halve(net, True) and all(block.chain.half for block in net.blocks)
     assert not halve(net, False) and not any(block.chain.half for block in net.blocks)
     assert not halve(create_model("resnet20"), True)
-    assert not halve(maam.fuse(net), True)
     stages = [(64, 3), (64, 3), (64, 3)]
     assert not halve(Halved(10, 3, (16, 16), stages, AGENTS), True)
 

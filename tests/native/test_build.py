@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -238,3 +239,20 @@ def test_a_training_asks_for_what_its_model_uses_and_tells_once_of_what_it_lacks
     assert len(notes) == 1 and "no room" in notes[0]
     assert said.index("mlp []") < said.index(notes[0])
     assert said.count(f"maam {files}") == 2
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not shutil.which("g++"), reason="needs g++")
+@pytest.mark.parametrize("processor", ["haswell", "skylake-avx512", "cooperlake"])
+def test_other_processors_can_have_the_operators(processor):
+    sources = sorted(Path(build.__file__).parent.glob("*/*.cc"))
+    assert len(sources) > 5
+    options = [
+        "-fsyntax-only",
+        "-std=c++17",
+        "-fopenmp-simd",
+        "-Wall",
+        "-Werror",
+        f"-march={processor}",
+    ]
+    done = subprocess.run(["g++", *options, *sources], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

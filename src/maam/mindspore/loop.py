@@ -20,6 +20,7 @@ from maam.mindspore.step import (
     NORMS,
     Answers,
     compute_logits,
+    halve,
     make_optimizer,
     make_train_step,
     settle_norms,
@@ -100,6 +101,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
             train_epoch()
         except NotFinite as error:
             run.roll_back(state, error)
+    halve(net, False)  # it may be trained further, by other means
     return state.history
 
 

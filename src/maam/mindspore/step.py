@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import mindspore as ms
@@ -98,13 +97,14 @@ def register_optimizer(name: str, make: MakeOptimizer) -> None:
 
 
 def halve(net: nn.Cell, half: bool) -> bool:
-    """Let a network train in bfloat16, or in float32: what of a MAAMNet on a CPU can.
+    """Let the chains of a MAAMNet on a CPU train in bfloat16, or in float32, as all else of it.
 
     Returns:
-        Whether it will in bfloat16; others can't.
+        Whether mixed precision is that for this network; for others it is float16.
     """
     chains = [cell.chain for _, cell in net.cells_and_names() if isinstance(cell, Block)]
-    half = half and bool(chains) and "by_chains" in vars(type(net)) and net.native and net.chains()
+    own = bool(chains) and "by_chains" in vars(type(net))
+    half = half and own and ms.get_context("device_target") == "CPU"
     for chain in chains:
         chain.half = half
     return half
@@ -251,9 +251,14 @@ class Answers(nn.Cell):
         return self.net(x)
 
 
-@lru_cache(maxsize=1)  # a network is scored epoch after epoch, and compiled once
+_latest: list[Answers] = []
+
+
 def _answers_of(net: nn.Cell) -> Answers:
-    return Answers(net)
+    """The ``Answers`` of a network: one that is scored again and again is compiled once."""
+    if not (_latest and _latest[0].net is net):
+        _latest[:] = [Answers(net)]
+    return _latest[0]
 
 
 def compute_logits(

@@ -212,7 +212,8 @@ struct Layer {
   }
 
   // add_gradient of bfloat16: two pixels are a pair.
-  void add_paired(const uint16_t *x, const uint16_t *dy, float *dw) const {
+  template <class Half>  // a template, since not every processor has what it needs
+  void add_paired(const Half *x, const Half *dy, float *dw) const {
     std::vector<Pair> some_x(kChunk / 2 * in), some_dy(kChunk / 2 * out);
     for (int64_t i = 0; i < pixels(); i += kChunk) {
       const int64_t count = std::min(kChunk, pixels() - i);
@@ -222,7 +223,8 @@ struct Layer {
       add_weights(walk, some_x.data(), some_dy.data(), in, out, dw);
     }
   }
-  static void pair_up(const uint16_t *from, int64_t pixels, int64_t channels, Pair *to) {
+  template <class Half>
+  static void pair_up(const Half *from, int64_t pixels, int64_t channels, Pair *to) {
     for (int64_t i = 0; i < pixels; i += 2, from += 2 * channels)
       for (int64_t c = 0; c < channels; c += kLanes, to += kLanes)
         store(to, pairs_of(from + c, i + 1 < pixels ? from + channels + c : nullptr));

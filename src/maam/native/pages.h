@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <cstring>
 #include <mutex>
 #include <unordered_set>
 
@@ -31,10 +32,11 @@ inline void ask_for_large_pages(const void *from, int64_t bytes) {
 #endif
 }
 
-// The same for the arguments of an operator.
-inline void ask_for_large_pages(int count, void **params, int *dimensions, int64_t **shapes) {
+// The same for the arguments of an operator, float32 or uint16.
+inline void ask_for_large_pages(int count, void **params, int *dimensions, int64_t **shapes,
+                                const char **types) {
   for (int i = 0; i < count; i++) {
-    int64_t bytes = 4;
+    int64_t bytes = std::strcmp(types[i], "uint16") ? 4 : 2;
     for (int k = 0; k < dimensions[i]; k++) bytes *= shapes[i][k];
     ask_for_large_pages(params[i], bytes);
   }

@@ -27,11 +27,10 @@ def takes(x: Tensor) -> bool:
 
 
 def is_exactly(cell: nn.Cell, kind: type[nn.Cell]) -> bool:
-    """Whether a cell is of a class, and not of one derived from it, which may compute otherwise.
-
-    One of the same name counts as the class, as ours of ``nn.Conv2d``.
-    """
-    return isinstance(cell, kind) and cell.cls_name == kind.__name__
+    """Whether a cell is of a class, and not of one derived from it, which may compute otherwise."""
+    # Graphs don't know ``type(cell) is kind``.
+    named = cell.cls_name == kind.__name__ and cell.__module__ == kind.__module__
+    return isinstance(cell, kind) and named
 
 
 def operator(*arguments: Any, **options: Any) -> ops.Custom:

@@ -122,7 +122,8 @@ def operator(strides: tuple[int, ...], half: bool = False) -> ops.Custom:
     def gradient(name):
         return aot.operator(f"{library}:{name}", gradient_shapes, gradient_types, "aot")
 
-    # Two operators, so that a graph can drop the gradient of an image, of few channels.
+    # Two operators, so that a graph can drop the gradient of an image, of few channels; blocks,
+    # which alone are halved, have many.
     every, but_input = gradient(f"ChainGrad{name}"), gradient("ChainGradButInput")
 
     # Nobody asks for the gradients of form and of running statistics: anything of their shape.

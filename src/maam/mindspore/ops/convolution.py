@@ -55,7 +55,7 @@ def is_dense(conv: nn.Cell, stride: int) -> bool:
     one, at a stride; with or without a bias.
     """
     return (
-        aot.is_exactly(conv, nn.Conv2d)
+        (aot.is_exactly(conv, nn.Conv2d) or aot.is_exactly(conv, Conv2d))
         and conv.group == 1
         and conv.dilation == (1, 1)
         and conv.stride == (stride, stride)

@@ -35,7 +35,7 @@ struct Arguments {
   // Whether there is an r.
   bool apart() const { return shapes[1][0] * shapes[1][1] * shapes[1][2] * shapes[1][3] != 1; }
 
-  // The chain, and whether all sizes fit: `turned` layers, the last ones, are to give gradients of what
+  // The chain, and whether the sizes of its maps, weights and norms fit: `turned` layers, the last ones, are to give gradients of what
   // they read; layer l's maps lie `maps_apart` behind those of the one before, the first behind y; 0: none.
   template <class Map>
   bool build(Chain<Map> &chain, int64_t turned, int64_t maps_apart) const {
@@ -132,7 +132,7 @@ int checked(int count, void **params, int *dimensions, int64_t **shapes, const c
   if (std::count_if(types, types + count, is("uint16")) != halves) return kBadTypes;
   if (std::count_if(types, types + count, is("float32")) != count - halves) return kBadTypes;
   return guarded([&] {
-    ask_for_large_pages(count, params, dimensions, shapes);
+    ask_for_large_pages(count, params, dimensions, shapes, types);
     return compute();
   });
 }
