@@ -339,7 +339,7 @@ def test_bfloat16_is_close(shape, stride):
     cell = Block(shape[1], 32, AGENTS, stride)
     x = np.random.default_rng(0).standard_normal(shape)
     exact = outcome(cell, x, True)
-    cell.chain.half = True
+    cell.chain.halve(True)
     rounded = outcome(cell, x, True)
     assert (rounded["value"] != exact["value"]).any()
     for name, expected in exact.items():

@@ -106,7 +106,7 @@ def halve(net: nn.Cell, half: bool) -> bool:
     own = bool(chains) and "by_chains" in vars(type(net))
     half = half and own and ms.get_context("device_target") == "CPU"
     for chain in chains:
-        chain.half = half
+        chain.halve(half)
     return half
 
 

@@ -1,6 +1,7 @@
 """Layers that follow each other, each with BatchNorm and ReLU, as one operator.
 
-``chain.cc`` is compiled when the first network that uses it is built, see ``maam.native``.
+``chain.cc`` is compiled when the first network that uses it is built, see ``maam.native``, and
+``chain_half.cc`` when the first one is halved.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from mindspore import Tensor, float32, nn, ops, uint16
 from maam.mindspore.ops import aot, convolution, normalization
 
 CHANNELS = 16  # those of every layer are a multiple
-MOMENTUM = 0.1  # what a batch counts in running statistics, `kMomentum` of chain.cc
+MOMENTUM = 0.1  # what a batch counts in running statistics, `kMomentum` of chain_operator.h
 
 
 class Chain(nn.Cell):
@@ -34,20 +35,28 @@ class Chain(nn.Cell):
         add_input: r is x.
 
     Attributes:
-        half: in training, maps before norms are kept in bfloat16, which 1x1 convolutions multiply;
-            only for a depthwise convolution and one of 1x1.
+        half: whether maps before norms are kept in bfloat16 in training, which 1x1 convolutions
+            multiply, see ``halve``.
     """
 
     def __init__(self, strides: Sequence[int], relu: bool, add_input: bool = False) -> None:
         super().__init__()
         self.native = usable()
-        self.half = False
+        self.strides, self.half = tuple(strides), False
         self.form = Tensor([float(add_input), float(relu), *map(float, strides)], float32)
         self.nothing = Tensor([[[[0.0]]]], float32)
         if self.native:
-            self.operator = operator(tuple(strides))
-            self.half_operator = operator(tuple(strides), half=True)
-            self.inference = inference_operator(tuple(strides))
+            self.operator = operator(self.strides)
+            self.inference = inference_operator(self.strides)
+
+    def halve(self, half: bool) -> None:
+        """Train in bfloat16 where that can be compiled, or in float32.
+
+        Only for a depthwise convolution and one of 1x1 behind it.
+        """
+        self.half = half and self.native and aot.usable("chain_half")
+        if self.half:
+            self.half_operator = operator(self.strides, half=True)
 
     def construct(
         self,
@@ -98,8 +107,8 @@ def operator(strides: tuple[int, ...], half: bool = False) -> ops.Custom:
         strides: of each layer.
         half: the maps before norms are bfloat16, and 1x1 convolutions multiply it.
     """
-    library = aot.library("chain")
     layers, name = len(strides), "Half" if half else ""
+    library = aot.library("chain_half" if half else "chain")
     kept = uint16 if half else float32  # MindSpore has few operators for bfloat16 on a CPU
 
     def shapes(x, r, form, *parameters):
@@ -122,8 +131,7 @@ def operator(strides: tuple[int, ...], half: bool = False) -> ops.Custom:
     def gradient(name):
         return aot.operator(f"{library}:{name}", gradient_shapes, gradient_types, "aot")
 
-    # Two operators, so that a graph can drop the gradient of an image, of few channels; blocks,
-    # which alone are halved, have many.
+    # Two operators, so that a graph can drop the gradient of an image, of few channels.
     every, but_input = gradient(f"ChainGrad{name}"), gradient("ChainGradButInput")
 
     # Nobody asks for the gradients of form and of running statistics: anything of their shape.
