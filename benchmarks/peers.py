@@ -34,6 +34,7 @@ from maam.core.run_meta import RunMeta
 from maam.deploy.latency import measure
 from maam.report.markdown import markdown_table
 from maam.report.plots import COLOURS, DPI
+from maam.training.options import resolve
 
 ROOT = Path(__file__).parents[1]
 IMAGE = (3, 32, 32)
@@ -131,6 +132,7 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
             "ours": meta.model.startswith("maamnet"),
             "epochs": meta.config["epochs"],
             "stages": [stage["until"] for stage in meta.stages],
+            "before": _epochs_before(meta.config),
             "teacher": Path(meta.config.get("teacher", "")).name,
             "mixing": _mixing(meta.config),
             "seeds": len(accuracies),
@@ -190,9 +192,16 @@ def _mixing(config: Mapping[str, Any]) -> str:
     return ", ".join(names)
 
 
+def _epochs_before(config: Mapping[str, Any]) -> int:
+    """Epochs that the weights had with which a training began: those of the recipe of that name."""
+    if not config.get("pretrained"):
+        return 0
+    return resolve({}, ROOT / "recipes" / f"{Path(config['weights']).name}.toml").epochs
+
+
 def _epochs(row: Mapping[str, Any]) -> str:
-    parts = np.diff([0, *row["stages"], row["epochs"]])
-    return " + ".join(str(part) for part in parts)
+    parts = [row.get("before", 0), *np.diff([0, *row["stages"], row["epochs"]])]
+    return " + ".join(str(part) for part in parts if part)
 
 
 def page(report: Mapping[str, Any]) -> str:
@@ -244,10 +253,11 @@ def page(report: Mapping[str, Any]) -> str:
                 "test-time augmentation: mean ± standard deviation over the seeds. Trainings of a "
                 "row: `maam train --recipe recipes/RECIPE.toml --seed SEED`, seeds from 0; where "
                 "epochs are a sum, `--epochs` of its first part, then `maam train --resume RUN "
-                "--epochs` of the whole; the learning rate falls to 0 in each. No peer was trained "
-                "by its published recipe, of 200 epochs and more: what is compared is what "
-                "networks learn in as many epochs as the table says. The `-long` recipes have "
-                "TrivialAugment and smaller images first; no peer was trained so.",
+                "--epochs` of the whole, or what the recipe says at its head; the learning rate "
+                "falls to 0 in each. No peer was trained by its published recipe, of 200 epochs and more: what is compared is what "
+                "networks learn in as many epochs as the table says. Recipes with "
+                "`-long` in their names have TrivialAugment and smaller images first; no peer was "
+                "trained so.",
                 "![Accuracy against cost, of the best recipe of each network](comparison.png)",
                 "## Measured: the same images, the same harness",
                 measured,
