@@ -34,7 +34,7 @@ BUDGETS = {  # parameters and multiply-accumulates, as deployed
     "maamnet-base": (2_300_000, None),
 }
 RECIPES = {
-    "maamnet-nano": "maamnet-nano-long",
+    "maamnet-nano": "maamnet-nano-long-taught",
     "maamnet-tiny": "maamnet-tiny-long",
     "maamnet-small": "maamnet-small",
     "maamnet-base": "maamnet-base",
