@@ -35,7 +35,7 @@ BUDGETS = {  # parameters and multiply-accumulates, as deployed
 }
 RECIPES = {
     "maamnet-nano": "maamnet-nano-long-taught",
-    "maamnet-tiny": "maamnet-tiny-long",
+    "maamnet-tiny": "maamnet-tiny-long-again",
     "maamnet-small": "maamnet-small",
     "maamnet-base": "maamnet-base",
 }
