@@ -109,7 +109,7 @@ def from_scratch(network: Mapping[str, Any], meta: RunMeta) -> bool:
     """Whether a network, those it began with and those it learned from saw a run's images alone."""
     if network["data_digests"] != meta.data_digests:
         return False
-    if network["pretrained"] and not network["start"]:
+    if network["pretrained"] and not network.get("start"):
         return False
     before = [network[key] for key in ("start", "teacher") if network.get(key)]
     return all(from_scratch(each, meta) for each in before)

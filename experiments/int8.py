@@ -2,7 +2,8 @@
 
 Needed anew whenever weights are shipped anew: int8.safetensors names the weights it was made from.
 
-    python experiments/int8.py                  # maamnet-nano and maamnet-tiny, from CIFAR-10
+    python experiments/int8.py maamnet-nano     # from CIFAR-10
+    python experiments/int8.py maamnet-tiny --images 2000
     python experiments/int8.py --grids          # other ways to choose the grids, on training images
     MAAM_DATA=/data python experiments/int8.py maamnet-small
 
@@ -40,12 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", default=["maamnet-nano", "maamnet-tiny"])
     parser.add_argument("--grids", action="store_true", help="compare, and write nothing")
+    parser.add_argument("--images", type=int, default=IMAGES, help="that the grids are chosen from")
     given = parser.parse_args()
     for name in given.models:
         if given.grids:
             print(markdown_table(("Grids", "Accuracy", "Same class", "Error"), compare(name)))
             continue
-        report = maam.quantize(shipped_run(name).path, images=IMAGES, max_drop=MAX_DROP)
+        report = maam.quantize(shipped_run(name).path, images=given.images, max_drop=MAX_DROP)
         print(markdown_table((name, "float32", "int8"), report_rows(report)))
         print(verdict(report))
 

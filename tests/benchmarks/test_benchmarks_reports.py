@@ -147,12 +147,12 @@ def test_curves_need_the_network_of_the_goal(tmp_path):
         ({}, {"epochs": 7}, "was not trained by"),
         ({}, {"pretrained": True}, "was not trained by"),
         ({"data": "digits"}, {}, "was trained on digits"),
-        ({"teacher": {**TEACHER, "pretrained": True}}, {}, "a teacher of other images or weights"),
-        ({"teacher": {**TEACHER, "data_digests": {}}}, {}, "a teacher of other images or weights"),
+        ({"teacher": {**TEACHER, "pretrained": True}}, {}, "rests on other images or weights"),
+        ({"teacher": {**TEACHER, "data_digests": {}}}, {}, "rests on other images or weights"),
         (
             {"teacher": {**TEACHER, "teacher": {**TEACHER, "pretrained": True}}},
             {},
-            "a teacher of other images or weights",
+            "rests on other images or weights",
         ),
     ],
 )
