@@ -183,7 +183,7 @@ def main() -> None:
         outcome = row.get("error") or f"{row['nodes']} nodes, {row['kernels']} kernels"
         print(f"{row['graph']}, {row['form']}: {outcome}", row.get("verdict", ""), sep="; ")
     report = {
-        "what": f"nodes of the compiled graph of maam (reading p2), batch {BATCH}, 3x32x32, Adam",
+        "what": f"nodes of the compiled graph of maam, batch {BATCH}, 3x32x32, Adam",
         "command": "python benchmarks/graph_nodes.py",
         "nodes": "all nodes of the graph that runs; a fused kernel is one",
         "kernels": "nodes that compute: without " + ", ".join(sorted(BOOKKEEPING)),

@@ -252,12 +252,10 @@ def page(report: Mapping[str, Any]) -> str:
                 f"{facts['cpu']}. Accuracy is of the test images after the last epoch, without "
                 "test-time augmentation: mean ± standard deviation over the seeds. Trainings of a "
                 "row: `maam train --recipe recipes/RECIPE.toml --seed SEED`, seeds from 0; where "
-                "epochs are a sum, `--epochs` of its first part, then `maam train --resume RUN "
-                "--epochs` of the whole, or what the recipe says at its head; the learning rate "
-                "falls to 0 in each. No peer was trained by its published recipe, of 200 epochs "
-                "and more: what is compared is what networks learn in as many epochs as the table "
-                "says. Recipes with `-long` in their names have TrivialAugment and smaller images "
-                "first; no peer was trained so.",
+                "epochs are a sum, the head of the recipe has the commands; the learning rate "
+                "falls to 0 in each part. Recipes with `-long` in their names have more epochs, "
+                "TrivialAugment and smaller images first: compare them with each other. No peer "
+                "was trained by its published recipe, of 200 epochs and more.",
                 "![Accuracy against cost, of the best recipe of each network](comparison.png)",
                 "## Measured: the same images, the same harness",
                 measured,

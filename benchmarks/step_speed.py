@@ -118,7 +118,7 @@ def main() -> None:
         for name, values in rounds.items()
     ]
     report = {
-        "what": "training step of maam (reading p2), batch 64, 3x32x32, Adam, fp32",
+        "what": "training step of maam, batch 64, 3x32x32, Adam, fp32",
         "command": "python benchmarks/step_speed.py --python VERSION=PYTHON",
         "steps": STEPS,
         "environment": environment(),

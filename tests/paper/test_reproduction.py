@@ -274,7 +274,7 @@ def test_the_page_tells_all(full, options):
     text = full.page.read_text()
     assert full.page == options["docs"] / "reproduction.md"
     assert text == page.markdown(json.loads((options["results"] / "reproduce.json").read_text()))
-    assert "of 73 finished of 73 planned trainings" in text
+    assert "73 of 73 planned trainings are finished" in text
     assert "| MAAM | `maam` | accuracy | 87.0 | 80.00 | -7.00 | 1 |" in text
     assert "| CNN | `cnn` | accuracy | 58.3 | 71.10 ± 0.10 | +12.80 | 3 |" in text
     assert "the two **agree**" in text

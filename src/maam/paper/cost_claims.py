@@ -122,7 +122,7 @@ def _untestable(report: Report) -> Iterator[Claim]:
         ("edge", "Real-time inference on edge devices, with Ascend", "section 1", why),
         (
             *("precision", "Mixed precision preserves features with fewer operations"),
-            *("section 3.3", "MindSpore has its mixed precision for Ascend processors"),
+            *("section 3.3", "MindSpore has its mixed precision for Ascend; ours is for MAAMNet"),
         ),
         (
             *("attention-kinds", "Outperforms Softmax Attention and Agent Attention", "section 5"),

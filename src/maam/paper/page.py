@@ -99,14 +99,14 @@ def _introduction(report: Report) -> Iterator[str]:
             "nothing about accuracies.** `maam reproduce --full` does."
         )
     yield (
-        f"Written by `{report['command']}`: its figures are those of {finished} finished of "
-        f"{planned} planned trainings. Images: {report['data']}. The paper's pipeline: padding by "
+        f"Written by `{report['command']}`; {finished} of {planned} planned trainings are "
+        f"finished. Images: {report['data']}. The paper's pipeline: padding by "
         f"4 pixels, random crop and flip, pixels in [0, 1], batches of {PROTOCOL['batch_size']}. "
         "It names no optimiser, learning rate, schedule or number of epochs: ours are "
         f"{PROTOCOL['optimizer']}, {PROTOCOL['learning_rate']:g}, {PROTOCOL['schedule']}, and the "
         "epochs stated. Accuracies are of the 10,000 test images after the last epoch, "
         "mean ± standard deviation over seeds where there are several. The agents are those of "
-        "reading p2, unless another is named."
+        "preset `p2` ([the paper](paper.md)), unless another is named."
     )
     yield from sections.problems(report)
 

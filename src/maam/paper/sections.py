@@ -132,6 +132,6 @@ def where(report: Report) -> Iterator[str]:
         ),
     )
     yield (
-        "Minutes are the clock's, other work on the machine included, and no benchmark: that is "
+        "Minutes are the clock's, an upper bound, and no benchmark: that is "
         "what `results/framework_speed.json` is for."
     )

@@ -24,8 +24,8 @@ QUESTIONS = (
     ("kernels 1, 3, 5 instead of 3, 3, 3", "maam-k135", BASE),
     ("kernels 3, 5, 7 instead of 3, 3, 3", "maam-k357", BASE),
     ("resolutions 1/1, 1/2, 1/4 instead of equal ones", "maam-multires", BASE),
-    ("reading p1 instead of p2", "maam-p1", BASE),
-    ("reading p3 instead of p2", "maam-p3", BASE),
+    ("preset p1 instead of p2", "maam-p1", BASE),
+    ("preset p3 instead of p2", "maam-p3", BASE),
 )
 
 
