@@ -29,6 +29,7 @@ from maam.mindspore.step import (
     compute_logits,
     freeze,
     halve,
+    is_halved,
     make_optimizer,
     make_train_step,
 )
@@ -213,7 +214,20 @@ ALTERED = {
     "norm": ("maamnet-nano", lambda net: replace_norm(net, 2, kind=Shifted)),
     "name": ("maamnet-nano", lambda net: setattr(net.blocks[1].layer, "activation", ReLU())),
     "pool": ("cnn", lambda net: setattr(net, "pool", nn.AvgPool2d(2, 2))),
+    "window": ("cnn", lambda net: setattr(net, "pool", nn.MaxPool2d(3, 2, "same"))),
+    "an agent's window": ("maam", lambda net: set_pool(net.maam, nn.MaxPool2d(3, 2, "same"))),
+    "windows as pairs": ("maam", lambda net: set_pool(net.maam, nn.MaxPool2d((2, 2), (2, 2)))),
+    "fusion": ("maam", lambda net: setattr(net.maam, "fusion", FirstAgent())),
 }
+
+
+class FirstAgent(nn.Cell):
+    def construct(self, x):
+        return x[:, : x.shape[1] // 3]
+
+
+def set_pool(module, pool):
+    module.agents[0].layers[2] = pool
 
 
 class Twice(nn.Conv2d):
@@ -351,6 +365,9 @@ def test_bfloat16_is_close(shape, stride):
 def test_mixed_precision_is_bfloat16_where_a_network_has_chains():
     net = create_model("maamnet-nano", image_size=(16, 16))
     assert halve(net, True) and all(block.chain.half for block in net.blocks)
+    assert is_halved(net)
+    net.blocks[1].reduce.norm.use_batch_statistics = False  # as frozen
+    assert halve(net, True) and not is_halved(net)
     assert not halve(net, False) and not any(block.chain.half for block in net.blocks)
     assert not halve(create_model("resnet20"), True)
     stages = [(64, 3), (64, 3), (64, 3)]

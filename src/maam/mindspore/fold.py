@@ -14,11 +14,14 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from maam.mindspore.layers import ConvNorm
-from maam.mindspore.maam import MAAM, Reduce
-from maam.mindspore.models.maamnet import AgentLayer
+from maam.mindspore.maam import MAAM, AgentFusion, Reduce
+from maam.mindspore.models.maamnet import AgentLayer, LinearAgents
+from maam.mindspore.ops.convolution import Conv2d
 from maam.mindspore.weights import assign_tensors
 from maam.models.agents import SUMS, ModuleSpec
-from maam.models.folding import float32, fold_agents, fold_maam, fold_norms
+from maam.models.folding import EPSILON, float32, fold_agents, fold_maam, fold_norms
+
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)  # the same in inference
 
 _folds: dict[type[nn.Cell], Callable[[Any], nn.Cell]] = {}
 
@@ -28,7 +31,8 @@ def register_fold(kind: type[nn.Cell], fold: Callable[[Any], nn.Cell]) -> None:
 
     Args:
         kind: the class itself; its subclasses are not meant.
-        fold: gives a new cell that computes the same in inference, its parameters set.
+        fold: gives a new cell that computes the same in inference, its parameters set; or the
+            cell itself where it can't.
     """
     _folds[kind] = fold
 
@@ -88,9 +92,9 @@ def foldable(net: nn.Cell) -> list[str]:
     """What ``fuse`` folds of a network, without what lies inside it: ``body.0 (MAAM)``."""
     paths: list[str] = []
     found = []
-    for path, cell in net.cells_and_names():
+    for path, cell in copy.deepcopy(net).cells_and_names():
         inside = any(not other or path.startswith(f"{other}.") for other in paths)
-        if type(cell) in _folds and not inside:
+        if not inside and _folded(cell, "") is not cell:
             paths.append(path)
             found.append(f"{path or 'all'} ({type(cell).__name__})")
     return found
@@ -99,7 +103,8 @@ def foldable(net: nn.Cell) -> list[str]:
 def fuse(net: nn.Cell) -> nn.Cell:
     """A copy of a network for inference, its modules folded; exact but for rounding.
 
-    ``MAAM``, ``AgentLayer``, every ``ConvNorm``, and what ``register_fold`` was told of, fold.
+    ``MAAM``, ``AgentLayer``, every ``ConvNorm``, and what ``register_fold`` was told of, fold. One
+    that was altered so that folding would change its values stays as it is.
 
     Args:
         net: any network, such as ``create_model`` or ``load_model`` gives it; it stays as it is.
@@ -129,25 +134,37 @@ def _folded(module: nn.Cell, prefix: str) -> nn.Cell:
     if fold is None:
         return module
     folded = fold(module)
-    for name, parameter in folded.parameters_and_names():
-        parameter.name = prefix + name
+    if folded is not module:
+        for name, parameter in folded.parameters_and_names():
+            parameter.name = prefix + name
     return folded
 
 
 def _fold_module(module: MAAM) -> nn.Cell:
+    built = MAAM(**vars(module.spec))
+    cells, others = ([_settings(c) for _, c in m.cells_and_names()] for m in (module, built))
+    if cells != others:
+        return module
     return _set(FoldedMAAM(module.spec), fold_maam(_arrays(module), module.spec))
 
 
 def _fold_conv_norm(layer: ConvNorm) -> nn.Cell:
+    conv = layer.conv
+    plain = type(conv) in (nn.Conv2d, Conv2d) and not conv.has_bias and conv.pad_mode == "pad"
+    if not (plain and _is_norm(layer.norm) and type(layer.pool) is nn.Identity):
+        return layer
     return _set(_without_norm(layer), float32(fold_norms(_arrays(layer))))
 
 
 def _fold_agents(layer: AgentLayer) -> nn.Cell:
     agents = layer.agents
+    plain = type(agents) is LinearAgents and type(agents.fusion) is AgentFusion
+    if not (plain and _is_norm(layer.norm) and type(layer.pool) is nn.Identity):
+        return layer
     wide, side = agents.channels, agents.side
     shape = wide, wide, side, agents.stride, "pad", side // 2
     conv = nn.Conv2d(*shape, group=wide, has_bias=True)
-    folded = nn.SequentialCell(OrderedDict(conv=conv, relu=nn.ReLU()))
+    folded = nn.SequentialCell(OrderedDict(conv=conv, relu=layer.activation))
     arrays = fold_agents(_arrays(layer), agents.agents)
     return _set(folded, {f"conv.{name}": array for name, array in arrays.items()})
 
@@ -158,8 +175,27 @@ register_fold(Reduce, _fold_conv_norm)
 register_fold(AgentLayer, _fold_agents)
 
 
+def _is_norm(norm: nn.Cell) -> bool:
+    """Whether a cell is BatchNorm that uses its running statistics in inference."""
+    return type(norm) in NORMS and not norm.use_batch_statistics
+
+
+def _settings(cell: nn.Cell) -> tuple[Any, ...]:
+    """A cell's class, and what it computes with beside its tensors; ``eps`` folds as it is."""
+    if type(cell) in NORMS:
+        return "norm", _is_norm(cell)
+    names = "kernel_size", "stride", "pad_mode", "padding", "dilation", "group", "has_bias"
+    return type(cell), *(getattr(cell, name, None) for name in (*names, "resolution"))
+
+
 def _arrays(module: nn.Cell) -> dict[str, np.ndarray]:
-    return {name: parameter.asnumpy() for name, parameter in module.parameters_and_names()}
+    """A cell's arrays for ``maam.models.folding``, which adds its own epsilon to variances."""
+    arrays = {name: parameter.asnumpy() for name, parameter in module.parameters_and_names()}
+    for path, norm in module.cells_and_names():
+        if type(norm) in NORMS:
+            name = f"{path}.moving_variance"
+            arrays[name] = arrays[name] + np.float64(norm.eps - EPSILON)
+    return arrays
 
 
 def _set(folded: nn.Cell, arrays: dict[str, np.ndarray]) -> nn.Cell:
@@ -176,7 +212,7 @@ def _without_norm(layer: Any) -> nn.Cell:
 
 def _with_bias(conv: Any) -> nn.Conv2d:
     shape = conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, "pad", conv.padding
-    return nn.Conv2d(*shape, group=conv.group, has_bias=True)
+    return nn.Conv2d(*shape, conv.dilation, conv.group, has_bias=True)
 
 
 def _replace(parent: nn.Cell, name: str, child: nn.Cell) -> None:

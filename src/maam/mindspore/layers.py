@@ -30,7 +30,7 @@ class FusedNorm(nn.Cell):
 
     def serves(self, norm: nn.Cell, pool: nn.Cell, relu: nn.Cell) -> bool:
         """Whether the operator computes what these cells, as they are now, do."""
-        pools = aot.is_exactly(pool, nn.MaxPool2d if self.pools else nn.Identity)
+        pools = normalization.halves(pool) if self.pools else aot.is_exactly(pool, nn.Identity)
         return pools and aot.is_exactly(relu, nn.ReLU) and normalization.serves(norm)
 
     def construct(

@@ -21,6 +21,7 @@ from maam.mindspore.step import (
     Answers,
     compute_logits,
     halve,
+    is_halved,
     make_optimizer,
     make_train_step,
     settle_norms,
@@ -28,9 +29,14 @@ from maam.mindspore.step import (
 from maam.mindspore.weights import assign_tensors, read_tensors
 from maam.training.checkpoint import NotFinite, TrainingState
 from maam.training.distillation import renormalisation
-from maam.training.events import EpochTotals
+from maam.training.events import EpochTotals, Note
 from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
+
+FLOAT32 = (
+    "`--precision amp`: this network trains in float32, for bfloat16 takes channels that are "
+    "multiples of 16, norms that are not frozen, and a C++ compiler"
+)
 
 
 def fit(run: TrainingRun) -> list[dict[str, Any]]:
@@ -61,6 +67,8 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     state.load(run.folder, run.ranks.writes)
     teacher = _Teacher(run) if config.teacher else None
     train_step = make_train_step(net, optimizer, config, average, teacher, run.image_weights)
+    if halve(net, config.precision == "amp") and not is_halved(net):
+        run.watch(Note(FLOAT32))
 
     def train_epoch() -> None:
         epoch, before = state.epoch, run.ranks.part(state.totals)
@@ -96,12 +104,14 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         }
         run.end_epoch(state, sums, logits, weights, agent_weights(scored))
 
-    while state.epoch < config.epochs and not run.stalled(state):
-        try:
-            train_epoch()
-        except NotFinite as error:
-            run.roll_back(state, error)
-    halve(net, False)  # it may be trained further, by other means
+    try:
+        while state.epoch < config.epochs and not run.stalled(state):
+            try:
+                train_epoch()
+            except NotFinite as error:
+                run.roll_back(state, error)
+    finally:
+        halve(net, False)  # it may be trained further, by other means
     return state.history
 
 

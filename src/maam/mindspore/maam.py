@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from mindspore import Parameter, Tensor, float32, nn, ops
 
 from maam.mindspore.layers import ConvNorm, FusedNorm
-from maam.mindspore.ops import normalization
+from maam.mindspore.ops import aot, normalization
 from maam.mindspore.ops.convolution import Conv2d
 from maam.mindspore.ops.normalization import weighted_sum
 from maam.models.agents import (
@@ -249,12 +249,12 @@ class MAAM(nn.Cell):
             ]
         )
         self.fusion = _fusion(fusion, self.spec.agents, out_channels)
-        self.fused = isinstance(self.fusion, AgentFusion) and normalization.usable()
+        self.native = normalization.usable()
         width = out_channels * (self.spec.agents if fusion == "concat" else 1)
         self.reduce = Reduce(width, out_channels) if reduce else nn.Identity()
 
     def construct(self, x: Tensor) -> Tensor:
-        if self.fused and self.training:
+        if self.native and self.training and aot.is_exactly(self.fusion, AgentFusion):
             return self.reduce(self._sum_by_block(x))
         maps = ()
         for agent in self.agents:

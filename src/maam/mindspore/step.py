@@ -17,6 +17,7 @@ from maam.data.preprocessing import Preprocessing
 from maam.mindspore.loader import eval_batches
 from maam.mindspore.models.maamnet import Block
 from maam.mindspore.ops import aot
+from maam.mindspore.ops.chain import Chain
 from maam.mindspore.runtime import world_size
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
@@ -102,12 +103,24 @@ def halve(net: nn.Cell, half: bool) -> bool:
     Returns:
         Whether mixed precision is that for this network; for others it is float16.
     """
-    chains = [cell.chain for _, cell in net.cells_and_names() if isinstance(cell, Block)]
+    chains = _block_chains(net)
     own = bool(chains) and "by_chains" in vars(type(net))
     half = half and own and ms.get_context("device_target") == "CPU"
     for chain in chains:
         chain.halve(half)
     return half
+
+
+def is_halved(net: nn.Cell) -> bool:
+    """Whether a MAAMNet for which ``halve`` is true trains in bfloat16, as it is now; else in
+    float32. Sets it to training.
+    """
+    net.set_train(True)
+    return net.native and net.chains() and all(chain.half for chain in _block_chains(net))
+
+
+def _block_chains(net: nn.Cell) -> list[Chain]:
+    return [cell.chain for _, cell in net.cells_and_names() if isinstance(cell, Block)]
 
 
 def make_train_step(

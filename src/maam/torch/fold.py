@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from maam.models.agents import SUMS, ModuleSpec
-from maam.models.folding import float32, fold_agents, fold_maam, fold_norms
+from maam.models.folding import EPSILON, float32, fold_agents, fold_maam, fold_norms
 from maam.torch.layers import ConvNorm
-from maam.torch.maam import MAAM, Reduce
-from maam.torch.models.maamnet import AgentLayer
+from maam.torch.maam import MAAM, AgentFusion, Reduce
+from maam.torch.models.maamnet import AgentLayer, LinearAgents
+from maam.torch.ops.depthwise import DepthwiseConv2d
 from maam.torch.weights import assign_tensors, named_tensors, read_tensors
+
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)  # the same in inference
 
 _folds: dict[type[nn.Module], Callable[[Any], nn.Module]] = {}
 
@@ -26,7 +29,8 @@ def register_fold(kind: type[nn.Module], fold: Callable[[Any], nn.Module]) -> No
 
     Args:
         kind: the class itself; its subclasses are not meant.
-        fold: gives a new module that computes the same in inference, its parameters set.
+        fold: gives a new module that computes the same in inference, its parameters set; or the
+            module itself where it can't.
     """
     _folds[kind] = fold
 
@@ -74,9 +78,9 @@ def foldable(net: nn.Module) -> list[str]:
     """What ``fuse`` folds of a network, without what lies inside it: ``body.0 (MAAM)``."""
     paths: list[str] = []
     found = []
-    for path, module in net.named_modules():
+    for path, module in copy.deepcopy(net).named_modules():
         inside = any(not other or path.startswith(f"{other}.") for other in paths)
-        if type(module) in _folds and not inside:
+        if not inside and _folded(module) is not module:
             paths.append(path)
             found.append(f"{path or 'all'} ({type(module).__name__})")
     return found
@@ -85,7 +89,8 @@ def foldable(net: nn.Module) -> list[str]:
 def fuse(net: nn.Module) -> nn.Module:
     """A copy of a network for inference, its modules folded; exact but for rounding.
 
-    ``MAAM``, ``AgentLayer``, every ``ConvNorm``, and what ``register_fold`` was told of, fold.
+    ``MAAM``, ``AgentLayer``, every ``ConvNorm``, and what ``register_fold`` was told of, fold. One
+    that was altered so that folding would change its values stays as it is.
 
     Args:
         net: any network, such as ``create_model`` or ``load_model`` gives it; it stays as it is.
@@ -116,23 +121,35 @@ def _folded(module: nn.Module) -> nn.Module:
     fold = _folds.get(type(module))
     if fold is None:
         return module
-    like = next(module.parameters())
-    return fold(module).to(like.device, like.dtype, memory_format=torch.channels_last)  # pyright: ignore
+    like, folded = next(module.parameters()), fold(module)
+    if folded is module:
+        return module
+    return folded.to(like.device, like.dtype, memory_format=torch.channels_last)  # pyright: ignore
 
 
 def _fold_module(module: MAAM) -> nn.Module:
+    built = MAAM(**vars(module.spec))
+    if list(map(_settings, module.modules())) != list(map(_settings, built.modules())):
+        return module
     return _set(FoldedMAAM(module.spec), fold_maam(_arrays(module), module.spec))
 
 
 def _fold_conv_norm(layer: ConvNorm) -> nn.Module:
+    conv = layer.conv
+    plain = type(conv) in (nn.Conv2d, DepthwiseConv2d) and conv.bias is None
+    if not (plain and _is_norm(layer.norm) and conv.padding_mode == "zeros"):
+        return layer
     return _set(_without_norm(layer), float32(fold_norms(_arrays(layer))))
 
 
 def _fold_agents(layer: AgentLayer) -> nn.Module:
     agents = layer.agents
+    plain = type(agents) is LinearAgents and type(agents.fusion) is AgentFusion
+    if not (plain and _is_norm(layer.norm)):
+        return layer
     wide, side = agents.channels, agents.side
     conv = nn.Conv2d(wide, wide, side, agents.stride, side // 2, groups=wide)
-    folded = nn.Sequential(OrderedDict(conv=conv, relu=nn.ReLU()))
+    folded = nn.Sequential(OrderedDict(conv=conv, relu=layer.activation))
     arrays = fold_agents(_arrays(layer), agents.agents)
     return _set(folded, {f"conv.{name}": array for name, array in arrays.items()})
 
@@ -143,8 +160,27 @@ register_fold(Reduce, _fold_conv_norm)
 register_fold(AgentLayer, _fold_agents)
 
 
+def _is_norm(norm: nn.Module) -> bool:
+    """Whether a module is BatchNorm with all that folding needs."""
+    return type(norm) in NORMS and norm.affine and norm.track_running_stats  # pyright: ignore
+
+
+def _settings(module: nn.Module) -> tuple[Any, ...]:
+    """A module's class, and what it computes with beside its tensors; ``eps`` folds as it is."""
+    if type(module) in NORMS:
+        return "norm", _is_norm(module)
+    names = "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode", "ceil_mode"
+    return type(module), *(getattr(module, name, None) for name in (*names, "resolution"))
+
+
 def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    return read_tensors(named_tensors(module))
+    """A module's arrays for ``maam.models.folding``, which adds its own epsilon to variances."""
+    arrays = read_tensors(named_tensors(module))
+    for path, norm in module.named_modules():
+        if type(norm) in NORMS:
+            name = f"{path}.moving_variance"
+            arrays[name] = arrays[name] + np.float64(norm.eps - EPSILON)  # pyright: ignore
+    return arrays
 
 
 def _set(folded: nn.Module, arrays: dict[str, np.ndarray]) -> nn.Module:
@@ -159,4 +195,4 @@ def _without_norm(layer: Any) -> nn.Module:
 
 def _with_bias(conv: Any) -> nn.Conv2d:
     shape = conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding
-    return nn.Conv2d(*shape, groups=conv.groups)
+    return nn.Conv2d(*shape, conv.dilation, conv.groups)

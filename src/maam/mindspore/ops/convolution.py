@@ -60,6 +60,7 @@ def is_dense(conv: nn.Cell, stride: int) -> bool:
         and conv.dilation == (1, 1)
         and conv.stride == (stride, stride)
         and conv.kernel_size[0] == conv.kernel_size[1]
+        and conv.kernel_size[0] % 2 == 1
         and conv.padding == conv.kernel_size[0] // 2
     )
 

@@ -23,6 +23,16 @@ def serves(norm: nn.Cell) -> bool:
     )
 
 
+def halves(pool: nn.Cell) -> bool:
+    """Whether a cell, as it is now, is the max pooling of 2x2 that operators compute."""
+    return (
+        aot.is_exactly(pool, nn.MaxPool2d)
+        and pool.kernel_size == 2
+        and pool.stride == 2
+        and pool.pad_mode == "VALID"
+    )
+
+
 def usable() -> bool:
     """Whether the operator is there and MindSpore computes on the CPU."""
     return aot.usable("normalization")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import nn, ops
 
-from maam.mindspore.ops import aot, convolution
+from maam.mindspore.ops import aot, convolution, normalization
 
 CHANNELS = 16  # those of the result are a multiple
 
@@ -20,7 +20,7 @@ def serves(conv: nn.Cell, pool: nn.Cell, relu: nn.Cell) -> bool:
         convolution.is_dense(conv, 1)
         and conv.has_bias
         and conv.weight.shape[0] % CHANNELS == 0
-        and aot.is_exactly(pool, nn.MaxPool2d)
+        and normalization.halves(pool)
         and aot.is_exactly(relu, nn.ReLU)
     )
 
