@@ -163,28 +163,26 @@ def test_a_folder_without_meta_is_no_run(tmp_path):
         RunFolder(tmp_path).read_meta()
 
 
-def stages_of(folder: RunFolder) -> tuple[bool, bool, bool, bool]:
-    return folder.is_run(), folder.is_begun(), folder.is_trained(), folder.is_finished()
+def stages_of(folder: RunFolder) -> tuple[bool, bool, bool]:
+    return folder.is_run(), folder.is_begun(), folder.is_finished()
 
 
 def test_how_far_a_run_has_come(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    assert stages_of(folder) == (False, False, False, False)
+    assert stages_of(folder) == (False, False, False)
     folder.path.mkdir()
     folder.history.write_text("")
-    assert stages_of(folder) == (False, False, False, False)
+    assert stages_of(folder) == (False, False, False)
     folder.config.write_text("")
-    assert stages_of(folder) == (True, False, False, False)
+    assert stages_of(folder) == (True, False, False)
     folder.write_meta(META)
-    assert stages_of(folder) == (True, True, False, False)
+    assert stages_of(folder) == (True, True, False)
     folder.write_meta(replace(META, metrics={"accuracy": 0.5}))
-    assert stages_of(folder) == (True, True, False, False)  # there is no network yet
+    assert stages_of(folder) == (True, True, False)  # there is no network yet
     folder.model.write_bytes(b"")
-    assert stages_of(folder) == (True, True, True, True)
+    assert stages_of(folder) == (True, True, True)
     folder.write_meta(META)
-    assert stages_of(folder) == (True, True, False, False)  # it goes on for more epochs
-    folder.scores.write_text("{}")
-    assert stages_of(folder) == (True, True, True, False)  # as the campaign runner leaves it
+    assert stages_of(folder) == (True, True, False)  # it goes on for more epochs
     folder.meta.write_text("{")
     with pytest.raises(MaamError, match=r"meta\.json"):
         folder.is_finished()

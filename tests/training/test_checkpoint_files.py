@@ -13,7 +13,7 @@ import safetensors
 import maam
 from maam.cli.app import run
 from maam.core.errors import MaamError
-from maam.core.run_folder import RunFolder
+from maam.core.run_folder import NEXT_BEST, RunFolder
 from maam.core.tensors import load_tensors, save_tensors
 
 TRAIN: dict[str, Any] = {
@@ -55,6 +55,30 @@ def test_a_checkpoint_that_is_gone_is_not_a_new_beginning(folder: RunFolder) -> 
 def test_best_weights_that_are_gone_are_missed_at_once(folder: RunFolder) -> None:
     folder.best.unlink()
     refused(folder, "best.safetensors is gone: restore it")
+
+
+def test_best_weights_take_their_place_if_their_epoch_was_saved(folder: RunFolder) -> None:
+    before = folder.read_meta()
+    shutil.move(folder.best, folder.path / NEXT_BEST)
+    assert maam.train(resume=folder.path, epochs=1).scores["loss"] == before.metrics["loss"]
+    assert folder.best.exists() and not (folder.path / NEXT_BEST).exists()
+
+
+def test_best_weights_of_an_epoch_that_was_not_saved_are_dropped(folder: RunFolder) -> None:
+    weights, _ = load_tensors(folder.best)
+    save_tensors(folder.path / NEXT_BEST, weights, {"epoch": 2})
+    kept = folder.best.read_bytes()
+    maam.train(resume=folder.path, epochs=1)
+    assert folder.best.read_bytes() == kept and not (folder.path / NEXT_BEST).exists()
+
+
+def test_what_described_other_weights_is_gone_once_the_run_goes_on(folder: RunFolder) -> None:
+    for file in (folder.int8, folder.int8_model, folder.golden):
+        file.write_bytes(b"of one epoch")
+    maam.train(resume=folder.path, epochs=1)
+    assert folder.int8.exists() and folder.int8_model.exists()  # nothing new was learned
+    maam.train(resume=folder.path, epochs=2)
+    assert not folder.int8.exists() and not folder.int8_model.exists()
 
 
 def test_other_tensors_are_no_checkpoint(folder: RunFolder) -> None:

@@ -167,7 +167,7 @@ def test_a_student_goes_on_where_it_was_cut(teacher, framework, tmp_path):
     with pytest.raises(Cut):
         maam.train(**options, out=tmp_path / "cut", watch=watch)
     other = maam.train(**{**QUICK, "seed": 5}, out=tmp_path / "other").run
-    with pytest.raises(MaamError, match="not the network it began to learn from"):
+    with pytest.raises(MaamError, match="`teacher` is not what it began with"):
         maam.train(resume=tmp_path / "cut", teacher=other)
     moved = shutil.copytree(teacher, tmp_path / "moved")
     again = maam.train(resume=tmp_path / "cut", teacher=moved)

@@ -266,7 +266,7 @@ def test_a_training_begins_with_a_run_of_ones_own(weights, tmp_path):
     assert len(resumed.history) == 2
     best = RunFolder(tmp_path / "mine").best
     best.write_bytes(RunFolder(result.run).best.read_bytes())
-    with pytest.raises(MaamError, match="`weights` are not those that it began with"):
+    with pytest.raises(MaamError, match="`weights` is not what it began with"):
         maam.train(resume=result.run, epochs=3)
 
 

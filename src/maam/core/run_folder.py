@@ -3,7 +3,8 @@
 config.toml        all options of the run, resolved
 meta.json          model, classes, preprocessing, scores: a ``RunMeta``
 best.safetensors   weights of the best epoch
-last.safetensors   weights, optimiser and progress after the last finished epoch
+last.safetensors   weights, optimiser and progress, at times inside an epoch; previous.safetensors
+                   is the one before
 metrics.jsonl      a line an epoch; metrics.csv is the same
 model.onnx         the best weights, folded, with preprocessing, classes and a checksum
 model.golden.safetensors  images and the logits that model.onnx must give for them
@@ -35,6 +36,7 @@ from maam.core.tensors import load_tensors, save_tensors
 
 LOCK, WORKERS = ".lock", "workers.log"
 NEXT = "next.safetensors"  # a checkpoint until it is ``last``
+NEXT_BEST = "next-best.safetensors"  # weights until the checkpoint of their epoch is written
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,6 @@ class RunFolder:
         """Whether a training has written here what it needs to go on."""
         return self.meta.exists()
 
-    def is_trained(self) -> bool:
-        """Whether its last epoch is done and its weights are scored, by the campaign runner or by
-        ``maam train``.
-        """
-        return self.scores.exists() or self.is_finished()
-
     def is_finished(self) -> bool:
         """Whether it was trained, scored and exported.
 
@@ -160,7 +156,7 @@ class RunFolder:
         """
         make_folder(self.path)
         with locked(self.path / LOCK, f"{self} is being trained by another process"):
-            delete_unfinished(self.path / NEXT, self.best)
+            delete_unfinished(self.path / NEXT, self.path / NEXT_BEST, self.best)
             yield
 
     def check_free(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from maam.core.errors import MaamError
 from maam.core.metrics import best_epoch
-from maam.core.run_folder import NEXT, RunFolder
+from maam.core.run_folder import NEXT, NEXT_BEST, RunFolder
 from maam.core.tensors import load_tensors, save_tensors
 from maam.training.events import EpochTotals
 
@@ -65,6 +65,36 @@ def read_checkpoint(folder: RunFolder) -> Checkpoint | None:
     if folder.read_history():  # which is written after a checkpoint
         raise MaamError(f"{folder.last} is gone: restore it, or train anew in another folder")
     return None
+
+
+def settle_best(folder: RunFolder, checkpoint: Checkpoint | None) -> None:
+    """Put the best weights in their place that a process which was killed had no time to, if the
+    checkpoint is of their epoch; else drop them: their epoch is trained again.
+
+    Args:
+        folder: the run's, held by this process.
+        checkpoint: in that folder.
+
+    Raises:
+        MaamError: a file can't be read or renamed.
+    """
+    fresh = folder.path / NEXT_BEST
+    if not fresh.exists():
+        return
+    if (
+        checkpoint is not None
+        and load_tensors(fresh)[1]["epoch"] == checkpoint.progress["best_epoch"]
+    ):
+        _replace(fresh, folder.best)
+    else:
+        fresh.unlink(missing_ok=True)
+
+
+def _replace(file: Path, target: Path) -> None:
+    try:
+        file.replace(target)
+    except OSError as error:
+        raise MaamError(f"cannot write {target}: {error.strerror or error}") from None
 
 
 def _check_progress(progress: dict[str, Any], path: Path) -> None:
@@ -147,9 +177,12 @@ class TrainingState:
         """
         tensors = self._finite_tensors()
         self.note(row)
-        if write and self.best_epoch == row["epoch"]:
-            save_tensors(folder.best, weights, {"epoch": row["epoch"]})
+        better = write and self.best_epoch == row["epoch"]
+        if better:
+            save_tensors(folder.path / NEXT_BEST, weights, {"epoch": row["epoch"]})
         self._save(folder, tensors, write)
+        if better:
+            _replace(folder.path / NEXT_BEST, folder.best)
         if write:
             folder.write_history(self.history)
 
@@ -223,12 +256,9 @@ class TrainingState:
         if write:
             fresh = folder.path / NEXT
             save_tensors(fresh, tensors, self._progress())
-            try:
-                if folder.last.exists():
-                    folder.last.replace(folder.previous)
-                fresh.replace(folder.last)
-            except OSError as error:
-                raise MaamError(f"cannot write {folder.last}: {error.strerror or error}") from None
+            if folder.last.exists():
+                _replace(folder.last, folder.previous)
+            _replace(fresh, folder.last)
         self._beginning = None
         self.saved = time.monotonic()
 

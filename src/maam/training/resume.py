@@ -42,10 +42,11 @@ def resumed(folder: RunFolder, before: RunMeta, meta: RunMeta, same: bool, train
             f"`resume` {folder}: the class folders of {meta.data} have other names than those it "
             "was trained on: name them as before, or train anew"
         )
-    if (before.teacher or {}).get("weights") != (meta.teacher or {}).get("weights"):
-        raise MaamError(f"`resume` {folder}: `teacher` is not the network it began to learn from")
-    if (before.start or {}).get("weights") != (meta.start or {}).get("weights"):
-        raise MaamError(f"`resume` {folder}: `weights` are not those that it began with")
+    changed = "is not what it began with, or has changed: restore its best.safetensors of then"
+    for what, name in (("teacher", "`teacher`"), ("start", "`weights`")):
+        kept, now = (getattr(each, what) or {} for each in (before, meta))
+        if kept.get("weights") != now.get("weights"):
+            raise MaamError(f"`resume` {folder}: {name} {changed}")
     if Preprocessing.from_dict(before.preprocessing) != Preprocessing.from_dict(meta.preprocessing):
         raise MaamError(f"`resume` {folder}: it began with other `pretrained` weights")
     earlier = stages(before, epochs, trained)

@@ -31,7 +31,7 @@ from maam.data.streaming import exceeds_memory, load_tree
 from maam.data.unseen import same_images
 from maam.models.weights import find_run, source_run
 from maam.training.budget import Deadline
-from maam.training.checkpoint import read_checkpoint
+from maam.training.checkpoint import read_checkpoint, settle_best
 from maam.training.device_limits import device_check
 from maam.training.distillation import describe_teacher
 from maam.training.events import Download, Note, Plan, Watch
@@ -112,6 +112,8 @@ def set_up(
     if overlaps(config, meta, dataset.val):
         watch(Note(SEEN))
     checkpoint = None if resume is None else read_checkpoint(RunFolder(resume))
+    if resume is not None and ranks.writes:
+        settle_best(RunFolder(resume), checkpoint)
     trained = checkpoint.epochs if checkpoint else 0
     if before is not None and resume is not None:
         folder = RunFolder(resume)
@@ -245,7 +247,8 @@ def write_start(run: TrainingRun, trained: int) -> None:
     """
     folder = run.folder
     if run.meta.metrics is None:
-        for file in (folder.card, folder.model):
+        integers = folder.int8, folder.int8_model
+        for file in (folder.card, folder.report, folder.model, folder.golden, *integers):
             file.unlink(missing_ok=True)
         if trained < run.config.epochs:
             folder.scores.unlink(missing_ok=True)
