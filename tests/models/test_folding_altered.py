@@ -130,7 +130,7 @@ def test_a_convolution_merged_with_its_norm_by_pytorch_keeps_its_bias(rng):
     torch.manual_seed(0)
     depthwise = ConvNorm(4, 4, groups=4).eval()
     torch_nn.init.normal_(depthwise.norm.bias)
-    torch_nn.init.uniform_(depthwise.norm.running_var)
+    depthwise.norm.get_buffer("running_var").uniform_()
     merged = torch_nn.utils.fuse_conv_bn_eval(depthwise.conv, depthwise.norm)
     images = torch.from_numpy(rng.normal(size=(1, 4, 8, 8)).astype(np.float32))
     with torch.inference_mode():

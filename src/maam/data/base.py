@@ -144,6 +144,11 @@ class Dataset:
         return self.train.image_shape
 
     @property
+    def scored(self) -> Split:
+        """The images that a network is scored on: the test images; if none, those of ``val``."""
+        return self.test if len(self.test) else self.val
+
+    @property
     def all(self) -> Split:
         """All images, whatever their split."""
         splits = (self.train, self.val, self.test)

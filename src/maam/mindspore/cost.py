@@ -38,7 +38,7 @@ def count_macs(net: nn.Cell, image_shape: tuple[int, int, int]) -> int:
         if isinstance(cell, nn.Conv2d):
             total += math.prod(cell.weight.shape[1:]) * math.prod(output.shape[1:])
         elif isinstance(cell, nn.Dense):
-            total += cell.weight.size
+            total += cell.weight.size * math.prod(output.shape[1:-1])
         elif isinstance(cell, nn.LSTMCell):
             total += cell.weight_ih.size + cell.weight_hh.size
         elif isinstance(cell, LinearAgents):

@@ -17,6 +17,11 @@ from maam.core.run_meta import OWN
 # How a network is tried before it is trained: so many images, and whether in training mode.
 TRIALS = ((2, False), (1, False), (2, True))
 
+NOT_FINITE = (
+    "`model`: {name} has values in {tensor} that are not finite, which no weight file takes: "
+    "keep them out of its parameters, or in a buffer with persistent=False"
+)
+
 _BASES = {"mindspore": "Cell", "torch": "Module"}
 
 

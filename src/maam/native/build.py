@@ -32,6 +32,7 @@ _LANGUAGES = {  # its compilers, and their options
 }
 _CPU_FACTS = Path("/proc/cpuinfo")
 _SECONDS = 120
+NO_MEMORY = 4  # `kNoMemory` of native.h
 _BUILDING = Lock()
 _loaded: set[str] = set()  # frameworks
 _refused: dict[str, str] = {}  # framework -> why; empty once it was told
@@ -121,11 +122,15 @@ def call(
 
     Raises:
         MemoryError: it could not have the memory that it needs.
+        RuntimeError: it does not take these sizes.
     """
     numbers = (ctypes.c_int64 * len(sizes))(*sizes)
     arrays = map(ctypes.c_void_p, addresses)
-    if getattr(functions(*place), name)(numbers, bfloat16, *arrays):
+    outcome = getattr(functions(*place), name)(numbers, bfloat16, *arrays)
+    if outcome == NO_MEMORY:
         raise MemoryError(f"no memory for {name} of {place[1]}.cc")
+    if outcome:
+        raise RuntimeError(f"{name} of {place[1]}.cc does not take the sizes {tuple(sizes)}")
 
 
 def _user() -> int:

@@ -31,7 +31,7 @@ def count_macs(net: nn.Module, image_shape: tuple[int, int, int]) -> int:
         if isinstance(module, nn.Conv2d):
             total += math.prod(module.weight.shape[1:]) * math.prod(output.shape[1:])
         elif isinstance(module, nn.Linear):
-            total += module.weight.numel()
+            total += module.weight.numel() * math.prod(output.shape[1:-1])
         elif isinstance(module, nn.LSTMCell):
             total += module.weight_ih.numel() + module.weight_hh.numel()
         elif isinstance(module, LinearAgents):

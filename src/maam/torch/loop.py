@@ -28,7 +28,7 @@ from maam.torch.step import (
     settle_norms,
     update_average,
 )
-from maam.torch.weights import assign_tensors, named_tensors, read_tensors
+from maam.torch.weights import assign_tensors, batch_counts, named_tensors, read_tensors
 from maam.training.checkpoint import NotFinite, TrainingState
 from maam.training.distillation import renormalisation
 from maam.training.events import EpochTotals
@@ -53,7 +53,7 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     scored = place(_average_of(run)) if config.ema else net
     live, means = named_tensors(net), named_tensors(scored)
     optimizer = make_optimizer(net, config)
-    changing = live | (named_tensors(scored, "ema.") if config.ema else {})
+    changing = live | (named_tensors(scored, "ema.") if config.ema else {}) | batch_counts(net)
 
     def read() -> dict[str, np.ndarray]:
         _average_statistics(net, scored)
@@ -146,13 +146,19 @@ def _average_of(run: TrainingRun) -> nn.Module:
 
 
 def _slots(live: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimiser keeps from step to step, by name; nothing before its first one."""
-    return {
-        f"{slot}.{name}": value
-        for name, tensor in live.items()
-        for slot, value in optimizer.state.get(tensor, {}).items()
-        if isinstance(value, Tensor)
-    }
+    """What the optimiser keeps from step to step, by name; nothing before its first one. Numbers
+    that are no tensors become float64 or int64.
+    """
+    slots = {}
+    for name, tensor in live.items():
+        for slot, value in optimizer.state.get(tensor, {}).items():
+            if type(value) in (int, float):
+                value = torch.tensor(
+                    value, dtype=torch.int64 if type(value) is int else torch.float64
+                )
+            if isinstance(value, Tensor):
+                slots[f"{slot}.{name}"] = value
+    return slots
 
 
 def _restore(
@@ -167,15 +173,16 @@ def _restore(
     Raises:
         MaamError: as ``assign_tensors``; nothing has been changed then.
     """
-    slots: dict[str, dict[str, Tensor]] = {}  # of each parameter
+    slots: dict[str, dict[str, Any]] = {}  # of each parameter
     others = dict(arrays)
     for key in arrays.keys() - changing.keys():
         slot, _, name = key.partition(".")
-        if name in live and arrays[key].shape in ((), tuple(live[name].shape)):
+        if name in live:
             value = torch.from_numpy(others.pop(key))
-            # In the parameter's memory format, as the optimiser has made it.
-            value = torch.empty_like(live[name]).copy_(value) if value.ndim else value
-            slots.setdefault(name, {})[slot] = value
+            if value.shape == live[name].shape:  # in its memory format, as the optimiser made it
+                value = torch.empty_like(live[name]).copy_(value)
+            number = not value.ndim and value.dtype in (torch.int64, torch.float64)
+            slots.setdefault(name, {})[slot] = value.item() if number else value
     assign_tensors(changing, others, source)
     names = {tensor: name for name, tensor in live.items()}
     order = [names[tensor] for group in optimizer.param_groups for tensor in group["params"]]

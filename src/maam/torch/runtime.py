@@ -12,6 +12,8 @@ from maam.core.environment import keep_memory
 from maam.core.errors import MaamError
 from maam.core.frameworks import Device
 from maam.native import build
+from maam.torch.layers import ConvNorm
+from maam.torch.models.maamnet import LinearAgents
 
 _device = torch.device("cpu")
 
@@ -128,4 +130,5 @@ def _together() -> bool:
 
 def native_operators(net: nn.Module) -> bool:
     """Whether training this network has used operators of ours: on a CPU, once they were built."""
-    return next(net.parameters()).device.type == "cpu" and build.loaded("torch")
+    ours = any(isinstance(module, (ConvNorm, LinearAgents)) for module in net.modules())
+    return ours and next(net.parameters()).device.type == "cpu" and build.loaded("torch")

@@ -47,6 +47,19 @@ def named_tensors(net: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
+def batch_counts(net: nn.Module) -> dict[str, Tensor]:
+    """How many batches each norm has seen whose running statistics are the mean over all of them
+    (``momentum=None``), by name. They are no part of a weight file.
+    """
+    return {
+        f"{path}.num_batches_tracked": module.num_batches_tracked
+        for path, module in net.named_modules()
+        if isinstance(module, NORMS)
+        and module.momentum is None
+        and module.num_batches_tracked is not None
+    }
+
+
 def read_tensors(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """Copies of tensors as arrays."""
     return {

@@ -239,7 +239,7 @@ def run_training(training: Training, given: dict[str, Any], parent: int, until: 
         operators = run.meta.operators or operators_used(run, backend)
         folder.write_meta(replace(run.meta, operators=operators))
         net, _ = backend.load_model(folder.path)
-        split = run.dataset.test if len(run.dataset.test) else run.dataset.val
+        split = run.dataset.scored
         logits = backend.compute_logits(net, split, run.preprocessing)
         accuracy = float((logits.argmax(1) == split.labels).mean())
         write_scores(training, run.meta, accuracy)

@@ -57,7 +57,7 @@ def finalize(run: TrainingRun, backend: Backend, history: list[dict[str, Any]]) 
     folder, dataset, preprocessing = run.folder, run.dataset, run.preprocessing
     run = replace(run, meta=calibrate(run, backend))
     net, _ = backend.load_model(folder.path)
-    split = dataset.test if len(dataset.test) else dataset.val
+    split = dataset.scored
     logits = backend.compute_logits(net, split, preprocessing)
     scores = score(logits, split.labels, dataset.classes)
     check_signals()
@@ -137,7 +137,7 @@ def draw_plots(
     from maam.report import gallery, plots
 
     dataset, preprocessing, folder = run.dataset, run.preprocessing, run.folder.plots
-    split = dataset.test if len(dataset.test) else dataset.val
+    split = dataset.scored
     make_folder(folder)
     plots.curves(history, folder / "curves.png")
     plots.confusion(scores["confusion"], dataset.classes, folder / "confusion.png")

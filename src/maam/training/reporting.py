@@ -47,7 +47,7 @@ def write_report(
         doubts: about the training, for people.
     """
     dataset = run.dataset
-    split = dataset.test if len(dataset.test) else dataset.val
+    split = dataset.scored
     probabilities = softmax(logits)
     wrong, example = _choose(probabilities, split.labels)
     chosen = split.take(np.append(wrong, example))

@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from maam.core.errors import MaamError
-from maam.models.own import TRIALS, calling, check_framework, check_logits
+from maam.models.own import NOT_FINITE, TRIALS, calling, check_framework, check_logits
 
 
 def check_model(
@@ -24,8 +24,8 @@ def check_model(
         The network itself.
 
     Raises:
-        MaamError: it is no ``nn.Cell``, has nothing to train or two parameters of one name, can't
-            be copied, fails, or gives something else.
+        MaamError: it is no ``nn.Cell``, has nothing to train, two parameters of one name or values
+            that are not finite, can't be copied, fails, or gives something else.
     """
     check_framework(net, "mindspore")
     name = type(net).__name__
@@ -34,6 +34,9 @@ def check_model(
     names = Counter(parameter.name for parameter in net.get_parameters())
     if twice := [each for each, count in names.items() if count > 1]:
         raise MaamError(f"`model`: {name} has two parameters called {twice[0]}: rename one")
+    for parameter in net.get_parameters():
+        if not np.isfinite(parameter.asnumpy()).all():
+            raise MaamError(NOT_FINITE.format(name=name, tensor=parameter.name))
     with calling(net, (in_channels, *image_size)):
         trial = copy.deepcopy(net)
         for count, training in TRIALS:

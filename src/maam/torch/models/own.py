@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from maam.core.errors import MaamError
-from maam.models.own import TRIALS, calling, check_framework, check_logits
+from maam.models.own import NOT_FINITE, TRIALS, calling, check_framework, check_logits
 from maam.torch.runtime import current_device
+from maam.torch.weights import named_tensors
 
 
 def check_model(
@@ -24,8 +25,8 @@ def check_model(
         The network itself, on the device of ``set_device``.
 
     Raises:
-        MaamError: it is no ``nn.Module``, lies on another device, has nothing to train, can't be
-            copied, fails, or gives something else.
+        MaamError: it is no ``nn.Module``, lies on another device, has nothing to train or values
+            that are not finite, can't be copied, fails, or gives something else.
     """
     check_framework(net, "torch")
     name, device = type(net).__name__, current_device()
@@ -40,6 +41,9 @@ def check_model(
                 f"`model`: {name} has parameters on {where}, and {device} computes: move it to the "
                 "CPU first, or choose another `device`"
             )
+    for key, tensor in named_tensors(net).items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise MaamError(NOT_FINITE.format(name=name, tensor=key))
     with calling(net, (in_channels, *image_size)), torch.no_grad():
         trial = copy.deepcopy(net).to(device)
         for count, training in TRIALS:
