@@ -29,7 +29,7 @@ from maam.mindspore.step import (
     compute_logits,
     freeze,
     halve,
-    is_halved,
+    keeps_float32,
     make_optimizer,
     make_train_step,
 )
@@ -365,9 +365,9 @@ def test_bfloat16_is_close(shape, stride):
 def test_mixed_precision_is_bfloat16_where_a_network_has_chains():
     net = create_model("maamnet-nano", image_size=(16, 16))
     assert halve(net, True) and all(block.chain.half for block in net.blocks)
-    assert is_halved(net)
+    assert not keeps_float32(net)
     net.blocks[1].reduce.norm.use_batch_statistics = False  # as frozen
-    assert halve(net, True) and not is_halved(net)
+    assert halve(net, True) and keeps_float32(net)
     assert not halve(net, False) and not any(block.chain.half for block in net.blocks)
     assert not halve(create_model("resnet20"), True)
     stages = [(64, 3), (64, 3), (64, 3)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ import maam
 import maam.mindspore
 import maam.torch
 from maam import MaamError
-from maam.core.tensors import load_tensors
+from maam.core.tensors import load_tensors, save_tensors
 from maam.torch import step
 
 OPTIONS = {"data": "digits", "limit": 64, "batch_size": 16, "epochs": 2, "schedule": "constant"}
@@ -37,8 +39,9 @@ class Rows(torch.optim.Optimizer):
             for parameter in group["params"]:
                 state = self.state[parameter]
                 if not state:
-                    state |= {"step": 0, "rows": torch.zeros(len(parameter))}
+                    state |= {"step": 0, "best": math.inf, "rows": torch.zeros(len(parameter))}
                 state["step"] += 1
+                assert type(state["step"]) is int
                 state["rows"] += parameter.grad.flatten(1).abs().sum(1) if parameter.ndim > 1 else 1
                 scale = 1 + state["rows"].mean()
                 parameter -= group["lr"] / scale / state["step"] ** 0.5 * parameter.grad
@@ -59,17 +62,28 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
-def test_running_statistics_that_are_a_mean_go_on(tmp_path):
-    whole, parts = in_one_and_in_two(lambda: net(momentum=None), tmp_path)
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_running_statistics_that_are_a_mean_go_on(ema, tmp_path):
+    whole, parts = in_one_and_in_two(lambda: net(momentum=None), tmp_path, ema=ema)
     assert whole["1.num_batches_tracked"] > 0
     assert_equal(parts, whole)
+
+
+def test_a_checkpoint_of_before_they_were_counted_is_taken(tmp_path):
+    made = maam.train(
+        model=net(momentum=None), **{**OPTIONS, "epochs": 1}, out=tmp_path / "run"
+    ).run
+    tensors, progress = load_tensors(made / "last.safetensors")
+    del tensors["1.num_batches_tracked"]
+    save_tensors(made / "last.safetensors", tensors, progress)
+    assert len(maam.train(resume=made, model=net(momentum=None), epochs=2).history) == 2
 
 
 def test_what_an_optimiser_keeps_besides_arrays_of_weights_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(step, "_optimizers", dict(step._optimizers))
     maam.torch.register_optimizer("rows", lambda groups, config: Rows(groups, config.learning_rate))
     whole, parts = in_one_and_in_two(net, tmp_path, optimizer="rows")
-    assert whole["step.0.weight"] == 8 and whole["rows.0.weight"].shape == (8,)
+    assert whole["step=number.0.weight"] == 8 and whole["rows.0.weight"].shape == (8,)
     assert_equal(parts, whole)
 
 

@@ -142,8 +142,7 @@ def _folded(module: nn.Cell, prefix: str) -> nn.Cell:
 
 def _fold_module(module: MAAM) -> nn.Cell:
     built = MAAM(**vars(module.spec))
-    cells, others = ([_settings(c) for _, c in m.cells_and_names()] for m in (module, built))
-    if cells != others:
+    if _makeup(module) != _makeup(built):
         return module
     return _set(FoldedMAAM(module.spec), fold_maam(_arrays(module), module.spec))
 
@@ -151,7 +150,7 @@ def _fold_module(module: MAAM) -> nn.Cell:
 def _fold_conv_norm(layer: ConvNorm) -> nn.Cell:
     conv = layer.conv
     plain = type(conv) in (nn.Conv2d, Conv2d) and not conv.has_bias and conv.pad_mode == "pad"
-    if not (plain and _is_norm(layer.norm) and type(layer.pool) is nn.Identity):
+    if not (plain and _are_plain(layer.norm, layer.activation, layer.pool)):
         return layer
     return _set(_without_norm(layer), float32(fold_norms(_arrays(layer))))
 
@@ -159,7 +158,7 @@ def _fold_conv_norm(layer: ConvNorm) -> nn.Cell:
 def _fold_agents(layer: AgentLayer) -> nn.Cell:
     agents = layer.agents
     plain = type(agents) is LinearAgents and type(agents.fusion) is AgentFusion
-    if not (plain and _is_norm(layer.norm) and type(layer.pool) is nn.Identity):
+    if not (plain and _are_plain(layer.norm, layer.activation, layer.pool)):
         return layer
     wide, side = agents.channels, agents.side
     shape = wide, wide, side, agents.stride, "pad", side // 2
@@ -175,9 +174,21 @@ register_fold(Reduce, _fold_conv_norm)
 register_fold(AgentLayer, _fold_agents)
 
 
+def _are_plain(norm: nn.Cell, activation: nn.Cell, pool: nn.Cell) -> bool:
+    """Whether a layer ends in BatchNorm, no pooling, and an activation without tensors."""
+    bare = next(iter(activation.get_parameters()), None) is None
+    return _is_norm(norm) and bare and type(pool) is nn.Identity
+
+
 def _is_norm(norm: nn.Cell) -> bool:
     """Whether a cell is BatchNorm that uses its running statistics in inference."""
     return type(norm) in NORMS and not norm.use_batch_statistics
+
+
+def _makeup(net: nn.Cell) -> tuple[Any, ...]:
+    """What a network is made of: equal for two that differ in the values of their tensors alone."""
+    shapes = [(name, parameter.shape) for name, parameter in net.parameters_and_names()]
+    return [_settings(cell) for _, cell in net.cells_and_names()], shapes
 
 
 def _settings(cell: nn.Cell) -> tuple[Any, ...]:
@@ -193,8 +204,8 @@ def _arrays(module: nn.Cell) -> dict[str, np.ndarray]:
     arrays = {name: parameter.asnumpy() for name, parameter in module.parameters_and_names()}
     for path, norm in module.cells_and_names():
         if type(norm) in NORMS:
-            name = f"{path}.moving_variance"
-            arrays[name] = arrays[name] + np.float64(norm.eps - EPSILON)
+            name, epsilon = f"{path}.moving_variance", norm.bn_infer.epsilon  # not ``norm.eps``
+            arrays[name] = arrays[name] + np.float64(epsilon - EPSILON)
     return arrays
 
 

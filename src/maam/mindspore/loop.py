@@ -21,7 +21,7 @@ from maam.mindspore.step import (
     Answers,
     compute_logits,
     halve,
-    is_halved,
+    keeps_float32,
     make_optimizer,
     make_train_step,
     settle_norms,
@@ -34,8 +34,8 @@ from maam.training.run import TrainingRun, repeated
 from maam.training.schedule import average_decay
 
 FLOAT32 = (
-    "`--precision amp`: this network trains in float32, for bfloat16 takes channels that are "
-    "multiples of 16, norms that are not frozen, and a C++ compiler"
+    "`--precision amp`: this network trains in float32, for bfloat16 takes a C++ compiler, "
+    "channels that are multiples of 16, and layers as they were built, none of them frozen"
 )
 
 
@@ -67,8 +67,6 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     state.load(run.folder, run.ranks.writes)
     teacher = _Teacher(run) if config.teacher else None
     train_step = make_train_step(net, optimizer, config, average, teacher, run.image_weights)
-    if halve(net, config.precision == "amp") and not is_halved(net):
-        run.watch(Note(FLOAT32))
 
     def train_epoch() -> None:
         epoch, before = state.epoch, run.ranks.part(state.totals)
@@ -105,6 +103,8 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
         run.end_epoch(state, sums, logits, weights, agent_weights(scored))
 
     try:
+        if config.precision == "amp" and state.epoch < config.epochs and keeps_float32(net):
+            run.watch(Note(FLOAT32))
         while state.epoch < config.epochs and not run.stalled(state):
             try:
                 train_epoch()

@@ -104,22 +104,24 @@ def halve(net: nn.Cell, half: bool) -> bool:
         Whether mixed precision is that for this network; for others it is float16.
     """
     chains = _block_chains(net)
-    own = bool(chains) and "by_chains" in vars(type(net))
-    half = half and own and ms.get_context("device_target") == "CPU"
     for chain in chains:
         chain.halve(half)
-    return half
+    return half and bool(chains)
 
 
-def is_halved(net: nn.Cell) -> bool:
-    """Whether a MAAMNet for which ``halve`` is true trains in bfloat16, as it is now; else in
-    float32. Sets it to training.
+def keeps_float32(net: nn.Cell) -> bool:
+    """Whether a network that ``halve`` takes trains in float32 all the same, as it is now. Sets it
+    to training.
     """
+    chains = _block_chains(net)
     net.set_train(True)
-    return net.native and net.chains() and all(chain.half for chain in _block_chains(net))
+    return bool(chains) and not (net.chains() and all(chain.half for chain in chains))
 
 
 def _block_chains(net: nn.Cell) -> list[Chain]:
+    """The chains of a MAAMNet's blocks on a CPU; none of a subclass, which may not use them."""
+    if "by_chains" not in vars(type(net)) or ms.get_context("device_target") != "CPU":
+        return []
     return [cell.chain for _, cell in net.cells_and_names() if isinstance(cell, Block)]
 
 

@@ -129,7 +129,7 @@ def _folded(module: nn.Module) -> nn.Module:
 
 def _fold_module(module: MAAM) -> nn.Module:
     built = MAAM(**vars(module.spec))
-    if list(map(_settings, module.modules())) != list(map(_settings, built.modules())):
+    if _makeup(module) != _makeup(built):
         return module
     return _set(FoldedMAAM(module.spec), fold_maam(_arrays(module), module.spec))
 
@@ -137,7 +137,7 @@ def _fold_module(module: MAAM) -> nn.Module:
 def _fold_conv_norm(layer: ConvNorm) -> nn.Module:
     conv = layer.conv
     plain = type(conv) in (nn.Conv2d, DepthwiseConv2d) and conv.bias is None
-    if not (plain and _is_norm(layer.norm) and conv.padding_mode == "zeros"):
+    if not (plain and conv.padding_mode == "zeros" and _are_plain(layer.norm, layer.activation)):
         return layer
     return _set(_without_norm(layer), float32(fold_norms(_arrays(layer))))
 
@@ -145,7 +145,7 @@ def _fold_conv_norm(layer: ConvNorm) -> nn.Module:
 def _fold_agents(layer: AgentLayer) -> nn.Module:
     agents = layer.agents
     plain = type(agents) is LinearAgents and type(agents.fusion) is AgentFusion
-    if not (plain and _is_norm(layer.norm)):
+    if not (plain and _are_plain(layer.norm, layer.activation)):
         return layer
     wide, side = agents.channels, agents.side
     conv = nn.Conv2d(wide, wide, side, agents.stride, side // 2, groups=wide)
@@ -160,9 +160,20 @@ register_fold(Reduce, _fold_conv_norm)
 register_fold(AgentLayer, _fold_agents)
 
 
+def _are_plain(norm: nn.Module, activation: nn.Module) -> bool:
+    """Whether a layer ends in BatchNorm and an activation without tensors."""
+    return _is_norm(norm) and not named_tensors(activation)
+
+
 def _is_norm(norm: nn.Module) -> bool:
     """Whether a module is BatchNorm with all that folding needs."""
     return type(norm) in NORMS and norm.affine and norm.track_running_stats  # pyright: ignore
+
+
+def _makeup(net: nn.Module) -> tuple[Any, ...]:
+    """What a network is made of: equal for two that differ in the values of their tensors alone."""
+    shapes = [(name, tensor.shape) for name, tensor in named_tensors(net).items()]
+    return [_settings(module) for module in net.modules()], shapes
 
 
 def _settings(module: nn.Module) -> tuple[Any, ...]:

@@ -22,6 +22,8 @@ class ConvNorm(nn.Module):
         activation: "relu", "relu6", or None.
     """
 
+    native = True  # it has operators of ours
+
     def __init__(
         self,
         in_channels: int,

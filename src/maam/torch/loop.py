@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -37,6 +38,8 @@ from maam.training.schedule import average_decay
 
 REPORT = 20  # steps between looks at the loss: each look waits for the device
 
+NUMBER = "=number"
+
 
 def fit(run: TrainingRun) -> list[dict[str, Any]]:
     """Train from the first epoch that is not finished to the last one.
@@ -53,7 +56,8 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
     scored = place(_average_of(run)) if config.ema else net
     live, means = named_tensors(net), named_tensors(scored)
     optimizer = make_optimizer(net, config)
-    changing = live | (named_tensors(scored, "ema.") if config.ema else {}) | batch_counts(net)
+    counts = batch_counts(net) | (batch_counts(scored, "ema.") if config.ema else {})
+    changing = live | (named_tensors(scored, "ema.") if config.ema else {}) | counts
 
     def read() -> dict[str, np.ndarray]:
         _average_statistics(net, scored)
@@ -61,7 +65,10 @@ def fit(run: TrainingRun) -> list[dict[str, Any]]:
 
     state = TrainingState(
         read,
-        lambda tensors, source: _restore(changing, live, optimizer, tensors, source),
+        # An older run has no counts.
+        lambda tensors, source: _restore(
+            changing, live, optimizer, read_tensors(counts) | dict(tensors), source
+        ),
         run.identity,
     )
     state.load(run.folder, run.ranks.writes)
@@ -146,18 +153,17 @@ def _average_of(run: TrainingRun) -> nn.Module:
 
 
 def _slots(live: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimiser keeps from step to step, by name; nothing before its first one. Numbers
-    that are no tensors become float64 or int64.
+    """What the optimiser keeps from step to step, by name; nothing before its first one. A plain
+    number's slot ends in ``NUMBER``.
     """
     slots = {}
     for name, tensor in live.items():
         for slot, value in optimizer.state.get(tensor, {}).items():
-            if type(value) in (int, float):
-                value = torch.tensor(
-                    value, dtype=torch.int64 if type(value) is int else torch.float64
-                )
             if isinstance(value, Tensor):
                 slots[f"{slot}.{name}"] = value
+            elif type(value) in (int, float) and math.isfinite(value):
+                kind = torch.int64 if type(value) is int else torch.float64
+                slots[f"{slot}{NUMBER}.{name}"] = torch.tensor(value, dtype=kind)
     return slots
 
 
@@ -179,10 +185,12 @@ def _restore(
         slot, _, name = key.partition(".")
         if name in live:
             value = torch.from_numpy(others.pop(key))
-            if value.shape == live[name].shape:  # in its memory format, as the optimiser made it
+            if slot.endswith(NUMBER):
+                value = value.item()
+            elif value.ndim and value.shape == live[name].shape:
+                # In the parameter's memory format, as the optimiser has made it.
                 value = torch.empty_like(live[name]).copy_(value)
-            number = not value.ndim and value.dtype in (torch.int64, torch.float64)
-            slots.setdefault(name, {})[slot] = value.item() if number else value
+            slots.setdefault(name, {})[slot.removesuffix(NUMBER)] = value
     assign_tensors(changing, others, source)
     names = {tensor: name for name, tensor in live.items()}
     order = [names[tensor] for group in optimizer.param_groups for tensor in group["params"]]

@@ -12,8 +12,6 @@ from maam.core.environment import keep_memory
 from maam.core.errors import MaamError
 from maam.core.frameworks import Device
 from maam.native import build
-from maam.torch.layers import ConvNorm
-from maam.torch.models.maamnet import LinearAgents
 
 _device = torch.device("cpu")
 
@@ -130,5 +128,5 @@ def _together() -> bool:
 
 def native_operators(net: nn.Module) -> bool:
     """Whether training this network has used operators of ours: on a CPU, once they were built."""
-    ours = any(isinstance(module, (ConvNorm, LinearAgents)) for module in net.modules())
+    ours = any(getattr(module, "native", False) for module in net.modules())
     return ours and next(net.parameters()).device.type == "cpu" and build.loaded("torch")

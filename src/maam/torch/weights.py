@@ -47,12 +47,12 @@ def named_tensors(net: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def batch_counts(net: nn.Module) -> dict[str, Tensor]:
+def batch_counts(net: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     """How many batches each norm has seen whose running statistics are the mean over all of them
     (``momentum=None``), by name. They are no part of a weight file.
     """
     return {
-        f"{path}.num_batches_tracked": module.num_batches_tracked
+        f"{prefix}{path}.num_batches_tracked": module.num_batches_tracked
         for path, module in net.named_modules()
         if isinstance(module, NORMS)
         and module.momentum is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,26 +69,24 @@ def read_checkpoint(folder: RunFolder) -> Checkpoint | None:
 
 
 def settle_best(folder: RunFolder, checkpoint: Checkpoint | None) -> None:
-    """Put the best weights in their place that a process which was killed had no time to, if the
-    checkpoint is of their epoch; else drop them: their epoch is trained again.
+    """Write the best weights, if a process that was killed had no time to; drop those of an epoch
+    that no checkpoint knows: it is trained again.
 
     Args:
         folder: the run's, held by this process.
         checkpoint: in that folder.
 
     Raises:
-        MaamError: a file can't be read or renamed.
+        MaamError: a file can't be written.
     """
     fresh = folder.path / NEXT_BEST
     if not fresh.exists():
         return
-    if (
-        checkpoint is not None
-        and load_tensors(fresh)[1]["epoch"] == checkpoint.progress["best_epoch"]
-    ):
-        _replace(fresh, folder.best)
-    else:
-        fresh.unlink(missing_ok=True)
+    with suppress(MaamError):  # damaged: nobody needs it
+        weights, metadata = load_tensors(fresh)
+        if checkpoint and metadata.get("epoch") == checkpoint.progress["best_epoch"]:
+            save_tensors(folder.best, weights, metadata)
+    fresh.unlink(missing_ok=True)
 
 
 def _replace(file: Path, target: Path) -> None:
@@ -182,7 +181,8 @@ class TrainingState:
             save_tensors(folder.path / NEXT_BEST, weights, {"epoch": row["epoch"]})
         self._save(folder, tensors, write)
         if better:
-            _replace(folder.path / NEXT_BEST, folder.best)
+            save_tensors(folder.best, weights, {"epoch": row["epoch"]})
+            (folder.path / NEXT_BEST).unlink(missing_ok=True)
         if write:
             folder.write_history(self.history)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maam.core.errors import MaamError
-from maam.core.run_folder import RunFolder
+from maam.core.run_folder import NEXT_BEST, RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import check_tensors, load_tensors
 from maam.data.preprocessing import Preprocessing
@@ -100,7 +100,8 @@ def check_same_run(
                 f"{checkpoint.path} is of another run, whose {name} was {kept[name]}, not "
                 f"{identity[name]}: restore it from a copy"
             )
-    if checkpoint.progress["best_epoch"] and not folder.best.exists():
+    kept = folder.best.exists() or (folder.path / NEXT_BEST).exists()
+    if checkpoint.progress["best_epoch"] and not kept:
         raise MaamError(f"{folder.best} is gone: restore it, or train anew in another folder")
 
 

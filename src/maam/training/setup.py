@@ -112,8 +112,6 @@ def set_up(
     if overlaps(config, meta, dataset.val):
         watch(Note(SEEN))
     checkpoint = None if resume is None else read_checkpoint(RunFolder(resume))
-    if resume is not None and ranks.writes:
-        settle_best(RunFolder(resume), checkpoint)
     trained = checkpoint.epochs if checkpoint else 0
     if before is not None and resume is not None:
         folder = RunFolder(resume)
@@ -150,6 +148,7 @@ def set_up(
     check_same_run(folder, checkpoint, run.identity)
     ranks.any(False)  # all have read the folder
     if ranks.writes:
+        settle_best(folder, checkpoint)
         write_start(run, trained)
     number = small_epochs(config)
     watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped, number))

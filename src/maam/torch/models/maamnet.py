@@ -30,6 +30,8 @@ class LinearAgents(nn.Module):
         taps: the kernels' values, agent after agent: (channels, 1, sum of rows times columns).
     """
 
+    native = True  # it has operators of ours
+
     def __init__(self, channels: int, agents: Sequence[Agent], stride: int = 1) -> None:
         super().__init__()
         layout = kernel_layout(agents)

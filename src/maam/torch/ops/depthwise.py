@@ -41,6 +41,8 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1, quick: bool = False) -
 class DepthwiseConv2d(nn.Conv2d):
     """``nn.Conv2d`` of one kernel a channel; quicker without bias, padded by half a kernel."""
 
+    native = True  # it has operators of ours
+
     def forward(self, input: Tensor) -> Tensor:
         if not self._serves():
             return super().forward(input)
