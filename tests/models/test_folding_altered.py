@@ -12,9 +12,11 @@ from torch import nn as torch_nn
 import maam
 import maam.mindspore
 import maam.torch
+from maam.mindspore.maam import Reduce
 from maam.mindspore.weights import assign_tensors
 from maam.torch import weights as torch_weights
 from maam.torch.layers import ConvNorm
+from maam.torch.maam import Reduce as TorchReduce
 from maam.torch.ops.depthwise import DepthwiseConv2d
 
 
@@ -78,8 +80,8 @@ ALTERED = {
     ),
     "another width": (
         "maam",
-        lambda net: widen(net, maam.torch.maam.Reduce(128, 48), torch_nn.Linear(48 * 64, 256)),
-        lambda net: widen(net, maam.mindspore.maam.Reduce(128, 48), nn.Dense(48 * 64, 256)),
+        lambda net: widen(net, TorchReduce(128, 48), torch_nn.Linear(48 * 64, 256)),
+        lambda net: widen(net, Reduce(128, 48), nn.Dense(48 * 64, 256)),
     ),
     "GroupNorm": (
         "maamnet-nano",
