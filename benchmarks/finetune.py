@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,7 +20,7 @@ from typing import Any
 from ship import without_seed
 
 import maam
-from maam.core import environment, frameworks
+from maam.core import frameworks
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 from maam.core.run_folder import RunFolder
@@ -27,6 +28,7 @@ from maam.models.weights import sources
 from maam.report.markdown import code, markdown_table
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results" / "finetune.json"
 MODELS = ("maamnet-nano", "maamnet-tiny")
 PHOTOS = "signs"
 FEW: dict[str, Any] = {"limit": 100, "epochs": 30, "batch_size": 20}
@@ -78,12 +80,12 @@ def main() -> None:
                 for model, task, start in trainings(given.models):
                     if TASKS[task]["data"] not in given.without:
                         train(model, task, start, seed, given.runs, given.photos)
-        rows = collect(given.runs)
+        rows = merged(collect(given.runs))
     except MaamError as error:
         print(f"finetune: {error}", file=sys.stderr)
         sys.exit(2)
-    content = {"environment": environment.environment(), "rows": rows}
-    write_atomic(ROOT / "results" / "finetune.json", json.dumps(content, indent=1) + "\n")
+    content = {"rows": rows}
+    write_atomic(RESULTS, json.dumps(content, indent=1) + "\n")
     write_atomic(ROOT / "docs" / "fine-tuning.md", page(content))
 
 
@@ -154,6 +156,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
                 "images": metas[0].images,
                 "epochs": metas[0].config["epochs"],
                 "framework": frameworks.NAMES[metas[0].framework],
+                "cpu": metas[0].environment["cpu"],
                 "command": command(model, task, start),
             }
         )
@@ -162,23 +165,31 @@ def collect(runs: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """New rows in the place of earlier ones of the same model, task and start."""
+    earlier = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    every = {(row["model"], row["task"], row["start"]): row for row in (*earlier, *rows)}
+    return [every[each] for each in trainings(list(MODELS)) if each in every]
+
+
 def command(model: str, task: str, start: str) -> str:
     """What a user types for the same, of the first seed."""
     options = {"model": model} | BUDGET | TASKS[task] | STARTS[start] | {"seed": 0}
     words = [f"maam train {options.pop('data')}"]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
-        words.append(flag if value is True else f"{flag} {value}")
+        words.append(flag if value is True else f"{flag} {shlex.quote(str(value))}")
     return " ".join(words)
 
 
 def page(report: dict[str, Any]) -> str:
     """docs/fine-tuning.md."""
     rows = report["rows"]
+    cpus = " and ".join(dict.fromkeys(row["cpu"] for row in rows))
     parts = [
         "# Shipped weights on other images",
         "Written by `python benchmarks/finetune.py --photos signs.tar.gz`, from "
-        f"results/finetune.json, with {rows[0]['framework']} on {report['environment']['cpu']}: "
+        f"results/finetune.json, with {rows[0]['framework']} on {cpus}: "
         "percent of the test images that are right after the last epoch, mean ± standard deviation "
         "over seeds. The photos are of hand signs for the ten digits; a random split shares hands. "
         "No option was chosen on test images.",
