@@ -116,8 +116,9 @@ def page(records: Sequence[Record]) -> str:
                 f"{records[0].meta.data_source}. Machine: "
                 f"{records[0].meta.environment['cpu']}, two trainings at a time, each "
                 "`OMP_NUM_THREADS=1 taskset -c CORE maam train --recipe recipes/RECIPE.toml --seed "
-                "SEED` (older records do not hold the number of threads). The hours of the "
-                "training that gave the weights to begin with, and of the teacher, come on top. "
+                "SEED` (older records do not hold the number of threads), or one with two threads. "
+                "The hours of the training that gave the weights to begin with, and of the teacher "
+                "come on top. "
                 "Those of both MobileNetV2 include 0.3 without training. Training accuracy is that "
                 "of the augmented images, during the epoch. A training with two lines was given "
                 "more epochs when it had ended: `--epochs` of its first line, then `maam train "
@@ -178,7 +179,7 @@ def plot(records: Sequence[Record]) -> bytes:
             left.plot(epochs, accuracy, "o", color=colour)
             right.plot(record.hours[epochs - 1], accuracy, "o", color=colour)
     left.set_xlabel("Epochs")
-    right.set_xlabel("Hours of training on one thread")
+    right.set_xlabel("Hours of training, the threads are in the table")
     left.set_ylabel("Accuracy %: lines in training, points on the test images")
     for axes in (left, right):
         axes.grid(alpha=0.3)
