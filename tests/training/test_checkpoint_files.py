@@ -60,7 +60,8 @@ def test_best_weights_that_are_gone_are_missed_at_once(folder: RunFolder) -> Non
 def test_best_weights_take_their_place_if_their_epoch_was_saved(folder: RunFolder) -> None:
     before = folder.read_meta()
     shutil.move(folder.best, folder.path / NEXT_BEST)
-    assert before.metrics and maam.train(resume=folder.path, epochs=1).scores == before.metrics
+    scores = maam.train(resume=folder.path, epochs=1).scores
+    assert before.metrics is not None and scores["loss"] == before.metrics["loss"]
     assert folder.best.exists() and not (folder.path / NEXT_BEST).exists()
 
 
