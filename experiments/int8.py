@@ -3,6 +3,7 @@
 Needed anew whenever weights are shipped anew: int8.safetensors names the weights it was made from.
 
     python experiments/int8.py maamnet-nano     # from CIFAR-10
+    python experiments/int8.py maamnet-tiny --images 2000
     python experiments/int8.py --grids          # other ways to choose the grids, on training images
     MAAM_DATA=/data python experiments/int8.py maamnet-small
 

@@ -249,12 +249,12 @@ class MAAM(nn.Cell):
             ]
         )
         self.fusion = _fusion(fusion, self.spec.agents, out_channels)
-        self.native = normalization.usable()
+        self.by_block = normalization.usable()
         width = out_channels * (self.spec.agents if fusion == "concat" else 1)
         self.reduce = Reduce(width, out_channels) if reduce else nn.Identity()
 
     def construct(self, x: Tensor) -> Tensor:
-        if self.native and self.training and aot.is_exactly(self.fusion, AgentFusion):
+        if self.by_block and self.training and aot.is_exactly(self.fusion, AgentFusion):
             return self.reduce(self._sum_by_block(x))
         maps = ()
         for agent in self.agents:

@@ -68,7 +68,7 @@ def read_checkpoint(folder: RunFolder) -> Checkpoint | None:
     return None
 
 
-def settle_best(folder: RunFolder, checkpoint: Checkpoint | None) -> None:
+def _settle_best(folder: RunFolder, checkpoint: Checkpoint | None) -> None:
     """Write the best weights, if a process that was killed had no time to; drop those of an epoch
     that no checkpoint knows: it is trained again.
 
@@ -215,6 +215,8 @@ class TrainingState:
             MaamError: it is damaged or of another model.
         """
         checkpoint = read_checkpoint(folder)
+        if write:
+            _settle_best(folder, checkpoint)
         if checkpoint is None:
             self._beginning = Checkpoint(None, self._read(), self._progress())
         else:

@@ -31,7 +31,7 @@ from maam.data.streaming import exceeds_memory, load_tree
 from maam.data.unseen import same_images
 from maam.models.weights import find_run, source_run
 from maam.training.budget import Deadline
-from maam.training.checkpoint import read_checkpoint, settle_best
+from maam.training.checkpoint import read_checkpoint
 from maam.training.device_limits import device_check
 from maam.training.distillation import describe_teacher
 from maam.training.events import Download, Note, Plan, Watch
@@ -148,7 +148,6 @@ def set_up(
     check_same_run(folder, checkpoint, run.identity)
     ranks.any(False)  # all have read the folder
     if ranks.writes:
-        settle_best(folder, checkpoint)
         write_start(run, trained)
     number = small_epochs(config)
     watch(Plan(folder, meta, run.steps, batch_size, kind, dataset.skipped, number))
