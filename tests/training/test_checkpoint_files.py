@@ -65,6 +65,19 @@ def test_best_weights_take_their_place_if_their_epoch_was_saved(folder: RunFolde
     assert folder.best.exists() and not (folder.path / NEXT_BEST).exists()
 
 
+def test_best_weights_that_cannot_take_their_place_are_kept(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: Any) -> None:
+        raise MaamError(f"cannot write {path}: No space left on device")
+
+    shutil.move(folder.best, folder.path / NEXT_BEST)
+    monkeypatch.setattr("maam.training.checkpoint.save_tensors", full)
+    with pytest.raises(MaamError, match=r"best\.safetensors: No space left"):
+        maam.train(resume=folder.path, epochs=1)
+    assert (folder.path / NEXT_BEST).exists()
+
+
 def test_best_weights_of_an_epoch_that_was_not_saved_are_dropped(folder: RunFolder) -> None:
     weights, _ = load_tensors(folder.best)
     save_tensors(folder.path / NEXT_BEST, weights, {"epoch": 2})

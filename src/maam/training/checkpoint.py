@@ -82,10 +82,11 @@ def _settle_best(folder: RunFolder, checkpoint: Checkpoint | None) -> None:
     fresh = folder.path / NEXT_BEST
     if not fresh.exists():
         return
+    weights, metadata = {}, {}
     with suppress(MaamError):  # damaged: nobody needs it
         weights, metadata = load_tensors(fresh)
-        if checkpoint and metadata.get("epoch") == checkpoint.progress["best_epoch"]:
-            save_tensors(folder.best, weights, metadata)
+    if checkpoint and metadata.get("epoch") == checkpoint.progress["best_epoch"]:
+        save_tensors(folder.best, weights, metadata)
     fresh.unlink(missing_ok=True)
 
 
