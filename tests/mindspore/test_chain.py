@@ -29,6 +29,7 @@ from maam.mindspore.step import (
     compute_logits,
     freeze,
     halve,
+    halve_inference,
     keeps_float32,
     make_optimizer,
     make_train_step,
@@ -406,6 +407,20 @@ def test_a_teacher_answers_by_chains(mode, monkeypatch):
         for parameter, value in zip(teacher.get_parameters(), before, strict=True):
             assert (parameter.asnumpy() == value).all(), parameter.name
     np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@needs_operator
+def test_inference_in_bfloat16_is_close():
+    images = tensor(np.random.default_rng(0).random((4, 3, 16, 16)))
+    logits = []
+    for half in (False, True):
+        net = create_model("maamnet-nano", image_size=(16, 16))
+        set_parameters(net, np.random.default_rng(1))
+        if half:
+            halve_inference(net)
+        logits.append(Answers(net).set_train(False)(images).asnumpy())
+    assert (logits[1] != logits[0]).any()
+    assert relative(logits[1], logits[0]) < 0.05
 
 
 @needs_operator

@@ -21,6 +21,7 @@ from maam.mindspore.step import (
     Answers,
     compute_logits,
     halve,
+    halve_inference,
     keeps_float32,
     make_optimizer,
     make_train_step,
@@ -135,6 +136,8 @@ class _Teacher(nn.Cell):
     def __init__(self, run: TrainingRun) -> None:
         super().__init__()
         net, meta = load_model(run.config.teacher)
+        if run.config.precision == "amp":
+            halve_inference(net)
         self.net = Answers(net)
         preprocessing = Preprocessing.from_dict(meta.preprocessing)
         self.factor, self.summand = map(Tensor, renormalisation(run.preprocessing, preprocessing))

@@ -105,18 +105,20 @@ struct Chain {
     for (size_t l = 0; l < layers.size(); l++) set_scale(l), all += products(layers[l]);
     const int64_t size = layers[last()].out_pixels() * layers[last()].out;
     for_parts(all, [&](int64_t, int64_t first, int64_t end) {
-      std::vector<Buffer> padded, a;
+      std::vector<Buffer> padded, room;
+      std::vector<Map *> a;
       for (const Layer &layer : layers) {
         padded.emplace_back(layer.x_size());
-        a.emplace_back(layer.out_pixels() * layer.out);
+        room.emplace_back(layer.out_pixels() * layer.out);
+        a.push_back(reinterpret_cast<Map *>(room.back().get()));
       }
       for (int64_t n = first; n < end; n++) {
         for (size_t l = 0; l < layers.size(); l++) {
-          l ? input(l, a[l - 1].get(), padded[l].get()) : input(l, x, n, padded[l].get());
-          layers[l].forward(padded[l].get(), a[l].get());
+          l ? input(l, a[l - 1], padded[l].get()) : input(l, x, n, padded[l].get());
+          layers[l].forward(padded[l].get(), a[l]);
         }
         const float *more = add_x ? x : r;
-        finish(a[last()].get(), more ? more + n * size : nullptr, size, y + n * size);
+        finish(a[last()], more ? more + n * size : nullptr, size, y + n * size);
       }
     });
   }

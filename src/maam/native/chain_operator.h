@@ -68,10 +68,11 @@ struct Arguments {
   }
 };
 
+template <class Map>
 int infer(int count, void **params, int64_t **shapes) {
   const Arguments a{reinterpret_cast<float **>(params), shapes, (count - 4) / 5, 5};
   if (a.layers < 1 || count != 4 + 5 * a.layers) return kBadCount;
-  Chain<float> chain{};
+  Chain<Map> chain{};
   if (!a.build(chain, 0, 0)) return kBadSizes;
   for (int64_t l = 0; l < a.layers; l++) {
     chain.means.push_back(a.p[6 + 5 * l]), chain.variances.push_back(a.p[7 + 5 * l]);

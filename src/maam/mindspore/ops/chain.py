@@ -54,9 +54,20 @@ class Chain(nn.Cell):
 
         Only for a depthwise convolution and one of 1x1 behind it.
         """
-        self.half = half and self.native and aot.usable("chain_half")
+        self.half = half and self._can_halve()
         if self.half:
             self.half_operator = operator(self.strides, half=True)
+
+    def halve_inference(self) -> None:
+        """Compute in bfloat16 in inference from now on, where that can be compiled.
+
+        Only for a depthwise convolution and one of 1x1 behind it.
+        """
+        if self._can_halve():
+            self.inference = inference_operator(self.strides, half=True)
+
+    def _can_halve(self) -> bool:
+        return self.native and aot.usable("chain_half")
 
     def construct(
         self,
@@ -154,8 +165,9 @@ def operator(strides: tuple[int, ...], half: bool = False) -> ops.Custom:
     return result
 
 
-def inference_operator(strides: tuple[int, ...]) -> ops.Custom:
+def inference_operator(strides: tuple[int, ...], half: bool = False) -> ops.Custom:
     """The same arguments -> y, by the running statistics. It has no gradients."""
+    library, name = ("chain_half", "Half") if half else ("chain", "")
 
     def shapes(x, r, form, *parameters):
         return _maps(strides, x, parameters)[-1]
@@ -163,7 +175,7 @@ def inference_operator(strides: tuple[int, ...]) -> ops.Custom:
     def types(x, r, form, *parameters):
         return x
 
-    result = aot.operator(f"{aot.library('chain')}:ChainInference", shapes, types, "aot")
+    result = aot.operator(f"{aot.library(library)}:ChainInference{name}", shapes, types, "aot")
     result.add_prim_attr("strides", "".join(map(str, strides)))
     return result
 

@@ -33,5 +33,5 @@ extern "C" int ChainGradButInput(int count, void **params, int *dimensions, int6
 extern "C" int ChainInference(int count, void **params, int *dimensions, int64_t **shapes,
                               const char **types, void *, void *) {
   return checked(count, params, dimensions, shapes, types, 0,
-                 [&] { return infer(count, params, shapes); });
+                 [&] { return infer<float>(count, params, shapes); });
 }
