@@ -19,9 +19,9 @@ from maam.mindspore.runtime import average_over_ranks, take_from_first
 from maam.mindspore.step import (
     NORMS,
     Answers,
+    block_chains,
     compute_logits,
     halve,
-    halve_inference,
     keeps_float32,
     make_optimizer,
     make_train_step,
@@ -137,7 +137,8 @@ class _Teacher(nn.Cell):
         super().__init__()
         net, meta = load_model(run.config.teacher)
         if run.config.precision == "amp":
-            halve_inference(net)
+            for chain in block_chains(net):
+                chain.halve_inference()
         self.net = Answers(net)
         preprocessing = Preprocessing.from_dict(meta.preprocessing)
         self.factor, self.summand = map(Tensor, renormalisation(run.preprocessing, preprocessing))

@@ -103,28 +103,22 @@ def halve(net: nn.Cell, half: bool) -> bool:
     Returns:
         Whether mixed precision is that for this network; for others it is float16.
     """
-    chains = _block_chains(net)
+    chains = block_chains(net)
     for chain in chains:
         chain.halve(half)
     return half and bool(chains)
-
-
-def halve_inference(net: nn.Cell) -> None:
-    """Let the chains of a MAAMNet on a CPU answer in bfloat16 in inference, as a teacher may."""
-    for chain in _block_chains(net):
-        chain.halve_inference()
 
 
 def keeps_float32(net: nn.Cell) -> bool:
     """Whether a network that ``halve`` takes trains in float32 all the same, as it is now. Sets it
     to training.
     """
-    chains = _block_chains(net)
+    chains = block_chains(net)
     net.set_train(True)
     return bool(chains) and not (net.chains() and all(chain.half for chain in chains))
 
 
-def _block_chains(net: nn.Cell) -> list[Chain]:
+def block_chains(net: nn.Cell) -> list[Chain]:
     """The chains of a MAAMNet's blocks on a CPU; none of a subclass, which may not use them."""
     if "by_chains" not in vars(type(net)) or ms.get_context("device_target") != "CPU":
         return []
