@@ -2,5 +2,5 @@
 
 from maam.cli import main
 
-if __name__ == "__main__":  # a process that this one spawns imports it again
+if __name__ == "__main__":
     main()

@@ -405,3 +405,18 @@ def test_predict_counts_images_on_a_terminal_where_answers_go_elsewhere(trained,
     assert process.returncode == 0
     assert answers.startswith("file,rank") and answers.count("\n") == 7
     assert "images" in seen
+
+
+@pytest.mark.parametrize("option", ["--out", "--data-dir"])
+def test_a_name_that_is_not_utf_8_is_refused(option, capsys):
+    """It would stand in files that are text."""
+    name = os.fsdecode(b"caf\xe9")
+    assert run(["train", "digits", option, name]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "this name is not UTF-8" in error and option in error
+    assert not Path(name).exists()
+
+
+def test_the_size_of_images_is_not_rounded(capsys):
+    assert run(["models", "maamnet-nano", "--size", "32.4"]) == 2
+    assert "not a whole number" in capsys.readouterr().err

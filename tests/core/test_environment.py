@@ -39,6 +39,19 @@ def cache(tmp_path):
     return folder
 
 
+def test_what_a_container_keeps_of_files_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr("maam.core.environment.CGROUP", tmp_path)
+    whole = environment.free_memory()
+    assert whole and whole > 10**6
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    assert environment.free_memory() == pytest.approx(whole, rel=0.5)
+    (tmp_path / "memory.stat").write_text("anon 200000\ninactive_file 500000\nactive_file 100000\n")
+    assert environment.free_memory() == 700_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert environment.free_memory() == pytest.approx(whole, rel=0.5)
+
+
 FACTS = """
 import sys
 from maam.core.environment import environment

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from mindspore import Parameter, Tensor
 
 from maam import MaamError
-from maam.core.files import atomic_path, write_atomic
+from maam.core.files import atomic_path, check_writable, write_atomic
 from maam.core.tensors import load_tensors, save_tensors
 from maam.mindspore import weights
 
@@ -84,6 +87,13 @@ def test_missing_and_foreign_files_are_named(tmp_path):
     save_file({"a": np.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(MaamError, match="not written by maam"):
         load_tensors(tmp_path / "foreign.safetensors")
+    for kind in ("BF16", "F8_E4M3"):  # NumPy has no such numbers
+        size = 2 if kind == "BF16" else 1
+        head = json.dumps({"a": {"dtype": kind, "shape": [1], "data_offsets": [0, size]}}).encode()
+        path = tmp_path / f"{kind}.safetensors"
+        path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(size))
+        with pytest.raises(MaamError, match="not written by maam"):
+            load_tensors(path)
 
 
 @pytest.mark.parametrize(
@@ -125,3 +135,16 @@ def test_metadata_that_is_no_record_is_one_line(text, tmp_path):
     with pytest.raises(MaamError, match=r"made\.safetensors was not written by maam") as caught:
         load_tensors(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_written_is_known_before_long_work(tmp_path):
+    check_writable(tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
+    for path in (Path("/proc/a.json"), tmp_path / "none" / "a.json", tmp_path):
+        with pytest.raises(MaamError, match=re.escape(f"cannot write {path}: ")):
+            check_writable(path)
+
+
+def test_names_that_are_no_text_are_spelled_out_in_files(tmp_path):
+    write_atomic(tmp_path / "a.txt", os.fsdecode(b"caf\xe9"))
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == r"caf\udce9"

@@ -147,3 +147,25 @@ def test_a_broken_header_in_a_plain_tar_is_not_the_end(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(MaamError, match=r"absent\.zip"):
         read(tmp_path / "absent.zip")
+
+
+def test_holes_of_sparse_files_count(tmp_path):
+    """Two files of 1 MiB that are all hole take no room in the archive."""
+    path = tmp_path / "sparse.tar"
+    size = 2**20
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("a.png", "b.png"):
+            member = tarfile.TarInfo(name)
+            content = f"1\n{size - 1}\n1\n".encode().ljust(512, b"\0") + b"x"
+            member.size = len(content)
+            member.pax_headers = {
+                "GNU.sparse.major": "1",
+                "GNU.sparse.minor": "0",
+                "GNU.sparse.name": name,
+                "GNU.sparse.realsize": str(size),
+            }
+            tar.addfile(member, io.BytesIO(content))
+    assert [len(content) for content in read(path).values()] == [size, size]
+    assert path.stat().st_size < 20_000
+    with pytest.raises(MaamError, match="unpacks to more than 1,500,000 bytes"):
+        read(path, Limits(total=1_500_000))

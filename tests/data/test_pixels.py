@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maam.data import load_dataset
+from maam.data.files import tree
 from maam.data.files.pixels import permute
+from maam.data.files.tree import scan
 from maam.data.preprocessing import Preprocessing
-from maam.data.sources.folder import load_all
+from maam.data.sources.folder import list_all, load_all
 
 SIDE = 96
 
@@ -54,7 +57,7 @@ def test_the_peak_is_the_pixels(photos):
     assert peak(lambda: load_dataset(str(photos), image_size=SIDE)) < 1.3
     images = load_dataset(str(photos), image_size=SIDE).train
     assert peak(lambda: Preprocessing.fit(images, "standard")) < 0.5
-    assert peak(lambda: load_all(photos, (SIDE, SIDE, 3), ("a", "b"))) < 1.3
+    assert peak(lambda: load_all(list_all(photos, ("a", "b")), (SIDE, SIDE, 3), ("a", "b"))) < 1.3
 
 
 def test_every_image_keeps_its_name_and_label(photos):
@@ -65,9 +68,21 @@ def test_every_image_keeps_its_name_and_label(photos):
         for pixels, label, name in zip(split.pixels(), split.labels, split.names, strict=True):
             assert dataset.classes[label] == Path(name).parent.name
             assert (pixels == (int(Path(name).stem), 255 * label, 7)).all()
-    every = load_all(photos, (8, 8, 3), ("b", "a"))
+    every = load_all(list_all(photos, ("b", "a")), (8, 8, 3), ("b", "a"))
     for pixels, label, name in zip(
         every.images.pixels(), every.images.labels, every.images.names, strict=True
     ):
         assert (pixels == (int(Path(name).stem), 255 * (1 - label), 7)).all()
     assert [Path(name).name for name, _ in every.skipped] == ["077x.png"]
+
+
+def test_few_files_of_an_archive_are_held_at_once(photos, monkeypatch):
+    packed = shutil.make_archive(str(photos), "zip", photos)
+    whole = [len(batch) for batch in scan(Path(packed)).batches(200)]
+    assert whole == [200, 101]  # one of them is no image
+    monkeypatch.setattr(tree, "HELD_BYTES", 1000)
+    batches = list(scan(Path(packed)).batches(200))
+    assert sum(map(len, batches)) == 301
+    for batch in batches[:-1]:
+        sizes = [len(content) for _, content in batch]
+        assert sum(sizes) >= 1000 > sum(sizes[:-1])

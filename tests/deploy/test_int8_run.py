@@ -149,6 +149,11 @@ def test_a_damaged_or_other_file_is_not_exported(copied, trained, report, tmp_pa
     assert "does not hold what int8.safetensors does" in says()
     folder.int8_model.write_bytes(qdq_model(read_int8(folder)))  # as older versions wrote it
     assert "writes both anew" in says()
+    folder.int8_model.write_bytes(made)
+    golden = folder.golden.read_bytes()
+    folder.golden.write_bytes(golden[:-1])
+    assert "golden.safetensors is damaged" in says()
+    folder.golden.write_bytes(golden)
     folder.int8_model.write_bytes(made[:-1] + b"!")
     assert "damaged" in says()
     folder.int8_model.write_bytes(made[: len(made) // 2])
@@ -193,6 +198,10 @@ def test_too_much_is_lost(copied, capsys):
     assert contents(copied) == before
 
 
+def accuracy_in(run: Path) -> str:
+    return Network(RunFolder(run).int8_model).properties["accuracy"]
+
+
 def test_images_of_a_folder(copied):
     rng = np.random.default_rng(0)
     for name in RunFolder(copied).read_meta().classes:
@@ -202,6 +211,13 @@ def test_images_of_a_folder(copied):
             Image.fromarray(pixels).save(Path("other", name, f"{number}.png"))
     report = maam.quantize(copied, data="other", images=50, max_drop=100)
     assert report.calibration == 50 and report.images == 30
+    assert accuracy_in(copied) == "not measured"
+    shutil.copytree("other", "split/train")
+    shutil.copytree("other", "split/test")
+    for file in Path("split/test").rglob("*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+    assert maam.quantize(copied, data="split", images=50, max_drop=100).split == "test"
+    assert accuracy_in(copied) == "not measured"
     with pytest.raises(MaamError, match="no images are left to score"):
         maam.quantize(copied, data="other", images=80, max_drop=100)
 

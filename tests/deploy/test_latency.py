@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import operator
 import os
-from concurrent.futures.process import BrokenProcessPool
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
+from pathlib import Path
 
+import pytest
 from tiny_run import make_network
 
-from maam.deploy.latency import in_turns, measure, time_calls
+from maam.deploy.latency import ProcessDied, in_turns, measure, time_calls
 
 
 def test_work_is_done_in_turns_in_new_processes():
@@ -26,7 +31,7 @@ def test_work_is_done_in_turns_in_new_processes():
 
 def test_a_process_that_dies_is_an_error_not_a_crash():
     ((_, outcome),) = in_turns({"a": os._exit}, 1)
-    assert isinstance(outcome.exception(), BrokenProcessPool)
+    assert isinstance(outcome.exception(), ProcessDied)
 
 
 def test_calls_are_timed_as_often_as_asked():
@@ -43,3 +48,55 @@ def test_files_are_measured_in_turns(tmp_path, monkeypatch):
     found = measure({"a": tmp_path / "a.onnx"})["a"]
     assert found["latency_ms"] > 0 and found["memory_mib"] >= 0
     assert found["latency_quartiles_ms"][0] <= found["latency_quartiles_ms"][1]
+
+
+def test_a_script_need_not_guard_its_beginning(tmp_path):
+    """A new process does not begin as the script did."""
+    (tmp_path / "a.onnx").write_bytes(make_network())
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from maam.deploy import latency\n"
+        "latency.ROUNDS = 1\n"
+        "print(*latency.measure({'a': Path('a.onnx')}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
+
+
+def test_what_work_prints_is_no_answer():
+    ((_, outcome),) = in_turns({"a": print}, 1)
+    assert outcome.result() is None
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_benchmark_is_interrupted_in_one_line(number, code):
+    options = ["--runtimes", "onnx", "--threads", "1", "--seconds", "60", "--rounds", "1"]
+    command = [sys.executable, "-m", "maam", "benchmark", "maamnet-nano", *options]
+    with subprocess.Popen(command, text=True, stdout=-1, stderr=-1) as process:
+        while not (children := children_of(process.pid)):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert errors.count("\n") == 1 and "Traceback" not in errors
+    for child in children:
+        until = time.monotonic() + 30
+        while is_running(child):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
+def is_running(process: str) -> bool:
+    """Whether a process is there, and has not ended without anybody who asks how."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def children_of(process: int) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()

@@ -6,12 +6,14 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tiny_report import HOSTILE, Reader, make_report
 
 from maam.core.footprint import Footprint
+from maam.report.chart import training_chart
 from maam.report.page import report_page
 from maam.report.pictures import colours, heat, maps_as_pictures
 from maam.report.verdict import confusions, in_words
@@ -189,3 +191,15 @@ def test_maps_share_one_scale():
     assert np.asarray(bright).sum() > np.asarray(dark).sum()
     assert (np.asarray(bright)[0, 0] == colours(np.array(1.0))).all()
     assert len(maps_as_pictures(np.zeros((1, 2, 2)), 10)) == 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-11, 0.5, 1.0])
+@pytest.mark.parametrize("other", [0.0, 1.1e-11, 0.5, 1.0])
+@pytest.mark.parametrize(("key", "unit"), [("accuracy", "%"), ("loss", "nats")])
+def test_curves_without_a_slope_are_drawn(value, other, key, unit):
+    history = [{"epoch": 1, f"train_{key}": value, f"val_{key}": other}]
+    chart = training_chart(history, key, unit)
+    ticks = re.findall(r'text-anchor="end">([^<]+)<', chart)
+    assert len(set(ticks)) == len(ticks) >= 2 and "nan" not in chart
+    if unit == "%":
+        assert all(float(tick) <= 100 for tick in ticks)

@@ -192,6 +192,15 @@ def test_a_wrong_recipe_is_named_at_once(bare, tmp_path):
         assert code == 2 and message in output and "Traceback" not in output
 
 
+@pytest.mark.parametrize("line", ["minutes = 5", 'model = "auto"'])
+def test_a_recipe_that_leaves_something_to_plan_is_refused(line, tmp_path):
+    path = tmp_path / "planned.toml"
+    model = "" if "model" in line else 'model = "cnn"\n'
+    path.write_text(f'data = "photos"\n{model}{line}\n')
+    with pytest.raises(MaamError, match=r"planned\.toml: a campaign plans nothing: name `model`"):
+        campaign.parse([f"{path}:0"], Path("runs"))
+
+
 def test_a_queue_file_has_comments_and_empty_lines(recipe, tmp_path):
     queue = tmp_path / "queue.txt"
     queue.write_text(f"# the ruler\n\n{recipe}:0\n  # and another seed\n{recipe}:1\n")

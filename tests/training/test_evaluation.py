@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -303,3 +304,39 @@ def test_a_run_does_not_go_on_with_other_images_or_names(tmp_path):
     with pytest.raises(MaamError, match=r"class folders of .*renamed have other names"):
         maam.train(resume=run, data=str(renamed), epochs=3)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_a_folder_that_memory_does_not_hold(photos, trained, own, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MAAM_MEMORY", "1k")
+    moved = copied(photos, tmp_path / "moved")
+    assert maam.evaluate(trained, data=str(moved))["confusion"] == own["confusion"]
+    other = plant(tmp_path / "other", 30, 500)
+    with pytest.raises(MaamError, match=r"--image-size 8`\), and name the pack"):
+        maam.evaluate(trained, data=str(other))
+    maam.pack(other, tmp_path / "pack", image_size=8)
+    assert maam.evaluate(trained, data=str(tmp_path / "pack"))["images"] == 90
+
+
+def test_a_named_data_set_with_other_pixels_is_not_called_unseen(tmp_path):
+    options = {**OPTIONS, "image_size": None, "limit": 100, "epochs": 1}
+    run = RunFolder(maam.train(data="digits", **options, out=tmp_path / "run").run)
+    meta = run.read_meta()
+    other = dict.fromkeys(meta.data_digests, "0" * 64)  # the same pictures from another archive
+    run.write_meta(replace(meta, data_digests=other))
+    for split in ("test", "all"):
+        with pytest.raises(MaamError, match=r"not those the run was trained on: bring them back$"):
+            maam.evaluate(run.path, split=split)
+
+
+def test_a_start_that_saw_another_size_is_told_of(trained, photos, tmp_path):
+    told = []
+    options = {**OPTIONS, "epochs": 1, "weights": str(trained), "pretrained": True}
+    maam.train(data=str(photos), **options, out=tmp_path / "same", watch=told.append)
+    assert not [each for each in told if "can't be told" in str(each)]
+    net = {"model": "maamnet-8x1-16x1"}
+    start = maam.train(data=str(photos), **OPTIONS | net, out=tmp_path / "start").run
+    options |= {"image_size": 16, "weights": str(start), **net}
+    maam.train(data=str(photos), **options, out=tmp_path / "other", watch=told.append)
+    line = f"{start} was trained on images of 8x8: whether it has learned"
+    assert any(isinstance(each, Note) and each.text.startswith(line) for each in told)

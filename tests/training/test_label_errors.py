@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 import maam
+from maam.cli.data import show
 from maam.core.errors import MaamError
 from maam.data import load_dataset
-from maam.training.label_errors import doubt
+from maam.training.label_errors import LabelError, doubt
 
 pytest.importorskip("sklearn")
 pytest.importorskip("torch")
@@ -78,3 +79,19 @@ def test_a_label_is_in_doubt_when_another_is_as_likely_as_usual() -> None:
     positions, suggested = doubt(probabilities, labels)
     assert positions == [5, 3]
     assert suggested[positions].tolist() == [1, 1]
+
+
+def test_images_with_wrong_labels_are_not_called_ready(tmp_path: Path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    for label in ("0", "1"):
+        (tmp_path / label).mkdir()
+        for number in range(100):
+            pixels = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
+    wrong = LabelError(str(tmp_path / "0" / "3.png"), "train", "0", 0.01, "1", 0.98)
+    for doubtful, verdict in (
+        ((), "nothing stands out: ready to train"),
+        ((wrong,), "training would take these images"),
+    ):
+        show(maam.describe(str(tmp_path)), doubtful)
+        assert capsys.readouterr().out.splitlines()[-1] == verdict

@@ -337,3 +337,8 @@ def test_batches_that_settle_norms_take_time(photos, epochs):
     minutes = minutes_for(0.1 * images + 3)  # time goes by while a plan is made
     chosen, _ = choose(photos, minutes, Machine(tiny=0.1), model="maamnet-tiny")
     assert (chosen["epochs"], chosen["batch_size"]) == (epochs, 8)
+
+
+def test_given_epochs_with_smaller_images_first(photos):
+    chosen, _ = choose(photos, None, epochs=10, small_until=0.5)
+    assert chosen["model"] == "maamnet-tiny" and "epochs" not in chosen

@@ -17,6 +17,7 @@ from maam.cli.app import run as command
 from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors
 from maam.deploy.folding import fuse_run
+from maam.training import prune_run
 from maam.training.events import Plan
 from maam.training.prune_report import PruneReport
 
@@ -157,6 +158,29 @@ def test_nothing_is_left_where_training_ends_early(trained, tmp_path):
     with pytest.raises(Cut):
         maam.prune(trained, watch=watch, out=tmp_path / "small")
     assert not (tmp_path / "small").exists()
+
+
+def test_a_folder_that_another_process_has_made_meanwhile_stays(trained, tmp_path, monkeypatch):
+    out = tmp_path / "small"
+    answers = prune_run._answers
+
+    def meanwhile(*given):
+        RunFolder(out).path.mkdir()
+        (out / "last.safetensors").write_bytes(b"of another training")
+        return answers(*given)
+
+    monkeypatch.setattr(prune_run, "_answers", meanwhile)
+    with pytest.raises(MaamError, match="small exists already: name another folder with `out`"):
+        maam.prune(trained, out=out, **QUICK)
+    assert contents(out) == {str(out / "last.safetensors"): b"of another training"}
+
+
+def test_trained_further_it_is_another_network(report, tmp_path):
+    shutil.copytree(report.out, tmp_path / "small")
+    folder = RunFolder(tmp_path / "small")
+    assert folder.pruning.exists()
+    maam.train(resume=folder.path, epochs=4)
+    assert folder.is_finished() and not folder.pruning.exists()
 
 
 def test_images_that_have_moved(tmp_path, capsys):

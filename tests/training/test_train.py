@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any, cast
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
+from PIL import Image
 
 from maam import MaamError, create_model, evaluate, train
 from maam.core import frameworks
 from maam.core.config import TrainConfig
 from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors, save_tensors
+from maam.data.augment import Augmentation
 from maam.mindspore import runtime
 from maam.mindspore.loop import agent_weights
 from maam.mindspore.step import decays, make_optimizer, make_train_step
 from maam.native import build
 from maam.training.events import Epoch, Note, Plan, Step, ignore
 from maam.training.options import resolve
+from maam.training.run import TrainingRun
 from maam.training.schedule import average_decay, learning_rates
 from maam.training.setup import set_up
 
@@ -289,10 +295,20 @@ def test_numbers_that_are_not_finite_stop_and_keep_the_last_good_epoch(
     assert {name: (run / name).read_bytes() for name in good} == good
 
 
+def paint_few(root):
+    for number in range(6):
+        (root / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 40 * number).save(root / "ab"[number % 2] / f"{number}.png")
+
+
 def test_options_that_contradict_each_other(finished, tmp_path):
     result, _ = finished
     with pytest.raises(MaamError, match="`early_stopping` needs validation"):
         train(**QUICK, early_stopping=1, val_fraction=0)
+    paint_few(tmp_path / "few")
+    with pytest.raises(MaamError, match="`early_stopping` needs validation images: give more im"):
+        train(data=str(tmp_path / "few"), model="mlp", early_stopping=1, out=tmp_path / "run")
+    shutil.rmtree(tmp_path / "few")
     with pytest.raises(MaamError, match="has 3 epochs already"):
         train(resume=result.run, epochs=2)
     with pytest.raises(MaamError, match="leave `out` out"):
@@ -429,3 +445,20 @@ def test_an_absent_device_is_one_line():
     with pytest.raises(MaamError, match="`device=Ascend` is not available here"):
         runtime.set_device("Ascend")
     runtime.set_device("CPU")
+
+
+def test_mixing_ends_with_its_share_of_the_epochs():
+    """0.14 * 50 is a little more than 7."""
+    config = TrainConfig(data="digits", model="mlp", cutmix=1.0, mix_until=0.14, epochs=50)
+    run = SimpleNamespace(
+        config=config,
+        augmentation=Augmentation("none", 0.0, 0.0, 1.0, 10),
+        preprocessing=SimpleNamespace(size=(8, 8)),
+    )
+    mixed = [TrainingRun.augmentation_in(cast(Any, run), epoch).cutmix for epoch in range(50)]
+    assert mixed == [1.0] * 7 + [0.0] * 43
+
+
+def test_a_warm_up_without_end_is_refused():
+    with pytest.raises(MaamError, match=r"`warmup_epochs`: .*less than or equal to 100000"):
+        train(**QUICK, warmup_epochs=1e308)

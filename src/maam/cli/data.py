@@ -122,7 +122,7 @@ def show(data: Description, doubtful: Sequence[LabelError] = ()) -> None:
         out.print(f"[red]refused[/]     {escape(spelled(line))}")
     if data.refusals:
         out.print("[red]training would refuse these images: mend what is refused first[/]")
-    elif data.advice:
+    elif data.advice or doubtful:
         out.print("training would take these images")
     else:
         out.print("[green]nothing stands out: ready to train[/]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import webbrowser
 from typing import Annotated
 
@@ -41,7 +42,12 @@ def command(
     with interruptible(), page_server(demo_page(run)) as server:
         where = address(server)
         console.out.print(f"The page is at {where} until you press Ctrl-C.")
-        if open_ and not webbrowser.open(where):
-            console.note("no browser could be opened: open the address yourself")
+        if open_:  # in a thread: some browsers end only when they have shown the page
+            threading.Thread(target=_open, args=(where,), daemon=True).start()
         server.serve_forever()
     return 0
+
+
+def _open(where: str) -> None:
+    if not webbrowser.open(where):
+        console.note("no browser could be opened: open the address yourself")

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter, validators
 
 from maam.cli import console
+from maam.cli.options import Whole
 
-Size = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=512))]
+Size = Annotated[Whole, Parameter(validator=validators.Number(gte=1, lte=512))]
 
 
 def command(pattern: str = "*", /, *, data: Literal["rgb", "grey"] = "rgb", size: Size = 32) -> int:

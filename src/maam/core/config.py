@@ -6,6 +6,7 @@ argument (``maam.train(learning_rate=...)``), with this type, default and help t
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,6 +15,8 @@ from maam.core.errors import MaamError
 from maam.core.schema import BaseModel, ConfigDict, Field, ValidationError
 
 Device = Literal["auto", "CPU", "CUDA", "Ascend"]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # a byte of a name that is not UTF-8
 
 # What a resumed run may change without changing what has been learned so far. Its images may lie
 # elsewhere, but must be the same.
@@ -119,7 +122,7 @@ class TrainConfig(DataConfig):
     schedule: Literal["cosine", "triangular", "constant"] = "cosine"
     """How the rate falls after the warm-up: half a cosine to 0, straight to 0, or not at all."""
 
-    warmup_epochs: float = Field(default=0.0, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0, le=100_000)
     """Epochs in which the rate rises from 0 in a straight line."""
 
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -272,6 +275,10 @@ def make_config(schema: type[Config], options: dict[str, Any], source: str = "")
         if "\0" in str(value):
             where = f"{source}: {key}" if source else f"`{key}`"
             raise MaamError(f"{where} has a null character in it: leave it out")
+        if isinstance(value, str | Path) and any(
+            "\ud800" <= each <= "\udfff" for each in str(value)
+        ):
+            raise MaamError(f"`{key}`: this name is not UTF-8, so it can't be recorded: rename it")
     try:
         return schema(**options)
     except ValidationError as error:

@@ -25,6 +25,7 @@ PACKAGES = (
     "matplotlib",
     "onnx",
 )
+CGROUP, _MEMORY = Path("/sys/fs/cgroup"), ("max", "current", "stat")
 PARSER = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
 
 _set_here: set[str] = set()  # variables that are not the user's
@@ -144,10 +145,13 @@ def free_memory() -> int | None:
     except (OSError, StopIteration, ValueError):
         return None
     try:  # a container may have less
-        group = Path("/sys/fs/cgroup")
-        most, now = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        return free if most == "max" else min(free, max(0, int(most) - int(now)))
-    except (OSError, ValueError):
+        most, now, stat = ((CGROUP / f"memory.{name}").read_text().strip() for name in _MEMORY)
+        if most == "max":
+            return free
+        counts = dict(line.split() for line in stat.splitlines())
+        kept = int(counts["inactive_file"]) + int(counts["active_file"])  # given up when needed
+        return min(free, max(0, int(most) - int(now) + kept))
+    except (OSError, ValueError, KeyError):
         return free
 
 

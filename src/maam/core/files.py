@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -50,8 +51,11 @@ def delete_unfinished(*paths: Path) -> None:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write text (UTF-8) or bytes to ``path``, all or nothing."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    """Write text (UTF-8) or bytes to ``path``, all or nothing.
+
+    Of names in other encodings, which can't be text, the bytes are spelled out.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -144,7 +148,8 @@ def check_writable(path: Path) -> None:
     """Check, before work that takes long, that a file can be written to.
 
     Raises:
-        MaamError: its folder is not there, or it is a folder, a device or a pipe.
+        MaamError: its folder is not there or can't be written to, or it is a folder, a device or a
+            pipe.
     """
     try:
         folder, other = path.absolute().parent.is_dir(), path.exists() and not path.is_file()
@@ -154,6 +159,11 @@ def check_writable(path: Path) -> None:
         raise MaamError(f"cannot write {path}: there is no folder {path.parent}")
     if other:
         raise MaamError(f"cannot write {path}: it is not a regular file, name another")
+    try:
+        with tempfile.TemporaryFile(dir=path.resolve().parent):  # it has no name, or not for long
+            pass
+    except OSError as error:
+        raise MaamError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def make_folder(path: Path) -> None:

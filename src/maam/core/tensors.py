@@ -38,16 +38,16 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
+            if "maam" not in metadata:
+                raise MaamError(f"{path} was not written by maam, or is damaged")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise MaamError(f"{path} does not exist: train first, or name another run") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise MaamError(
             f"{path} is damaged or not a safetensors file: {error}; restore it from a copy"
         ) from None
-    text = metadata.get("maam")
-    if text is None:
-        raise MaamError(f"{path} was not written by maam, or is damaged")
+    text = metadata["maam"]
     if metadata.get("sha256") != _digest(tensors, text):
         raise MaamError(f"{path} is damaged: its checksum does not fit; restore it from a copy")
     try:

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -23,7 +22,7 @@ from maam.data.near_duplicates import Fingerprint, fingerprints, shrink
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
 
-_BATCH = 256  # how many files of an archive are in memory at once
+_BATCH = 256  # how many images are handed to threads together
 _TASK = 16  # of them that a thread takes at a time
 _SHARP_SIDE = 256  # a larger image is shrunk to this long side before its sharpness is measured
 
@@ -69,9 +68,8 @@ def inspect_tree(
     """
 
     results: dict[ImageFile, Measures | str] = {}
-    contents = tree.contents()
     with decoding.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        while batch := list(islice(contents, _BATCH)):
+        for batch in tree.batches(_BATCH):
             check_signals()
             for part in pool.map(_look, _tasks(batch)):
                 results.update(part)

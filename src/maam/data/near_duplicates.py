@@ -33,7 +33,8 @@ MOST_PAIRS = 200_000  # candidates that are looked at; the search then ends
 _BANDS, _BAND_BITS = 7, 9  # 63 bits
 _FLAT = 10  # grey levels: a thumbnail with a smaller range has nothing to compare
 _SIDE, _LOW = 32, 8
-_ROWS = 1024  # of a bucket that are compared at a time
+_BLOCK = 2**18  # pairs of hashes that are compared at a time
+_PART = 2**14  # of candidates whose thumbnails are
 
 _frequencies = np.arange(_LOW)[:, np.newaxis]
 _DCT = np.cos(np.pi * (2 * np.arange(_SIDE) + 1) * _frequencies / (2 * _SIDE)).astype(np.float32)
@@ -145,9 +146,12 @@ def find_near_pairs(prints: Sequence[Fingerprint]) -> NearPairs:
     count, complete = 0, True
     for candidates in _candidates(hashes):
         check_signals()
-        found.append(candidates[_correlate(thumbnails, candidates) >= CORRELATION])
-        count += len(candidates)
-        if count > MOST_PAIRS:
+        looked = candidates[: MOST_PAIRS - count]
+        for start in range(0, len(looked), _PART):
+            part = looked[start : start + _PART]
+            found.append(part[_correlate(thumbnails, part) >= CORRELATION])
+        count += len(looked)
+        if len(looked) < len(candidates):
             complete = False
             break
     pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
@@ -170,8 +174,9 @@ def _candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
         starts = np.flatnonzero(np.diff(keys[order], prepend=-1, append=-1))
         for start, end in pairwise(starts):
             bucket = order[start:end]
-            for first in range(0, len(bucket) - 1, _ROWS):
-                rows, others = bucket[first : first + _ROWS], bucket[first:]
+            height = max(1, _BLOCK // len(bucket))
+            for first in range(0, len(bucket) - 1, height):
+                rows, others = bucket[first : first + height], bucket[first:]
                 distances = _distances(hashes[rows], hashes[others])
                 one, other = np.nonzero(distances <= DISTANCE)
                 later = other > one

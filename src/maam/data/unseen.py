@@ -15,12 +15,14 @@ from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.data import Dataset, Split, load_dataset
 from maam.data.files.packs import is_pack
+from maam.data.files.tree import Tree
 from maam.data.fingerprints import fingerprints
 from maam.data.readiness import quoted
 from maam.data.sources import SOURCES, packed
-from maam.data.sources.folder import load_all
+from maam.data.sources.folder import Labelled, list_all, load_all, may_be_unreadable
 from maam.data.sources.packed import are_packed
 from maam.data.splits import limit
+from maam.data.streaming import exceeds_memory
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,12 @@ def _split_as_trained(
     """The run's own data, or a data set with a name."""
     dataset, own = _load(data, trained, meta, config, run)
     # The test images of a shipped model are anyone's copy of them.
-    if data == trained.data and config.split != "all" and not own and not meta.shipped:
-        # Split anew, changed images would put some that were trained on among the others.
+    if data == trained.data and not own and not meta.shipped:
+        # Split anew, changed images would put some that were trained on among the others. A named
+        # data set has the same images in other pixels, which nothing would leave out.
+        more = "" if data in SOURCES else ", or score those that it has never seen with `split=all`"
         raise MaamError(
-            f"the images of {data} are not those the run was trained on: bring them back, or "
-            "score those that it has never seen with `split=all`"
+            f"the images of {data} are not those the run was trained on: bring them back{more}"
         )
     if dataset.classes != meta.classes:
         raise MaamError(
@@ -114,16 +117,19 @@ def _folder(
     Others are not split: if they have no split folders, all are scored.
     """
     channels, height, width = meta.image_shape
-    load = packed.load_all if is_pack(Path(data)) else load_all
-    every = load(Path(data), (height, width, channels), meta.classes)
+    path, shape = Path(data), (height, width, channels)
+    if is_pack(path):
+        every = packed.load_all(path, shape, meta.classes)
+        count, read = len(every.images), lambda: every
+    else:
+        tree = list_all(path, meta.classes)
+        count, read = len(tree.files), lambda: _decoded(tree, shape, meta.classes)
     held = sum(meta.images.values())
-    count = len(every.images)
-    if count == held or (trained.limit and count > held):
+    if held <= count and (count <= held + may_be_unreadable(count) or trained.limit):
         with suppress(MaamError):  # nothing to train on: then it is not the run's own
-            dataset, own = _load(data, trained, meta, config, run)
-            if own and dataset.classes == meta.classes:
-                return _of_dataset(dataset, own, config.split)
-    name = config.split
+            if images := _own(data, trained, meta, config, run):
+                return images
+    every, name = read(), config.split
     if name == "test" and set(every.splits) == {"train"}:
         name = "all"
     chosen = np.flatnonzero((every.splits == name) | (name == "all"))
@@ -140,6 +146,31 @@ def _folder(
         unreadable=every.skipped,
         notes=every.notes,
     )
+
+
+def _own(
+    data: str, trained: TrainConfig, meta: RunMeta, config: EvaluateConfig, run: RunFolder
+) -> Images | None:
+    """The images of a folder that the run was trained on; None: they are others."""
+    dataset, own = _load(data, trained, meta, config, run)
+    if not own or dataset.classes != meta.classes:
+        return None
+    return _of_dataset(dataset, own, config.split)
+
+
+def _decoded(tree: Tree, shape: tuple[int, int, int], classes: Sequence[str]) -> Labelled:
+    """All images of a tree, none held out.
+
+    Raises:
+        MaamError: as ``load_all``, or they would take too much memory.
+    """
+    if exceeds_memory(tree, shape[0]):
+        raise MaamError(
+            f"{tree.path}: its {len(tree.files):,} images would take more than half of the free "
+            f"memory, or than MAAM_MEMORY: pack them (`maam data pack {tree.path} PACK "
+            f"--image-size {shape[0]}`), and name the pack"
+        )
+    return load_all(tree, shape, classes)
 
 
 def same_images(dataset: Dataset, meta: RunMeta, run: RunFolder) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
@@ -28,7 +27,6 @@ from maam.deploy.scored_images import ScoredImages, lay_out
 from maam.models.weights import shipped
 
 ROUNDS, SECONDS, THREADS = 3, 0.5, (1, 2)
-DIED = 'its process has died; in a script, call maam.benchmark under `if __name__ == "__main__":`'
 
 Value = TypeVar("Value")
 
@@ -86,8 +84,8 @@ def benchmark(
 ) -> BenchmarkReport:
     """Measure models on this machine: latency, throughput, memory, load time, accuracy.
 
-    Each measurement is taken in a process of its own, which begins as this one did: in a script,
-    call it under ``if __name__ == "__main__":``. Models and runtimes take turns, round after round.
+    Each measurement is taken in a process of its own. Models and runtimes take turns, round after
+    round.
 
     Args:
         models: run folders, shipped models, or ONNX files as they lie in run folders; all shipped
@@ -231,9 +229,8 @@ def _run(
         except MaamError:
             raise
         except Exception as error:  # of a runtime; the others go on
-            died = isinstance(error, BrokenProcessPool)
             del works[form], results[form]
-            skipped.append(Skipped(form.model, form.runtime, DIED if died else first_line(error)))
+            skipped.append(Skipped(form.model, form.runtime, first_line(error)))
         if progress is not None:
             progress(number, total, f"{what} of {form.model}: {form.runtime}")
     return results

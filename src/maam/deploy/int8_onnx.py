@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from maam.core.errors import MaamError
-from maam.core.files import write_atomic
+from maam.core.files import atomic_path, write_atomic
 from maam.core.metrics import softmax
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
@@ -36,12 +36,11 @@ def int8_model(network: Int8Network, meta: RunMeta) -> bytes:
     return seal(with_preprocessing(qdq_model(network), how, properties))
 
 
-def scored(meta: RunMeta, accuracy: float, split: str, images: int) -> RunMeta:
+def scored(meta: RunMeta, accuracy: float, split: str, images: int, own: bool) -> RunMeta:
     """A run's metadata with the accuracy of its integers in place of its own scores.
 
-    On images that are not those of the run (``all``), its file names no accuracy.
+    On images that are not the run's ``own``, its file names no accuracy.
     """
-    own = split in ("test", "val")
     metrics = {"split": split, "images": images, "accuracy": accuracy}
     return replace(meta, metrics=metrics if own else {})
 
@@ -64,8 +63,9 @@ def export_int8(run: RunFolder, out: Path) -> None:
             f"{run.int8_model} does not hold what {run.int8.name} does, or an older version has "
             f"written it: `maam quantize {run}` writes both anew"
         )
-    write_atomic(out, run.int8_model.read_bytes())
+    content = run.int8_model.read_bytes()
     if not run.golden.exists():
+        write_atomic(out, content)
         return
     golden, about = load_tensors(run.golden)
     images = golden["images"][..., : network.image[2]]
@@ -75,4 +75,6 @@ def export_int8(run: RunFolder, out: Path) -> None:
         "logits": logits,
         "probabilities": softmax(logits).astype(np.float32),
     }
-    save_tensors(golden_path(out), tensors, about)
+    with atomic_path(out) as first, atomic_path(golden_path(out)) as second:
+        first.write_bytes(content)
+        save_tensors(second, tensors, about)

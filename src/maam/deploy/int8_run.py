@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from maam.core.signals import check_signals
 from maam.data import SOURCES, Split
 from maam.data.fingerprints import fingerprints
 from maam.data.preprocessing import Preprocessing
-from maam.data.unseen import choose_images
+from maam.data.unseen import Images, choose_images
 from maam.deploy.c.block import make_block
 from maam.deploy.classifier import Classifier, colour
 from maam.deploy.int8 import LOGIT_STEPS, Int8Network
@@ -77,7 +78,8 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
         require("fine-tuning for int8", EXTRAS["torch"], "torch")
     preprocessing = Preprocessing.from_dict(meta.preprocessing)
     classifier = Classifier.load(folder.path)
-    calibration, test, name, notes = _images(folder, meta, config)
+    calibration, chosen = _images(folder, meta, config)
+    test, notes = chosen.split, tuple(chosen.notes)
     limits = largest_values(layers, preprocessing, calibration.pixels())
     network = with_limits(layers, preprocessing, limits)
     before = _answers(test, classifier.probabilities)
@@ -91,7 +93,8 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
         notes += (_told(epochs, images),)
     with tempfile.TemporaryDirectory() as scratch:
         accuracies = [float((answers == test.labels).mean()) for answers in (before, after)]
-        content = int8_model(network, scored(meta, accuracies[1], name, len(test)))
+        own = scored(meta, accuracies[1], chosen.name, len(test), chosen.own)
+        content = int8_model(network, own)
         some = test.take(np.arange(min(COMPARED, len(test)))).pixels()
         median, largest = _differences(network, Network(content)(colour(some)), some)
         model = Path(scratch) / folder.int8_model.name
@@ -107,7 +110,7 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
             run=str(run),
             model=meta.model,
             calibration=len(calibration),
-            split=name,
+            split=chosen.name,
             images=len(test),
             float32=Form(accuracies[0], constants[0], sizes[0], latencies[0]),
             int8=Form(accuracies[1], constants[1], sizes[1], latencies[1]),
@@ -128,10 +131,8 @@ def quantize(run: str | os.PathLike[str], **options: Any) -> Int8Report:
     return report
 
 
-def _images(
-    folder: RunFolder, meta: RunMeta, config: QuantizeConfig
-) -> tuple[Split, Split, str, tuple[str, ...]]:
-    """Training images for the grids; others to score, which split they are, and notes."""
+def _images(folder: RunFolder, meta: RunMeta, config: QuantizeConfig) -> tuple[Split, Images]:
+    """Training images for the grids; others to score."""
     where = _where(config)
     train = choose_images(folder, meta, make_config(EvaluateConfig, {**where, "split": "train"}))
     found = len(train.split)
@@ -153,7 +154,7 @@ def _images(
         raise MaamError(f"{test.source}: no images are left to score besides those for the grids")
     if len(calibration) < config.images:
         notes += (f"the grids rest on {found} images, fewer than `images={config.images}`",)
-    return calibration, scored, test.name, notes
+    return calibration, replace(test, split=scored, notes=notes)
 
 
 def _where(config: QuantizeConfig) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
+import pickle
 import re
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +25,20 @@ from maam.deploy.onnx import Network
 
 ROUNDS, WARM_UP, TIMED = 5, 20, 200
 
+# A new process is told where modules lie, then what to do. It does not begin as the user's script,
+# and leaves Ctrl-C to this process, which ends it.
+_NEW = (
+    "import pickle, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from maam.deploy.latency import answer; answer()"
+)
+
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
+
+
+class ProcessDied(Exception):
+    """The process that was to do some work has ended without a result."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +65,70 @@ def in_turns(
     caches that another has left.
 
     Args:
-        works: name -> a function of the round's number, from 0; it and its result can be pickled.
-            What the caller takes out of the mapping is not done in later rounds.
+        works: name -> a function of the round's number, from 0; it and its result can be pickled,
+            and it is no part of a script. What the caller takes out of the mapping is not done in
+            later rounds.
         rounds: how often each is done.
 
     Yields:
         Name and outcome: ``result()`` returns the result, or raises what the work has raised, or
-        ``BrokenProcessPool`` if its process has died.
+            ``ProcessDied``.
     """
-    spawn = multiprocessing.get_context("spawn")  # a fork would inherit a framework's memory
     for number in range(rounds):
         for key, work in list(works.items()):
-            with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-                outcome = pool.submit(work, number)
-            yield key, outcome
+            yield key, _in_new_process(work, number)
             check_signals()
+
+
+def _in_new_process(work: Callable[[int], Value], number: int) -> Future[Value]:
+    # Not multiprocessing, which imports the user's script again, and lets signals through that
+    # `maam.core.signals` holds back.
+    asked = pickle.dumps(sys.path) + pickle.dumps((work, number))
+    command = [sys.executable, "-c", _NEW]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        try:
+            with suppress(BrokenPipeError):  # it has died
+                process.stdin.write(asked)
+                process.stdin.flush()
+            said = process.stdout.read()
+        except BaseException:
+            process.kill()
+            raise
+    outcome: Future[Value] = Future()
+    if process.returncode or not said:
+        outcome.set_exception(ProcessDied(f"its process has died (code {process.returncode})"))
+        return outcome
+    result, error = pickle.loads(said)
+    if error is None:
+        outcome.set_result(result)
+    else:
+        outcome.set_exception(error)
+    return outcome
+
+
+def answer() -> None:
+    """Do what standard input asks for, and write the outcome to standard output, in a new process.
+
+    What the work prints goes to standard error. When the process that asks is gone, so is this one.
+    """
+    work, number = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_the_other, daemon=True).start()
+    with os.fdopen(os.dup(1), "wb") as out:
+        os.dup2(2, 1)
+        try:
+            outcome = work(number), None
+        except Exception as error:
+            outcome = None, error
+        try:
+            out.write(pickle.dumps(outcome))
+        except (TypeError, AttributeError, pickle.PicklingError):  # an error of a runtime's own
+            out.write(pickle.dumps((None, RuntimeError(str(outcome[1])))))
+
+
+def _end_with_the_other() -> None:
+    os.read(0, 1)  # until the other one closes the pipe, which it does when it has the answer too
+    os._exit(0)
 
 
 def time_calls(

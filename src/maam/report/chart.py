@@ -84,8 +84,10 @@ def _ticks(low: float, high: float, percent: bool) -> list[float]:
     step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each * 5 >= span)
     start, end = math.floor(low / step), math.ceil(high / step)
     end = max(end, start + 1)
-    ticks = [round(number * step, 10) for number in range(start, end + 1)]
-    return [tick for tick in ticks if not percent or tick <= 100] if percent else ticks
+    if percent and end * step > 100:
+        end = math.floor(100 / step)
+        start = min(start, end - 1)
+    return [float(f"{number * step:.10g}") for number in range(start, end + 1)]
 
 
 def _epochs(first: int, last: int) -> list[int]:

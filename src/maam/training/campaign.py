@@ -126,7 +126,12 @@ def parse(texts: Sequence[str], out: Path) -> list[Training]:
                 f"{text!r} is not a training: write RECIPE.toml:SEED or RECIPE.toml:SEED,SEED"
             )
         path = Path(recipe)
-        resolve(_options_of(path), path)
+        config = resolve(_options_of(path), path)
+        if config.model == "auto" or config.minutes is not None:
+            raise MaamError(
+                f"{path}: a campaign plans nothing: name `model` and `epochs`, and leave `minutes` "
+                "out"
+            )
         for seed in map(int, seeds.split(",")):
             folder = out / f"{path.stem}-seed-{seed}"
             if any(each.folder.path == folder for each in trainings):

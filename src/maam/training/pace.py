@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from math import isinf
 
 from maam.core.config import TrainConfig
 from maam.core.frameworks import Backend
@@ -102,6 +103,8 @@ class Pace:
             whole: the same without smaller images.
             share: of an epoch's time that is training.
         """
+        if isinf(whole):
+            return whole
         size = small_size(self.dataset.image_shape[:2])
         saved = share * (1 - self.seconds(config, batch, size) / self.seconds(config, batch))
         number = max(int(whole), 1)

@@ -35,6 +35,7 @@ _SAME = (
     *("data", "data_dir", "image_size", "val_fraction", "seed", "limit", "batch_size", "workers"),
     *("augment", "erase", "mixup", "cutmix", "mix_until", "class_weights", "unknown_share"),
 )
+_TAKEN = "{} exists already: name another folder with `out`"
 
 
 def prune(run: str | os.PathLike[str], *, watch: Watch = ignore, **options: Any) -> PruneReport:
@@ -65,7 +66,7 @@ def prune(run: str | os.PathLike[str], *, watch: Watch = ignore, **options: Any)
     stages, narrower = _stages(meta, source, config)
     out = config.out or _beside(source, Path(run))
     if os.path.lexists(out):
-        raise MaamError(f"{out} exists already: name another folder with `out`")
+        raise MaamError(_TAKEN.format(out))
     framework = frameworks.choose(config.framework, meta.framework)
     backend = frameworks.use(framework)
     where = {"data": config.data, "data_dir": config.data_dir}
@@ -84,7 +85,7 @@ def prune(run: str | os.PathLike[str], *, watch: Watch = ignore, **options: Any)
         "learning_rate": config.learning_rate,
         "out": out,
     }
-    with _removed_if_it_fails(out):
+    with _claimed(out):
         history = train(watch=watch, **training).history
         made = RunFolder(out)
         after = _answers(made, images)
@@ -177,8 +178,18 @@ def _channels(stages: Stages) -> int:
 
 
 @contextmanager
-def _removed_if_it_fails(folder: Path) -> Iterator[None]:
-    """Remove a folder, which was not there before, if what makes it raises."""
+def _claimed(folder: Path) -> Iterator[None]:
+    """Make a folder, which no other process has then, and remove it if what fills it raises.
+
+    Raises:
+        MaamError: it is there already, or can't be made.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise MaamError(_TAKEN.format(folder)) from None
+    except OSError as error:
+        raise MaamError(f"cannot make the folder {folder}: {error.strerror or error}") from None
     try:
         yield
     except BaseException:

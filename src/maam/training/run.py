@@ -12,7 +12,7 @@ import numpy as np
 
 from maam.core.config import RESUMABLE, TrainConfig
 from maam.core.errors import MaamError
-from maam.core.metrics import loss_and_accuracy
+from maam.core.metrics import ROUNDING, loss_and_accuracy
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.signals import Terminated, check_signals, received
@@ -119,7 +119,7 @@ class TrainingRun:
     def augmentation_in(self, epoch: int) -> Augmentation:
         """How training images vary in an epoch."""
         config, how = self.config, self.augmentation
-        if epoch >= config.mix_until * config.epochs:
+        if epoch >= config.mix_until * config.epochs - ROUNDING:
             how = replace(how, mixup=0.0, cutmix=0.0)
         if epoch < small_epochs(config):
             how = replace(how, size=small_size(self.preprocessing.size))

@@ -46,7 +46,14 @@ from maam.training.resume import (
 from maam.training.run import TrainingRun
 from maam.training.schedule import learning_rates
 from maam.training.small_first import check_small, small_epochs
-from maam.training.transfer import SEEN, describe_origins, learned_images, overlaps, take_weights
+from maam.training.transfer import (
+    SEEN,
+    describe_origins,
+    learned_images,
+    overlaps,
+    take_weights,
+    unlike_size,
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,8 @@ def set_up(
     )
     if overlaps(config, meta, dataset.val):
         watch(Note(SEEN))
+    if doubt := unlike_size(config, dataset.image_shape):
+        watch(Note(doubt))
     checkpoint = None if resume is None else read_checkpoint(RunFolder(resume))
     trained = checkpoint.epochs if checkpoint else 0
     if before is not None and resume is not None:
@@ -197,7 +206,8 @@ def load_data(
     for note in dataset.notes:
         watch(Note(note))
     if config.early_stopping and not len(dataset.val):
-        raise MaamError("`early_stopping` needs validation images: give `val_fraction` above 0")
+        more = "give more images" if config.val_fraction else "give `val_fraction` above 0"
+        raise MaamError(f"`early_stopping` needs validation images: {more}")
     if not len(dataset.test) and not len(dataset.val):
         raise MaamError(f"{dataset.source} leaves no images to score on: add some")
     return dataset if config.limit is None else limit(dataset, config.limit, config.seed)
@@ -245,8 +255,8 @@ def write_start(run: TrainingRun, trained: int) -> None:
     """
     folder = run.folder
     if run.meta.metrics is None:
-        integers = folder.int8, folder.int8_model
-        for file in (folder.card, folder.report, folder.model, folder.golden, *integers):
+        made = folder.int8, folder.int8_model, folder.pruning
+        for file in (folder.card, folder.report, folder.model, folder.golden, *made):
             file.unlink(missing_ok=True)
         if trained < run.config.epochs:
             folder.scores.unlink(missing_ok=True)

@@ -186,6 +186,28 @@ def learned_images(config: TrainConfig) -> np.ndarray:
     return np.concatenate([np.empty(0, np.uint64), *known])
 
 
+def unlike_size(config: TrainConfig, image_shape: tuple[int, int, int]) -> str:
+    """What can't be told of the images that the start, which saw another size, has learned.
+
+    Args:
+        config: the options.
+        image_shape: (H, W, C), of the images to train on.
+
+    Returns:
+        A line; empty if the start saw images of this size, or there is none.
+    """
+    start = _start(config)
+    if start is None:
+        return ""
+    _, height, width = start.read_meta().image_shape
+    if (height, width) == tuple(image_shape[:2]):
+        return ""
+    return (
+        f"{start} was trained on images of {width}x{height}: whether it has learned images that "
+        f"this training is scored on can't be told (it can with `image_size={height}`)"
+    )
+
+
 def overlaps(config: TrainConfig, meta: RunMeta, validation: Split) -> bool:
     """Whether a network that a training rests on may have learned its validation images."""
     copied = any(trained_on_any(run, validation) for run in _runs(config))

@@ -67,6 +67,9 @@ def test_the_folder_builds_and_answers(run, tmp_path, precision):
     first = said.stdout.splitlines()[0].split()
     assert len(said.stdout.splitlines()) == 5
     assert first[2] == run.read_meta().classes[int(logits.argmax())]
+    score = "Before its weights became integers, the run's score was 89.34%."
+    text = (out / "README.md").read_text()
+    assert (score in text) == (precision == "int8") and "89.34%" in text
     if precision == "float32":
         raised = np.exp(logits - logits.max())
         assert float(first[0]) == pytest.approx(100 * raised.max() / raised.sum(), abs=0.06)

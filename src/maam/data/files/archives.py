@@ -94,7 +94,7 @@ def _read_tar(
     limits: Limits,
     others: Others | None,
 ) -> Iterator[tuple[str, bytes]]:
-    stream = _Bounded(unpacked, path, limits)
+    stream, total = _Bounded(unpacked, path, limits), 0
     with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[arg-type]
         for member in archive:
             name = _normalised(member.name, path)
@@ -103,7 +103,9 @@ def _read_tar(
                     linked = member.issym() or member.islnk()
                     others(name, "folder" if member.isdir() else "link" if linked else "device")
             elif allowed(name):
+                total += member.size  # of a sparse file more than lies in the archive
                 _check_size(member.size, name, path, limits)
+                _check_total(total, path, limits)
                 content = archive.extractfile(member)
                 assert content is not None
                 yield name, content.read()

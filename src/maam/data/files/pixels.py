@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +16,7 @@ from maam.data.base import ArraySplit
 from maam.data.files import conversion, decoding
 from maam.data.files.tree import ImageFile, Tree
 
-_BATCH = 512  # how many files of an archive are in memory at once
+_BATCH = 512  # how many files are handed to threads together
 _PART = 16  # how many of them a thread takes at once
 
 T = TypeVar("T")
@@ -101,9 +100,8 @@ def map_files(
     def of_part(part: list[tuple[ImageFile, Path | bytes]]) -> list[tuple[ImageFile, T]]:
         return [(file, work(file, content)) for file, content in part]
 
-    contents = tree.contents()
     with decoding.pillow_quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        while batch := list(islice(contents, _BATCH)):
+        for batch in tree.batches(_BATCH):
             parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
             for part in pool.map(of_part, parts):
                 check_signals()

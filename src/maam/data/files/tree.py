@@ -31,6 +31,7 @@ NO_LABEL = "(no class)"
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _NO_IMAGE = "not an image"
+HELD_BYTES = 64 * 2**20  # of an archive's files that wait to be decoded
 
 
 class ImageFile(NamedTuple):
@@ -92,6 +93,18 @@ class Tree:
         wanted = {file.member: file for file in self.files}
         for member, content in read_members(self.path, wanted.__contains__):
             yield wanted.pop(member), content
+
+    def batches(self, most: int) -> Iterator[list[tuple[ImageFile, Path | bytes]]]:
+        """``contents`` in lists of at most so many files; their bytes are in memory."""
+        batch, held = [], 0
+        for file, content in self.contents():
+            batch.append((file, content))
+            held += len(content) if isinstance(content, bytes) else 0
+            if len(batch) == most or held >= HELD_BYTES:
+                yield batch
+                batch, held = [], 0
+        if batch:
+            yield batch
 
     def check_no_empty(self) -> None:
         """Check that every folder for a class or a split has an image.

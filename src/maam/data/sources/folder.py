@@ -168,9 +168,14 @@ def _check_counts(tree: Tree, reasons: dict[ImageFile, str]) -> None:
     )
 
 
+def may_be_unreadable(files: int) -> int:
+    """How many of so many files need not be readable for training to go on."""
+    return int(max(ANYWAY, UNREADABLE * files))
+
+
 def too_many(unreadable: int, files: int) -> str:
     """What is wrong where so many of the files cannot be read; nothing if training goes on."""
-    if unreadable <= max(ANYWAY, UNREADABLE * files):
+    if unreadable <= may_be_unreadable(files):
         return ""
     return f"{unreadable:,} of {files:,} images cannot be read, more than {UNREADABLE:.0%}"
 
@@ -202,19 +207,18 @@ class Labelled:
     notes: tuple[str, ...]
 
 
-def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) -> Labelled:
-    """All images of a folder, an archive or a CSV file, under the classes of a network.
+def list_all(path: Path, classes: Sequence[str]) -> Tree:
+    """The images of a folder, an archive or a CSV file, to score.
 
     A class may have few images or none, and there need be nothing to train on.
 
     Args:
         path: the folder, archive or CSV file.
-        shape: (H, W, C) that every image is fitted to.
-        classes: names of the class folders, in label order.
+        classes: the names that class folders may have.
 
     Raises:
-        MaamError: as ``tree.list_images``; there are no class folders, one has none of these names,
-            or no image can be read.
+        MaamError: as ``tree.list_images``; there are no class folders, or one has none of these
+            names.
     """
     tree = list_images(path)
     if not tree.files:
@@ -224,11 +228,25 @@ def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) ->
             f"{path} has class folders that the run does not know: {listed(unknown)}; the run has "
             f"the classes {listed(classes)}: rename the folders, or take them out"
         )
+    return tree
+
+
+def load_all(tree: Tree, shape: tuple[int, int, int], classes: Sequence[str]) -> Labelled:
+    """The images that ``list_all`` has found, under the classes of a network.
+
+    Args:
+        tree: what it has found.
+        shape: (H, W, C) that every image is fitted to.
+        classes: of the network, in label order.
+
+    Raises:
+        MaamError: no image can be read.
+    """
     decoded = decode_tree(tree, shape)
     if not decoded.files:
         file = tree.files[0]
         reason = decoded.reasons[file]
-        raise MaamError(f"no image in {path} can be read, such as {file.name}: {reason}")
+        raise MaamError(f"no image in {tree.path} can be read, such as {file.name}: {reason}")
     return Labelled(
         decoded.sorted(np.arange(len(decoded.files)), classes),
         np.array([file.split for file in decoded.files]),

@@ -134,7 +134,10 @@ def load(path: Path, image_size: int | None, val_fraction: float, seed: int) -> 
     splits = assign(names, rows["label"], about["given"], len(classes), val_fraction, seed)
     parts = {name: PackedSplit(pack, np.flatnonzero(splits == name)) for name in SPLITS}
     if lost := set(range(len(classes))) - set(np.unique(parts["train"].labels).tolist()):
-        raise MaamError(f"{path} has no training image of class {classes[min(lost)]!r}: add some")
+        raise MaamError(
+            f"`val_fraction={val_fraction}`: no training image of class {classes[min(lost)]!r} is "
+            f"left in {path}; hold out less, or add some"
+        )
     return Dataset(
         name=about["source"],
         source=f"images packed in {path}",

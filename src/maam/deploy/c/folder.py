@@ -151,12 +151,15 @@ def _readme(block: Block, meta: RunMeta, source: str) -> str:
     channels, height, width = meta.image_shape
     preprocessing = Preprocessing.from_dict(meta.preprocessing)
     accuracy = (meta.metrics or {}).get("accuracy")
+    score = "The run's own score is"
+    if block.precision == "int8":
+        score = "Before its weights became integers, the run's score was"
     text = (TEMPLATE / "README.md").read_text(encoding="utf-8")
     values = {
         "MODEL": meta.model,
         "PRECISION": block.precision,
         "DATA": meta.given_source or meta.data or "its data",
-        "ACCURACY": "" if accuracy is None else f" The run's own score is {accuracy:.2%}.",
+        "ACCURACY": "" if accuracy is None else f" {score} {accuracy:.2%}.",
         "HEIGHT": height,
         "WIDTH": width,
         "CHANNELS": "RGB" if channels == 3 else "grey",

@@ -177,10 +177,13 @@ async function turnOn() {
     return fail("This browser gives a page that was opened from disk no camera. Choose a picture: phones offer their camera there; or open the page by `maam demo`.");
   }
   fail("");
+  element("camera").disabled = true; // a second click would open a second stream
   try {
     stream = await openCamera(element("video"));
   } catch (error) {
     return fail(error.message);
+  } finally {
+    element("camera").disabled = false;
   }
   showCamera(true);
   element("shoot").focus();

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 _HOST = "127.0.0.1"  # nobody else can reach it
 
@@ -39,7 +41,12 @@ def page_server(content: str) -> Iterator[ThreadingHTTPServer]:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing."""
 
-    with ThreadingHTTPServer((_HOST, 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exception(), ConnectionError):  # the browser has gone away
+                super().handle_error(request, client_address)
+
+    with Server((_HOST, 0), Handler) as server:
         yield server
 
 
