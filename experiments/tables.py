@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,7 +30,6 @@ from maam.paper.words import counted, machines, percent, plus_minus
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "experiments" / "recipes"
 RESULTS = ROOT / "results" / "tables.json"
-PREFIX = "table-"
 
 
 def main() -> None:
@@ -56,17 +56,20 @@ def read(folder: Path) -> list[Run]:
     """The finished trainings of these recipes.
 
     Raises:
-        MaamError: there is none.
+        MaamError: there is none, or one lacks scores that its resumption adds.
     """
     runs = []
-    for path in sorted(folder.glob(f"{PREFIX}*-seed-*")):
-        recipe, _, seed = path.name.rpartition("-seed-")
-        if RunFolder(path).is_finished():
-            options = read_recipe(RECIPES / f"{recipe}.toml")
-            row = Row("tables", recipe, "", options, (int(seed),))
-            runs.append(read_run(path, row, int(seed)))
+    for path in sorted(folder.iterdir()):
+        name = re.fullmatch(r"(table-.+)-seed-(\d+)", path.name)
+        if not name or not RunFolder(path).scores.exists():
+            continue
+        if not RunFolder(path).is_finished():
+            raise MaamError(f"{path} lacks scores: `maam train --resume {path}` adds them")
+        seed = int(name[2])
+        row = Row("tables", name[1], "", read_recipe(RECIPES / f"{name[1]}.toml"), (seed,))
+        runs.append(read_run(path, row, seed))
     if not runs:
-        raise MaamError(f"{folder} has no finished training of {RECIPES}/{PREFIX}*.toml")
+        raise MaamError(f"{folder} has no finished training of {RECIPES}/table-*.toml")
     return runs
 
 
@@ -83,15 +86,17 @@ def page(report: Report) -> str:
 
 
 def _parts(report: Report) -> Iterator[str]:
+    epochs = sorted({run["epochs"] for run in report["runs"]})
     yield "# The paper's tables by a longer training"
     yield (
         "Written by `python experiments/tables.py RUNS`, from results/tables.json. "
         "[The reproduction](reproduction.md) trains for 15 epochs with Adam, [the search]"
-        "(search.md) found better options: these, for 30 epochs, for the paper's model, its "
-        "opponents and its ablations alike. Each row is `python -m maam.training.campaign "
-        "experiments/recipes/table-MODEL.toml:0,1,2 --out RUNS`, a training on all 50,000 images "
-        f"of CIFAR-10 (JPEG copy); {machines(report['runs'])}. Scores are of the 10,000 test "
-        "images after the last epoch, mean ± standard deviation where there are several seeds."
+        f"(search.md) found better options: these, for {' or '.join(map(str, epochs))} epochs, for "
+        "the paper's model, its opponents and its ablations alike. Each row is "
+        "`python -m maam.training.campaign experiments/recipes/table-MODEL.toml:0,1,2 --out RUNS`, "
+        "a training on all 50,000 images of CIFAR-10 (JPEG copy); "
+        f"{machines(report['runs'])}. Scores are of the 10,000 test images after the last epoch, "
+        "mean ± standard deviation where there are several seeds."
     )
     yield from _differences(report)
     yield "## Table 1: models"
@@ -113,7 +118,7 @@ def _differences(report: Report) -> Iterator[str]:
             seeds = f"{counted(ours.count, 'seed')} and {other.count}"
             gap = percent(ours.mean - other.mean, signed=True)
             lines.append(f"- against {NAMES[model]}, {plus_minus(other)} %: {gap} points ({seeds})")
-    yield f"MAAM reaches {plus_minus(ours)} %:"
+    yield f"MAAM reaches {plus_minus(ours)} %" + (":" if lines else ".")
     yield "\n".join(lines)
 
 

@@ -413,7 +413,7 @@ def test_a_name_that_is_not_utf_8_is_refused(option, capsys):
     name = os.fsdecode(b"caf\xe9")
     assert run(["train", "digits", option, name]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "this name is not UTF-8" in error and option in error
+    assert error.count("\n") == 1 and "has a name that is not UTF-8" in error and option in error
     assert not Path(name).exists()
 
 

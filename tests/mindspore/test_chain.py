@@ -410,6 +410,7 @@ def test_a_teacher_answers_by_chains(mode, monkeypatch):
 
 
 @needs_operator
+@pytest.mark.skipif(not build.library("mindspore", "chain_half")[0], reason="it does not compile")
 def test_inference_in_bfloat16_is_close():
     images = tensor(np.random.default_rng(0).random((4, 3, 16, 16)))
     logits = []

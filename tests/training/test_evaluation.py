@@ -311,11 +311,15 @@ def test_a_folder_that_memory_does_not_hold(photos, trained, own, tmp_path, monk
     monkeypatch.setenv("MAAM_MEMORY", "1k")
     moved = copied(photos, tmp_path / "moved")
     assert maam.evaluate(trained, data=str(moved))["confusion"] == own["confusion"]
-    other = plant(tmp_path / "other", 30, 500)
-    with pytest.raises(MaamError, match=r"--image-size 8`\), and name the pack"):
-        maam.evaluate(trained, data=str(other))
-    maam.pack(other, tmp_path / "pack", image_size=8)
-    assert maam.evaluate(trained, data=str(tmp_path / "pack"))["images"] == 90
+    other = plant(tmp_path / "other" / "test", 30, 500, ("bee", "cat")).parent
+    (other / "test" / "bee" / "note.txt").write_text("no image")
+    streamed = maam.evaluate(trained, data=str(other))
+    monkeypatch.delenv("MAAM_MEMORY")
+    assert streamed == maam.evaluate(trained, data=str(other)) and streamed["images"] == 60
+    plant(tmp_path / "two", 30, 500, ("bee", "cat"))
+    maam.pack(tmp_path / "two", tmp_path / "pack", image_size=8)
+    packed = maam.evaluate(trained, data=str(tmp_path / "pack"))
+    assert packed["confusion"] == streamed["confusion"]
 
 
 def test_a_named_data_set_with_other_pixels_is_not_called_unseen(tmp_path):

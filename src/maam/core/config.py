@@ -6,7 +6,6 @@ argument (``maam.train(learning_rate=...)``), with this type, default and help t
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,8 +14,6 @@ from maam.core.errors import MaamError
 from maam.core.schema import BaseModel, ConfigDict, Field, ValidationError
 
 Device = Literal["auto", "CPU", "CUDA", "Ascend"]
-
-_SURROGATE = re.compile("[\ud800-\udfff]")  # a byte of a name that is not UTF-8
 
 # What a resumed run may change without changing what has been learned so far. Its images may lie
 # elsewhere, but must be the same.
@@ -272,13 +269,12 @@ def make_config(schema: type[Config], options: dict[str, Any], source: str = "")
         MaamError: unknown key (the nearest is suggested) or a value out of range.
     """
     for key, value in options.items():
-        if "\0" in str(value):
-            where = f"{source}: {key}" if source else f"`{key}`"
+        text = str(value)
+        where = f"{source}: {key}" if source else f"`{key}`"
+        if "\0" in text:
             raise MaamError(f"{where} has a null character in it: leave it out")
-        if isinstance(value, str | Path) and any(
-            "\ud800" <= each <= "\udfff" for each in str(value)
-        ):
-            raise MaamError(f"`{key}`: this name is not UTF-8, so it can't be recorded: rename it")
+        if isinstance(value, str | Path) and text.encode(errors="ignore").decode() != text:
+            raise MaamError(f"{where} has a name that is not UTF-8: rename it, to record it")
     try:
         return schema(**options)
     except ValidationError as error:

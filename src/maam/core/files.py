@@ -153,14 +153,17 @@ def check_writable(path: Path) -> None:
     """
     try:
         folder, other = path.absolute().parent.is_dir(), path.exists() and not path.is_file()
+        place = path.resolve().parent
     except OSError as error:
         raise MaamError(f"cannot write {path}: {error.strerror or error}") from None
+    except RuntimeError:  # of Python 3.11
+        raise MaamError(f"cannot write {path}: it is a link to itself, name another") from None
     if not folder:
         raise MaamError(f"cannot write {path}: there is no folder {path.parent}")
     if other:
         raise MaamError(f"cannot write {path}: it is not a regular file, name another")
     try:
-        with tempfile.TemporaryFile(dir=path.resolve().parent):  # it has no name, or not for long
+        with tempfile.TemporaryFile(dir=place):  # it has no name, or not for long
             pass
     except OSError as error:
         raise MaamError(f"cannot write {path}: {error.strerror or error}") from None

@@ -153,8 +153,9 @@ class _Writer:
     def __init__(self, folder: Path, tree: Tree, side: int, list_repeats: bool = False) -> None:
         self.folder, self.tree, self.side, self.list_repeats = folder, tree, side, list_repeats
         self.place = {file: place for place, file in enumerate(tree.files)}
-        count, number = len(tree.files), {name: label for label, name in enumerate(tree.classes)}
-        self.label = np.array([number[file.label] for file in tree.files], np.int32)
+        names, labels = np.unique([file.label for file in tree.files], return_inverse=True)
+        self.classes: tuple[str, ...] = tuple(names.tolist())  # to score there may be no training
+        count, self.label = len(tree.files), labels.astype(np.int32)
         self.split = np.array([SPLITS.index(file.split) for file in tree.files], np.int8)
         self.shard, self.size = np.zeros(count, np.int32), np.zeros(count, np.int32)
         self.offset, self.fingerprint = np.zeros(count, np.int64), np.zeros(count, np.uint64)
@@ -231,7 +232,7 @@ class _Writer:
         about = {
             "format": FORMAT,
             "source": str(tree.path.resolve().name),
-            "classes": tree.classes,
+            "classes": self.classes,
             "image_size": self.side,
             "given": sorted({file.split for file in files}),
             "shards": {file.name: size for file, size in zip(self.files, self.ends, strict=True)},
@@ -242,7 +243,7 @@ class _Writer:
         counts = Counter(arrays["split"].tolist())
         return Packed(
             path=target,
-            classes=tree.classes,
+            classes=self.classes,
             image_size=self.side,
             images={split: counts[i] for i, split in enumerate(SPLITS) if counts[i]},
             shards=len(self.files),

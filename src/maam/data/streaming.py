@@ -48,7 +48,22 @@ def load_tree(
     if not (exceeds_memory(tree, image_size) if stream is None else stream):
         return read_tree(tree, image_size, val_fraction, seed)
     tree.check_no_empty()
-    side = image_size or DEFAULT_SIZE
+    pack = packed_tree(tree, image_size or DEFAULT_SIZE, tell)
+    dataset = packed.load(pack, None, val_fraction, seed)
+    return replace(dataset, name=tree.path.resolve().name, source=f"images in {tree.path}")
+
+
+def packed_tree(tree: Tree, side: int, tell: Tell = lambda text: None) -> Path:
+    """The pack of a tree in the cache, which is made if it is not there.
+
+    Args:
+        tree: what was scanned.
+        side: of the images, in pixels.
+        tell: told beforehand if they are packed, which takes a while.
+
+    Raises:
+        MaamError: as ``pack``.
+    """
     pack = cache_dir() / "packs" / _key(tree, side)
     if not _is_whole(pack):
         size = f"{len(tree.files):,} images of {_bytes(tree, side) / 1e9:,.1f} GB"
@@ -58,8 +73,7 @@ def load_tree(
             if not _is_whole(pack):  # another process has packed them meanwhile
                 shutil.rmtree(pack, ignore_errors=True)
                 write_pack(tree, pack, side, list_repeats=True)
-    dataset = packed.load(pack, None, val_fraction, seed)
-    return replace(dataset, name=tree.path.resolve().name, source=f"images in {tree.path}")
+    return pack
 
 
 def exceeds_memory(tree: Tree, image_size: int | None) -> bool:

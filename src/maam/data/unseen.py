@@ -22,7 +22,7 @@ from maam.data.sources import SOURCES, packed
 from maam.data.sources.folder import Labelled, list_all, load_all, may_be_unreadable
 from maam.data.sources.packed import are_packed
 from maam.data.splits import limit
-from maam.data.streaming import exceeds_memory
+from maam.data.streaming import exceeds_memory, packed_tree
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ def _folder(
         tree = list_all(path, meta.classes)
         count, read = len(tree.files), lambda: _decoded(tree, shape, meta.classes)
     held = sum(meta.images.values())
-    if held <= count and (count <= held + may_be_unreadable(count) or trained.limit):
+    most = count if trained.limit else held
+    if held <= count <= most + may_be_unreadable(count):
         with suppress(MaamError):  # nothing to train on: then it is not the run's own
             if images := _own(data, trained, meta, config, run):
                 return images
@@ -159,17 +160,14 @@ def _own(
 
 
 def _decoded(tree: Tree, shape: tuple[int, int, int], classes: Sequence[str]) -> Labelled:
-    """All images of a tree, none held out.
+    """All images of a tree, none held out; from a pack if memory does not hold them in colour.
 
     Raises:
-        MaamError: as ``load_all``, or they would take too much memory.
+        MaamError: as ``load_all`` and ``pack``.
     """
-    if exceeds_memory(tree, shape[0]):
-        raise MaamError(
-            f"{tree.path}: its {len(tree.files):,} images would take more than half of the free "
-            f"memory, or than MAAM_MEMORY: pack them (`maam data pack {tree.path} PACK "
-            f"--image-size {shape[0]}`), and name the pack"
-        )
+    if shape[2] == 3 and exceeds_memory(tree, shape[0]):
+        every = packed.load_all(packed_tree(tree, shape[0]), shape, classes)
+        return replace(every, notes=(*every.notes, *tree.empty_notes))
     return load_all(tree, shape, classes)
 
 

@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from threading import Thread
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from maam.core.errors import MaamError
 from maam.core.signals import check_signals
 from maam.deploy.onnx import Network
 
 ROUNDS, WARM_UP, TIMED = 5, 20, 200
 
-# A new process is told where modules lie, then what to do. It does not begin as the user's script,
-# and leaves Ctrl-C to this process, which ends it.
+# A new process is told where modules lie, then what to do. It does not begin as the user's script.
 _NEW = (
-    "import pickle, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    "sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from maam.deploy.latency import answer; answer()"
+    "import sys; from multiprocessing.connection import Connection; "
+    "asks = Connection(int(sys.argv[1])); sys.path[:] = asks.recv(); "
+    "from maam.deploy.latency import answer; answer(asks)"
 )
+_DONE, _REFUSED, _FAILED = "done", "refused", "failed"
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class ProcessDied(Exception):
-    """The process that was to do some work has ended without a result."""
+class WorkFailed(Exception):
+    """Work in a new process has raised something, or the process has died."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def in_turns(
         rounds: how often each is done.
 
     Yields:
-        Name and outcome: ``result()`` returns the result, or raises what the work has raised, or
-            ``ProcessDied``.
+        Name and outcome: ``result()`` returns the result, or raises ``MaamError`` or else
+            ``WorkFailed``.
     """
     for number in range(rounds):
         for key, work in list(works.items()):
@@ -81,53 +82,62 @@ def in_turns(
 
 
 def _in_new_process(work: Callable[[int], Value], number: int) -> Future[Value]:
-    # Not multiprocessing, which imports the user's script again, and lets signals through that
-    # `maam.core.signals` holds back.
-    asked = pickle.dumps(sys.path) + pickle.dumps((work, number))
-    command = [sys.executable, "-c", _NEW]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin and process.stdout
+    # Not by a pool, whose processes import the user's script again, and which lets signals through
+    # that `maam.core.signals` holds back. A group of its own, so that Ctrl-C is for this one.
+    here, there = Pipe()
+    command = [sys.executable, "-c", _NEW, str(there.fileno())]
+    how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": 2, "process_group": 0}
+    with here, there, subprocess.Popen(command, pass_fds=[there.fileno()], **how) as process:
+        there.close()
+        value: Any
         try:
-            with suppress(BrokenPipeError):  # it has died
-                process.stdin.write(asked)
-                process.stdin.flush()
-            said = process.stdout.read()
+            kind, value = _asked(here, work, number)
+        except (EOFError, ConnectionError):
+            process.wait()
+            kind, value = _FAILED, f"its process has died (code {process.returncode})"
         except BaseException:
             process.kill()
             raise
     outcome: Future[Value] = Future()
-    if process.returncode or not said:
-        outcome.set_exception(ProcessDied(f"its process has died (code {process.returncode})"))
-        return outcome
-    result, error = pickle.loads(said)
-    if error is None:
-        outcome.set_result(result)
+    if kind == _DONE:
+        outcome.set_result(value)
     else:
-        outcome.set_exception(error)
+        outcome.set_exception((MaamError if kind == _REFUSED else WorkFailed)(value))
     return outcome
 
 
-def answer() -> None:
-    """Do what standard input asks for, and write the outcome to standard output, in a new process.
+def _asked(here: Connection, work: Callable[[int], Value], number: int) -> tuple[str, Any]:
+    here.send(sys.path)
+    here.send((work, number))
+    while not here.poll(0.1):
+        check_signals()
+    return here.recv()
 
-    What the work prints goes to standard error. When the process that asks is gone, so is this one.
+
+def answer(asks: Connection) -> NoReturn:
+    """Do what a process asks for in a new one, which ends when that is told, or the other is gone.
+
+    What the work prints goes to standard error.
     """
-    work, number = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_the_other, daemon=True).start()
-    with os.fdopen(os.dup(1), "wb") as out:
-        os.dup2(2, 1)
-        try:
-            outcome = work(number), None
-        except Exception as error:
-            outcome = None, error
-        try:
-            out.write(pickle.dumps(outcome))
-        except (TypeError, AttributeError, pickle.PicklingError):  # an error of a runtime's own
-            out.write(pickle.dumps((None, RuntimeError(str(outcome[1])))))
+    work, number = asks.recv()
+    Thread(target=_end_with, args=(asks,), daemon=True).start()
+    try:
+        outcome = _DONE, work(number)
+    except MaamError as error:
+        outcome = _REFUSED, str(error)
+    except Exception as error:
+        outcome = _FAILED, f"{type(error).__name__}: {error}"
+    try:
+        asks.send(outcome)
+    except Exception as error:
+        asks.send((_FAILED, f"its result can't be told: {type(error).__name__}: {error}"))
+    sys.stdout.flush()
+    os._exit(0)  # a framework's own end may fail, or take long
 
 
-def _end_with_the_other() -> None:
-    os.read(0, 1)  # until the other one closes the pipe, which it does when it has the answer too
+def _end_with(asks: Connection) -> None:
+    """Nothing more is asked for: what comes is the end of the other process."""
+    wait([asks])
     os._exit(0)
 
 
@@ -177,11 +187,17 @@ def measure(models: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         By name: ``size_mib`` of the file; ``latency_ms`` of an image, the median of the rounds'
         medians, and ``latency_quartiles_ms``; ``memory_mib``, by which loading and running the
         model raises the process's peak memory, the median of the rounds.
+
+    Raises:
+        MaamError: a file is damaged, or can't be measured.
     """
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     works = {name: partial(_measure_one, path) for name, path in models.items()}
     for name, outcome in in_turns(works, ROUNDS):
-        samples[name].append(outcome.result())
+        try:
+            samples[name].append(outcome.result())
+        except WorkFailed as error:
+            raise MaamError(f"{models[name]} can't be measured: {error}") from None
     return {name: _summary(models[name], each) for name, each in samples.items()}
 
 

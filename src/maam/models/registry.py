@@ -70,6 +70,11 @@ def register_model(
     _models[name] = Model(description, dict(builders), dict(arguments or {}))
 
 
+def is_registered(name: str) -> bool:
+    """Whether a model is known by ``register_model``, in this process alone."""
+    return name in _models and name not in MODELS
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models that match a shell pattern, in the order of the table.
 

@@ -116,7 +116,7 @@ def parse(texts: Sequence[str], out: Path) -> list[Training]:
     """``recipe.toml:0,1`` -> two trainings, and so on for all.
 
     Raises:
-        MaamError: one is not of this form, there is no such recipe, or two share a run folder.
+        MaamError: one is not of this form, its recipe is wrong, or two share a run folder.
     """
     trainings: list[Training] = []
     for text in _entries(texts):
@@ -128,10 +128,7 @@ def parse(texts: Sequence[str], out: Path) -> list[Training]:
         path = Path(recipe)
         config = resolve(_options_of(path), path)
         if config.model == "auto" or config.minutes is not None:
-            raise MaamError(
-                f"{path}: a campaign plans nothing: name `model` and `epochs`, and leave `minutes` "
-                "out"
-            )
+            raise MaamError(f"{path}: a campaign plans nothing: name `model`, and no `minutes`")
         for seed in map(int, seeds.split(",")):
             folder = out / f"{path.stem}-seed-{seed}"
             if any(each.folder.path == folder for each in trainings):

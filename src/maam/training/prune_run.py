@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,7 @@ def _claimed(folder: Path) -> Iterator[None]:
     Raises:
         MaamError: it is there already, or can't be made.
     """
+    made = [each for each in folder.parents if not each.exists()]
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -194,4 +195,7 @@ def _claimed(folder: Path) -> Iterator[None]:
         yield
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        for each in made:
+            with suppress(OSError):  # others have put something there
+                each.rmdir()
         raise

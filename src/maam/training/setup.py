@@ -118,7 +118,7 @@ def set_up(
     )
     if overlaps(config, meta, dataset.val):
         watch(Note(SEEN))
-    if doubt := unlike_size(config, dataset.image_shape):
+    if resume is None and (doubt := unlike_size(config, dataset.image_shape)):
         watch(Note(doubt))
     checkpoint = None if resume is None else read_checkpoint(RunFolder(resume))
     trained = checkpoint.epochs if checkpoint else 0

@@ -13,7 +13,7 @@ from maam.core.frameworks import Backend
 from maam.core.run_folder import RunFolder
 from maam.core.run_meta import RunMeta
 from maam.core.tensors import load_tensors
-from maam.data import Split
+from maam.data import SOURCES, Split
 from maam.data.preprocessing import Preprocessing
 from maam.models.pruning import prune_arrays
 from maam.models.stem import adapt_stem
@@ -194,10 +194,11 @@ def unlike_size(config: TrainConfig, image_shape: tuple[int, int, int]) -> str:
         image_shape: (H, W, C), of the images to train on.
 
     Returns:
-        A line; empty if the start saw images of this size, or there is none.
+        A line; empty if the start saw images of this size or a data set with a name, or there is
+        none.
     """
     start = _start(config)
-    if start is None:
+    if start is None or config.data in SOURCES or start.read_meta().data in SOURCES:
         return ""
     _, height, width = start.read_meta().image_shape
     if (height, width) == tuple(image_shape[:2]):

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) ->
     Args:
         path: the pack.
         shape: (H, W, C) that they must have.
-        classes: that they must have, in label order.
+        classes: of a network, in label order; those of the pack must be among them.
 
     Raises:
         MaamError: it is damaged, or has others.
@@ -166,11 +166,13 @@ def load_all(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) ->
             f"{path} has images of {pack.image_shape[0]} pixels, the run takes {shape[0]}: name "
             "the images themselves, or pack them anew"
         )
-    if tuple(pack.about["classes"]) != tuple(classes):
+    if not set(pack.about["classes"]) <= set(classes):
         raise MaamError(
             f"{path} has the classes {listed(pack.about['classes'])}, the run has "
             f"{listed(classes)}: name images of the run's classes"
         )
+    numbers = np.array([classes.index(name) for name in pack.about["classes"]], np.int32)
+    pack = replace(pack, rows={**pack.rows, "label": numbers[pack.rows["label"]]})
     return Labelled(
         PackedSplit(pack, np.arange(len(pack.rows["label"]))),
         np.array(SPLITS)[pack.rows["split"]],

@@ -6,6 +6,7 @@ import os
 
 from maam.core import frameworks
 from maam.deploy.runtimes.base import Model, Precision, Session
+from maam.models.registry import is_registered
 
 
 class TrainingFramework:
@@ -33,6 +34,8 @@ class TrainingFramework:
             return "a file, not a run folder"
         if model.meta.own:
             return "a network of one's own, which is not in the run folder"
+        if is_registered(model.meta.model):
+            return "a model that this program has registered: a new process does not know it"
         return "" if model.run.best.is_file() else f"it has no {model.run.best.name}"
 
     def start(self, threads: int) -> None:
