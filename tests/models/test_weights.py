@@ -36,7 +36,7 @@ BUDGETS = {  # parameters and multiply-accumulates, as deployed
 RECIPES = {
     "maamnet-nano": "maamnet-nano-long-taught",
     "maamnet-tiny": "maamnet-tiny-long-again-taught",
-    "maamnet-small": "maamnet-small-long-taught",
+    "maamnet-small": "maamnet-small-long-taught-again",
     "maamnet-base": "maamnet-base",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -290,7 +289,7 @@ def test_the_page_tells_all(full, options):
 
 
 def test_a_finished_reproduction_trains_nothing(options, monkeypatch):
-    monkeypatch.setattr(subprocess, "Popen", None)
+    monkeypatch.setattr("maam.paper.reproduction._run", None)
     told = []
     found = maam.reproduce("full", watch=lambda kind, text: told.append(kind), **options)
     assert found.report["trainings"] == {"planned": 73, "finished": 73}
