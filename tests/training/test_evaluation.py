@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import maam
 from maam import MaamError
 from maam.cli.app import run as cli
 from maam.core.run_folder import RunFolder
-from maam.training.events import Note
+from maam.training.events import Event, Note
 from maam.training.transfer import SEEN
 
 CLASSES = ("ant", "bee", "cat")
@@ -334,13 +335,13 @@ def test_a_named_data_set_with_other_pixels_is_not_called_unseen(tmp_path):
 
 
 def test_a_start_that_saw_another_size_is_told_of(trained, photos, tmp_path):
-    told = []
-    options = {**OPTIONS, "epochs": 1, "weights": str(trained), "pretrained": True}
+    told: list[Event] = []
+    options: dict[str, Any] = {**OPTIONS, "epochs": 1, "weights": str(trained), "pretrained": True}
     maam.train(data=str(photos), **options, out=tmp_path / "same", watch=told.append)
     assert not [each for each in told if "can't be told" in str(each)]
-    net = {"model": "maamnet-8x1-16x1"}
-    start = maam.train(data=str(photos), **OPTIONS | net, out=tmp_path / "start").run
-    options |= {"image_size": 16, "weights": str(start), **net}
+    net: dict[str, Any] = {**OPTIONS, "model": "maamnet-8x1-16x1"}
+    start = maam.train(data=str(photos), **net, out=tmp_path / "start").run
+    options |= {"image_size": 16, "weights": str(start), "model": net["model"]}
     maam.train(data=str(photos), **options, out=tmp_path / "other", watch=told.append)
     line = f"{start} was trained on images of 8x8: whether it has learned"
     assert any(isinstance(each, Note) and each.text.startswith(line) for each in told)
