@@ -228,6 +228,8 @@ def test_errors_are_one_line(trained, tmp_path, capsys):
     assert "exists already: name another folder with --out" in says(name, "--out", name)
     (tmp_path / "file").write_text("")
     assert "exists already" in says(name, "--out", str(tmp_path / "file"))
+    assert "cannot make the folder" in says(name, "--out", str(tmp_path / "new" / ("n" * 300)))
+    assert "cannot make the folder" in says(name, "--out", str(tmp_path / ("n" * 300) / "small"))
     assert "no such folder or archive" in says(name, "--data", "nowhere")
     meta = json.loads(folder.meta.read_text())
     folder.meta.write_text(json.dumps({**meta, "metrics": None}))

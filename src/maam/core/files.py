@@ -71,22 +71,34 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             ``path`` by then. Nothing is left.
     """
     temporary = path.with_name(_FILLED.format(secrets.token_hex(6)))
-    made: list[Path] = []
+    with parents_made(path):
+        try:
+            with _held(temporary):
+                _delete_abandoned(path.parent)
+                yield temporary
+                temporary.rename(path)
+        except OSError as error:
+            raise MaamError(f"cannot write {path}: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def parents_made(path: Path) -> Iterator[None]:
+    """Make the folders above ``path``; if anything is raised, those it made are removed again.
+
+    Raises:
+        MaamError: one can't be made.
+    """
+    made = [folder for folder in path.parents if not os.path.exists(folder)]
     try:
-        made = [folder for folder in path.parents if not folder.exists()]
         make_folder(path.parent)
-        with _held(temporary):
-            _delete_abandoned(path.parent)
-            yield temporary
-            temporary.rename(path)
-        made.clear()
-    except OSError as error:
-        raise MaamError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except BaseException:
         for folder in made:
             with suppress(OSError):  # others have put something there
                 folder.rmdir()
+        raise
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from maam.core import frameworks
 from maam.core.config import EvaluateConfig, make_config
 from maam.core.errors import MaamError
-from maam.core.files import write_atomic
+from maam.core.files import parents_made, write_atomic
 from maam.core.frameworks import Backend
 from maam.core.prune_config import PruneConfig
 from maam.core.run_folder import RunFolder
@@ -184,18 +184,15 @@ def _claimed(folder: Path) -> Iterator[None]:
     Raises:
         MaamError: it is there already, or can't be made.
     """
-    made = [each for each in folder.parents if not each.exists()]
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise MaamError(_TAKEN.format(folder)) from None
-    except OSError as error:
-        raise MaamError(f"cannot make the folder {folder}: {error.strerror or error}") from None
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        for each in made:
-            with suppress(OSError):  # others have put something there
-                each.rmdir()
-        raise
+    with parents_made(folder):
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            raise MaamError(_TAKEN.format(folder)) from None
+        except OSError as error:
+            raise MaamError(f"cannot make the folder {folder}: {error.strerror or error}") from None
+        try:
+            yield
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise

@@ -198,10 +198,11 @@ def unlike_size(config: TrainConfig, image_shape: tuple[int, int, int]) -> str:
         none.
     """
     start = _start(config)
-    if start is None or config.data in SOURCES or start.read_meta().data in SOURCES:
+    if start is None or config.data in SOURCES:
         return ""
-    _, height, width = start.read_meta().image_shape
-    if (height, width) == tuple(image_shape[:2]):
+    meta = start.read_meta()
+    _, height, width = meta.image_shape
+    if meta.data in SOURCES or (height, width) == tuple(image_shape[:2]):
         return ""
     return (
         f"{start} was trained on images of {width}x{height}: whether it has learned images that "
