@@ -3,10 +3,10 @@
     python -m maam.training.campaign recipes/resnet8.toml:0,1,2 recipes/maamnet-nano.toml:0,1,2
     python benchmarks/peers.py runs/campaign
 
-Takes the finished runs of ``maam.training.campaign`` or ``maam train``, RECIPE-seed-SEED each, and
-writes results/peers.json, docs/comparison.md and docs/comparison.png. Recipes of which there is no
-run keep their accuracies in results/peers.json, unless you delete it; every latency is measured
-anew.
+Takes the finished runs of ``maam.training.campaign`` or ``maam train``, RECIPE-seed-SEED each, of
+the recipes in recipes/, and writes results/peers.json, docs/comparison.md and docs/comparison.png.
+Seeds of which there is no run keep their accuracies in results/peers.json, unless their training
+had other options; every latency is measured anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from ship import options, wanted, without_seed
+from ship import options, starts, wanted, without_seed
 
 import maam.torch
 from maam.core import environment
@@ -85,21 +85,29 @@ def main() -> None:
 
 
 def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A row for each recipe that has a finished run, in place of its earlier one.
+    """A row for each recipe that has a finished run, besides the earlier ones.
+
+    Runs of other recipes than those in recipes/ are named and left out.
 
     Raises:
         MaamError: there is no run, or runs were trained or scored on different images.
     """
     groups: dict[str, list[tuple[RunMeta, float, RunFolder]]] = {}
+    others = set()
     for path in sorted(path for folder in folders for path in folder.glob("*-seed-*")):
         run = RunFolder(path)
         if (accuracy := _accuracy(run)) is not None:
             recipe, _, seed = path.name.rpartition("-seed-")
             if not seed.isdigit():  # what `maam fuse` made of a run
                 continue
+            if not _recipe(recipe).exists():
+                others.add(recipe)
+                continue
             groups.setdefault(recipe, []).append((run.read_meta(), accuracy, run))
+    if others:
+        print(f"left out, for recipes/ has no such recipe: {', '.join(sorted(others))}")
     if not groups:
-        raise MaamError(f"{folders[0]}: no finished run there")
+        raise MaamError(f"{folders[0]}: no finished run of a recipe in recipes/ there")
     for meta, _, run in (member for group in groups.values() for member in group):
         if meta.data != "cifar10":
             raise MaamError(f"{run} was trained on {meta.data}: compare those on cifar10")
@@ -119,28 +127,35 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
                 raise MaamError(f"{run} was trained with other options than {group[0][2]}")
             if seeds.count(meta.config["seed"]) > 1:
                 raise MaamError(f"{run}: its seed is there twice")
-        recipe, (meta, _, run) = ROOT / "recipes" / f"{name}.toml", group[0]
-        if wanted(recipe, meta) != options(meta.config):
-            raise MaamError(f"{run} was not trained by {recipe}")
+        meta, _, run = group[0]
+        if wanted(_recipe(name), meta) != options(meta.config):
+            raise MaamError(f"{run} was not trained by {_recipe(name)}")
     rows = {row["recipe"]: dict(row) for row in earlier}
     for recipe, group in groups.items():
         meta = group[0][0]
-        accuracies = [100 * accuracy for _, accuracy, _ in group]
-        rows[recipe] = {
+        facts = {
             "recipe": recipe,
             "model": meta.model,
             "ours": meta.model.startswith("maamnet"),
             "epochs": meta.config["epochs"],
             "stages": [stage["until"] for stage in meta.stages],
-            "before": _epochs_before(meta.config),
+            "before": [resolve({}, _recipe(name)).epochs for name in starts(_recipe(recipe))],
             "teacher": Path(meta.config.get("teacher", "")).name,
             "mixing": _mixing(meta.config),
-            "seeds": len(accuracies),
-            "accuracies": [round(each, 2) for each in accuracies],
+            "data_source": meta.data_source,
+        }
+        kept = rows.get(recipe, {})
+        seeds = dict(kept["accuracies"]) if facts.items() <= kept.items() else {}
+        machines = [kept["trained_on"]] if seeds else []
+        machines += [_machine(each) for each, _, _ in group]
+        seeds |= {str(each.config["seed"]): round(100 * right, 2) for each, right, _ in group}
+        accuracies = [seeds[seed] for seed in sorted(seeds, key=int)]
+        rows[recipe] = {
+            **facts,
+            "accuracies": {seed: seeds[seed] for seed in sorted(seeds, key=int)},
             "accuracy": round(mean(accuracies), 2),
             "deviation": round(stdev(accuracies), 2) if len(accuracies) > 1 else None,
-            "data_source": meta.data_source,
-            "trained_on": _machine(meta),
+            "trained_on": ", ".join(dict.fromkeys(machines)),
         }
     with tempfile.TemporaryDirectory() as scratch:
         models = {}
@@ -165,6 +180,10 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
         row["latency_ms"] = latencies[row["model"]]["latency_ms"]
     ordered = sorted(rows.values(), key=lambda row: (row["parameters"], row["recipe"]))
     return {"environment": environment.environment(), "rows": ordered}
+
+
+def _recipe(name: str) -> Path:
+    return ROOT / "recipes" / f"{name}.toml"
 
 
 def _accuracy(run: RunFolder) -> float | None:
@@ -192,16 +211,29 @@ def _mixing(config: Mapping[str, Any]) -> str:
     return ", ".join(names)
 
 
-def _epochs_before(config: Mapping[str, Any]) -> int:
-    """Epochs that the weights had with which a training began: those of the recipe of that name."""
-    if not config.get("pretrained"):
-        return 0
-    return resolve({}, ROOT / "recipes" / f"{Path(config['weights']).name}.toml").epochs
-
-
 def _epochs(row: Mapping[str, Any]) -> str:
-    parts = [row.get("before", 0), *np.diff([0, *row["stages"], row["epochs"]])]
+    parts = [*row["before"], *np.diff([0, *row["stages"], row["epochs"]])]
     return " + ".join(str(part) for part in parts if part)
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    """How many, and which if they are not the first ones."""
+    seeds = [int(seed) for seed in row["accuracies"]]
+    named = "" if seeds == list(range(len(seeds))) else f" ({', '.join(map(str, seeds))})"
+    return f"{len(seeds)}{named}"
+
+
+def _longest(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Epochs that a peer has at most."""
+    return max(row["epochs"] for row in rows if not row["ours"])
+
+
+def _ruler(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which peers were trained by their published recipes."""
+    names = [f"`{row['recipe']}`" for row in rows if row["recipe"].endswith("-published")]
+    if not names:
+        return "none was trained by its published recipe, of 200 epochs and more"
+    return f"by their published recipes, on the copy named above: {', '.join(names)}"
 
 
 def page(report: Mapping[str, Any]) -> str:
@@ -221,7 +253,7 @@ def page(report: Mapping[str, Any]) -> str:
                 _epochs(row),
                 row["mixing"] or "-",
                 row["teacher"] or "-",
-                str(row["seeds"]),
+                _seeds(row),
                 f"{row['accuracy']:.2f}"
                 + ("" if row["deviation"] is None else f" ± {row['deviation']:.2f}"),
                 row["trained_on"],
@@ -254,8 +286,8 @@ def page(report: Mapping[str, Any]) -> str:
                 "row: `maam train --recipe recipes/RECIPE.toml --seed SEED`, seeds from 0; where "
                 "epochs are a sum, the head of the recipe has the commands; the learning rate "
                 "falls to 0 in each part. Recipes with `-long` in their names have more epochs, "
-                "TrivialAugment and smaller images first: compare them with each other. No peer "
-                "was trained by its published recipe, of 200 epochs and more.",
+                "TrivialAugment and smaller images first: compare them with each other. Peers have "
+                f"{_longest(rows)} epochs at most; {_ruler(rows)}.",
                 "![Accuracy against cost, of the best recipe of each network](comparison.png)",
                 "## Measured: the same images, the same harness",
                 measured,
@@ -290,19 +322,17 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
                 names.append((entry.name, (cost, entry.accuracy), 6, "0.5"))
         for name, (cost, accuracy), size, colour in names:
             high = [n for n, (x, y), _, _ in names if 0 <= y - accuracy < 0.3 and x < 4 * cost]
-            last = colour == "black" and cost == max(row[key] for row in rows) / unit
             axes.annotate(
                 name,
                 (cost, accuracy),
-                (0, 6) if last else (5, -9 if high != [name] else -2),
+                (5, -9 if high != [name] else -2),
                 textcoords="offset points",
                 fontsize=size,
                 color=colour,
-                ha="right" if last else "left",
             )
         lowest, highest = min(x for _, (x, _), _, _ in names), max(x for _, (x, _), _, _ in names)
         if key == "latency_ms":
-            axes.set_xlim(0, 1.4 * highest)
+            axes.set_xlim(0, 1.5 * highest)
         else:
             axes.set_xscale("log")
             axes.set_xlim(lowest / 1.4, 5 * highest)  # room for the names
@@ -310,7 +340,8 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> bytes:
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("Test accuracy %")
     figure.suptitle(
-        "CIFAR-10: ours orange; peers in our harness blue, 40 epochs at most; published hollow",
+        f"CIFAR-10: ours orange; peers in our harness blue, {_longest(rows)} epochs at most; "
+        "published hollow",
         fontsize=11,
     )
     png = io.BytesIO()

@@ -115,6 +115,24 @@ def from_scratch(network: Mapping[str, Any], meta: RunMeta) -> bool:
     return all(from_scratch(each, meta) for each in before)
 
 
+def starts(recipe: Path) -> list[str]:
+    """The recipes, first to last, of whose weights a recipe's training begins with the last."""
+    config = resolve({}, recipe)
+    if not config.pretrained:
+        return []
+    name = Path(config.weights).name
+    return [*starts(recipe.with_name(f"{name}.toml")), name]
+
+
+def rests(recipe: Path) -> list[str]:
+    """The recipes whose trainings a recipe's rests on, as starts or as teachers, first to last."""
+    config, names = resolve({}, recipe), []
+    for run in (config.weights if config.pretrained else "", config.teacher):
+        if name := Path(run).name:
+            names += [*rests(recipe.with_name(f"{name}.toml")), name]
+    return list(dict.fromkeys(names))
+
+
 def wanted(recipe: Path, meta: RunMeta) -> dict[str, Any]:
     """What a recipe gives to a training with the seed of a run."""
     return options(resolve({"seed": meta.config["seed"]}, recipe).model_dump(mode="json"))
@@ -172,10 +190,10 @@ def card(
         if teacher
         else "No other network taught it."
     )
-    train = [f"maam train --recipe {named} --seed {config['seed']}"]
-    for name in (config["weights"] if meta.start else "", teacher):
-        if name:
-            train.insert(0, f"maam train --recipe recipes/{name}.toml --out runs/{name}")
+    before = [
+        f"maam train --recipe recipes/{name}.toml --out runs/{name}" for name in rests(recipe)
+    ]
+    train = [*before, f"maam train --recipe {named} --seed {config['seed']}"]
     return (
         "\n\n".join(
             (

@@ -19,9 +19,10 @@ campaign() {
 keep() {
     mkdir -p "$out/small"
     for run in "$out"/runs/*/; do
+        [[ -d $run ]] || continue # nothing was begun
         local target=$out/small/$(basename "$run")
         mkdir -p "$target"
-        for name in meta.json config.toml metrics.csv best.safetensors; do
+        for name in meta.json config.toml metrics.csv metrics.jsonl scores.json best.safetensors; do
             if [[ -f $run$name ]]; then cp "$run$name" "$target/"; fi
         done
     done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,6 +31,7 @@ from maam import MaamError
 from maam.core.config import TrainConfig
 from maam.core.environment import PARSER, prepare_mindspore
 from maam.core.run_meta import RunMeta
+from maam.models.weights import shipped
 
 ROOT = Path(__file__).parents[2]
 RUN = {
@@ -85,8 +87,22 @@ def test_kept_records_are_those_of_the_results():
     records = sorted((ROOT / "results" / "campaign").glob("*/meta.json"))
     assert records
     for record in records:
+        recipe, _, seed = record.parent.name.rpartition("-seed-")
         accuracy = json.loads(record.read_text())["metrics"]["accuracy"]
-        assert round(100 * accuracy, 2) in accuracies[record.parent.name.rpartition("-seed-")[0]]
+        assert round(100 * accuracy, 2) == accuracies[recipe][seed]
+
+
+def test_recipes_and_cards_have_the_commands_of_all_that_they_rest_on():
+    recipes = sorted((ROOT / "recipes").glob("*.toml"))
+    texts = [(recipe, recipe.read_text()) for recipe in recipes]
+    for card in ship.WEIGHTS.glob("*/README.md"):
+        text = card.read_text()
+        if found := re.search(r"Recipe: `recipes/([\w.-]+\.toml)`", text):
+            texts.append((ROOT / "recipes" / found[1], text))
+    assert len(texts) == len(recipes) + len(shipped())
+    for recipe, text in texts:
+        every = re.findall(r"maam train --recipe recipes/([\w.-]+)\.toml", text)
+        assert every == [*ship.rests(recipe), recipe.stem]
 
 
 TEACHER = {"pretrained": False, "data_digests": RUN["data_digests"]}
@@ -103,7 +119,10 @@ def write(folder: Path, seed: int, facts: dict[str, Any] | None = None, **option
     return run
 
 
-def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path):
+def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "cnn.toml").write_text('data = "cifar10"\nmodel = "cnn"\nepochs = 7\n')
+    monkeypatch.setattr(peers, "ROOT", tmp_path)
     write(tmp_path / "a", 0)
     write(tmp_path / "a", 1, epochs=6)
     with pytest.raises(MaamError, match="cnn-seed-1 was trained with other options"):
@@ -112,7 +131,7 @@ def test_runs_that_differ_are_no_seeds_of_each_other(tmp_path):
     write(tmp_path / "c", 0)
     with pytest.raises(MaamError, match="cnn-seed-0: its seed is there twice"):
         peers.collect([tmp_path / "b", tmp_path / "c"], [])
-    with pytest.raises(MaamError, match=r"cannot read the recipe .*cnn\.toml"):
+    with pytest.raises(MaamError, match="cnn-seed-0 was not trained by"):
         peers.collect([tmp_path / "b"], [])
 
 

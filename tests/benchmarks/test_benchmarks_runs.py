@@ -144,14 +144,32 @@ def test_finished_seeds_are_one_row(tmp_path, recipe, monkeypatch, facts, machin
     write_run(runs / "cnn-seed-3", 3, 0.1, campaign=True)
     (runs / "cnn-seed-3" / "scores.json").write_text('{"epochs": 0, "accuracy": 0.1}')
     (row,) = peers.collect([runs], [])["rows"]
-    assert row["accuracies"] == [50.0, 60.0] and row["accuracy"] == 55.0
-    assert (row["recipe"], row["seeds"], row["ours"]) == ("cnn", 2, False)
+    assert row["accuracies"] == {"0": 50.0, "1": 60.0} and row["accuracy"] == 55.0
+    assert (row["recipe"], row["ours"]) == ("cnn", False)
     assert row["trained_on"] == machine
     assert row["parameters"] == maam.torch.count_parameters(
         maam.torch.fuse(maam.torch.create_model("cnn").eval())
     )
     page = peers.page({"rows": [row], "environment": {"cpu": "AMD EPYC"}})
     assert f"| cnn | {row['parameters']:,} |" in page and f"| {machine} |" in page
+
+
+@pytest.mark.usefixtures("recipe")
+def test_seeds_join_those_before_unless_trained_otherwise(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(peers, "measure", lambda models: {"cnn": {"latency_ms": 0.5}})
+    monkeypatch.setattr(maam.torch, "export_onnx", lambda *_: 0.0)
+    write_run(tmp_path / "a" / "cnn-seed-0", 0, 0.5, campaign=False)
+    write_run(tmp_path / "b" / "cnn-seed-2", 2, 0.7, campaign=True, environment={"cpu": "Xeon"})
+    write_run(tmp_path / "b" / "table-cnn-seed-0", 0, 0.7, campaign=True)
+    (before,) = peers.collect([tmp_path / "a"], [])["rows"]
+    (row,) = peers.collect([tmp_path / "b"], [before])["rows"]
+    assert "left out, for recipes/ has no such recipe: table-cnn" in capsys.readouterr().out
+    assert row["accuracies"] == {"0": 50.0, "2": 70.0} and row["accuracy"] == 60.0
+    assert row["trained_on"] == "AMD EPYC, Xeon"
+    page = peers.page({"rows": [row], "environment": {"cpu": "AMD EPYC"}})
+    assert "| 2 (0, 2) | 60.00 ± 14.14 |" in page
+    (alone,) = peers.collect([tmp_path / "b"], [before | {"epochs": 9}])["rows"]
+    assert alone["accuracies"] == {"2": 70.0}
 
 
 def test_finished_trainings_are_rows_of_the_page(tmp_path):
