@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from maam.core import frameworks
 from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 from maam.core.run_folder import RunFolder
-from maam.models.weights import sources
+from maam.models.weights import shipped_run, sources
 from maam.report.markdown import code, markdown_table
 
 ROOT = Path(__file__).parents[1]
@@ -33,9 +34,11 @@ MODELS = ("maamnet-nano", "maamnet-tiny")
 PHOTOS = "signs"
 FEW: dict[str, Any] = {"limit": 100, "epochs": 30, "batch_size": 20}
 
+BEGAN = "began-with.txt"  # in a run folder: the recipe of the shipped weights of then
+CIFAR10S = "CIFAR-10's weights"
 STARTS: dict[str, dict[str, Any]] = {
     "from scratch": {},
-    "CIFAR-10's weights": {"pretrained": True},
+    CIFAR10S: {"pretrained": True},
     "Tiny ImageNet's weights": {"pretrained": True, "weights": "tiny-imagenet"},
     "Tiny ImageNet's weights, last layer alone": {
         "pretrained": True,
@@ -114,6 +117,12 @@ def _name(model: str, task: str, start: str) -> str:
 def train(model: str, task: str, start: str, seed: int, runs: Path, photos: Path | None) -> None:
     """Train one row's network once, unless that has been done."""
     folder = RunFolder(runs / f"{_name(model, task, start)}-seed-{seed}")
+    began, weights = folder.path / BEGAN, shipped_recipe(model) if start == CIFAR10S else ""
+    if began.exists() and began.read_text() != weights:
+        raise MaamError(
+            f"{folder} began with the weights of {began.read_text()}, now there are those of "
+            f"{weights}: delete it, or name another folder with --runs"
+        )
     if folder.card.exists():
         return
     options = {"model": model} | BUDGET | TASKS[task] | STARTS[start]
@@ -125,7 +134,17 @@ def train(model: str, task: str, start: str, seed: int, runs: Path, photos: Path
     if folder.is_begun():
         given = {"resume": folder.path}
     result = maam.train(**given)
+    write_atomic(began, weights)
     print(f"{folder.path.name}: {100 * result.scores['accuracy']:.2f} %", flush=True)
+
+
+def shipped_recipe(model: str) -> str:
+    """The recipe that the card of a shipped model names."""
+    card = shipped_run(model).card.read_text(encoding="utf-8")
+    found = re.search(r"Recipe: (`recipes/[\w.-]+`)", card)
+    if found is None:
+        raise MaamError(f"the card of the shipped {model} names no recipe")
+    return found[1]
 
 
 def collect(runs: Path) -> list[dict[str, Any]]:
@@ -142,7 +161,9 @@ def collect(runs: Path) -> list[dict[str, Any]]:
         if not finished:
             continue
         metas = [run.read_meta() for run in finished]
-        if len({without_seed(meta) for meta in metas}) > 1:
+        began = [run.path / BEGAN for run in finished]
+        weights = {each.read_text() if each.exists() else "" for each in began}
+        if len({without_seed(meta) for meta in metas}) > 1 or len(weights) > 1:
             raise MaamError(f"{finished[0]} and its other seeds differ in more than the seed")
         accuracies = [100 * (meta.metrics or {})["accuracy"] for meta in metas]
         rows.append(
@@ -150,6 +171,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
                 "model": model,
                 "task": task,
                 "start": start,
+                "weights": weights.pop(),
                 "accuracy": round(mean(accuracies), 2),
                 "deviation": round(stdev(accuracies), 2) if len(finished) > 1 else None,
                 "seeds": len(finished),
@@ -195,7 +217,10 @@ def page(report: dict[str, Any]) -> str:
         "No option was chosen on test images.",
     ]
     for model in dict.fromkeys(row["model"] for row in rows):
-        parts += [f"## {model}", _table([row for row in rows if row["model"] == model])]
+        mine = [row for row in rows if row["model"] == model]
+        parts += [f"## {model}", _table(mine)]
+        if began := {row["weights"] for row in mine if row["weights"]}:
+            parts.append(f"{CIFAR10S} here are those of {', '.join(sorted(began))}.")
     parts += ["## Commands", code("sh", "\n".join(row["command"] for row in rows))]
     return "\n\n".join(parts) + "\n"
 

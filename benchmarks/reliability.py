@@ -173,9 +173,10 @@ def main() -> None:
     if not given.report:
         for part, rows in matrix(given.kills).items():
             if not given.only or part in given.only:
-                parts[part] = []
+                known = {row["what"]: row for row in parts.get(part, [])}
                 for what, how in rows:
-                    parts[part].append(run(what, how))
+                    known[what] = run(what, how)
+                    parts[part] = [known[each] for each, _ in rows if each in known]
                     write_atomic(RESULTS, json.dumps({"parts": parts}, indent=1) + "\n")
     draw(parts["memory"], PLOT)
     write_atomic(PAGE, page(parts))

@@ -20,6 +20,7 @@ from torch import nn
 import maam
 import maam.torch
 from maam.core.config import TrainConfig
+from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors
 from maam.data.base import ArraySplit, Dataset
@@ -183,6 +184,25 @@ def test_finished_trainings_are_rows_of_the_page(tmp_path):
     assert row["command"].startswith("maam train cifar10 --model maamnet-nano ")
     page = finetune.page({"rows": [row]})
     assert "| CIFAR-10, 10 a class | 60.00 ± 14.14 | 2 |" in page
+
+
+def test_the_weights_of_then_are_named_and_not_mixed_with_those_of_now(tmp_path, monkeypatch):
+    for seed in (0, 1):
+        folder = tmp_path / f"maamnet-tiny-photos-cifar-10s-weights-seed-{seed}"
+        write_run(folder, seed, 0.5, campaign=False)
+        RunFolder(folder).card.touch()
+        (folder / finetune.BEGAN).write_text("`recipes/older.toml`")
+    (row,) = finetune.collect(tmp_path)
+    assert "CIFAR-10's weights here are those of `recipes/older.toml`." in finetune.page(
+        {"rows": [row]}
+    )
+    monkeypatch.setattr(maam, "train", lambda **_: pytest.fail("trained"))
+    with pytest.raises(MaamError, match=r"began with the weights of `recipes/older\.toml`, now"):
+        finetune.train("maamnet-tiny", "photos", finetune.CIFAR10S, 0, tmp_path, None)
+    (folder / finetune.BEGAN).write_text(finetune.shipped_recipe("maamnet-tiny"))
+    finetune.train("maamnet-tiny", "photos", finetune.CIFAR10S, 1, tmp_path, None)
+    with pytest.raises(MaamError, match="differ in more than the seed"):
+        finetune.collect(tmp_path)
 
 
 def test_no_weights_are_tried_on_their_own_images():

@@ -14,6 +14,7 @@ import maam.torch
 from maam.core.errors import MaamError
 from maam.core.frameworks import Device
 from maam.core.run_folder import RunFolder
+from maam.paper.measured import search
 from maam.paper.plan import Row
 from maam.paper.runs import read_run
 
@@ -91,3 +92,24 @@ def test_a_run_that_says_too_little_is_named(tmp_path, facts):
     folder = write(tmp_path / "run", **{"device": "CPU", **facts})
     with pytest.raises(MaamError, match=rf"^{folder} is damaged, delete it"):
         read_run(folder, ROW, 0)
+
+
+def test_the_search_is_led_by_its_best_on_held_out_images(tmp_path):
+    trained = {"parameters": 8, "epochs": 100, "device": "CPU"}
+    every = [
+        {"recipe": "wide", "model": "maam", "accuracy": 0.9, **trained},
+        {"recipe": "seen", "model": "maam-multires", "accuracy": 0.8, **trained},
+        {"recipe": "seen", "model": "maam-multires", "accuracy": 0.7, **trained},
+        {"recipe": "new", "model": "maam-p3", "accuracy": 0.95, **trained},
+    ]
+    held_out = [
+        {"model": "maam-multires"},
+        {"model": "maam"},
+    ]  # sorted
+    path = tmp_path / "search.json"
+    path.write_text(json.dumps({"rows": held_out, "all_images": every}))
+    found = search(path)
+    assert found is not None
+    assert [row["recipe"] for row in found] == ["seen", "wide", "new"]
+    assert found[0]["accuracies"] == [0.8, 0.7]
+    assert search(tmp_path / "none.json") is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from maam.core.errors import MaamError
@@ -61,7 +60,10 @@ def nodes(path: Path) -> dict[str, Any] | None:
 
 
 def search(path: Path) -> list[dict[str, Any]] | None:
-    """What the trainings of ``experiments/search.py`` on all images gave, the best recipe first."""
+    """What the trainings of ``experiments/search.py`` on all images gave, by recipe.
+
+    First comes that whose model was best on held-out images: test images choose nothing.
+    """
     results = _read_json(path)
     if results is None:
         return None
@@ -70,7 +72,9 @@ def search(path: Path) -> list[dict[str, Any]] | None:
         keys = "recipe", "model", "parameters", "epochs", "device"
         row = recipes.setdefault(run["recipe"], {key: run[key] for key in keys})
         row.setdefault("accuracies", []).append(run["accuracy"])
-    return sorted(recipes.values(), key=lambda row: mean(row["accuracies"]), reverse=True)
+    models = [row["model"] for row in results["rows"]]  # the best on held-out images first
+    models += [row["model"] for row in recipes.values()]
+    return sorted(recipes.values(), key=lambda row: models.index(row["model"]))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
