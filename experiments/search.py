@@ -125,7 +125,7 @@ def page(report: dict[str, Any]) -> str:
     costs = stored_costs()
     table = markdown_table(
         (
-            *("Recipe", "Model", "Parameters", "MACs (M)", "Epochs"),
+            *("Recipe", "Model", "Parameters", "MACs, folded (M)", "Epochs"),
             *("Device", "Minutes", "Training %", "Held-out %"),
         ),
         (

@@ -87,7 +87,8 @@ def inference(report: Report) -> Iterator[str]:
     yield (
         f"ONNX Runtime {report['environment']['onnxruntime']} on one thread of "
         f"{report['environment']['cpu']}, one image at a time: median and quartiles of 5 rounds, "
-        "in turns. Memory is what loading and running the model adds to the peak of a process."
+        "in turns. Memory is what loading and running the model adds to the peak of a process. "
+        "Parameters and multiply-accumulates (MACs) are counted before folding."
     )
     yield markdown_table(
         ("Model", "Parameters", "MACs (M)", "File (MiB)", "Latency (ms)", "Memory (MiB)"),
