@@ -14,6 +14,13 @@ def test_without_minutes_there_is_no_end():
     assert Budget(1, began=time.monotonic() - 70).left() < 0
 
 
+def test_a_training_that_took_longer_than_given_says_so():
+    assert Budget(None).overrun() == Budget(1).overrun() == ""
+    assert Budget(1, began=time.monotonic() - 65).overrun() == ""
+    late = Budget(2, began=time.monotonic() - 252).overrun()
+    assert late.startswith("it took 4.2 minutes, more than the 2 that were given: ")
+
+
 def test_another_epoch_must_end_in_time_with_all_that_belongs_to_it():
     enough = Deadline(time.monotonic() + 1000)
     assert [enough.allows_epoch() for _ in range(3)] == [True] * 3

@@ -50,10 +50,29 @@ def test_the_temperature_of_drawn_labels_is_found(temperature, rng):
     assert calibration_error(softmax(logits / fitted), labels) < 0.03
 
 
-def test_few_images_that_are_all_right_give_no_certainty():
-    logits, labels = np.eye(3)[[0, 1, 2, 0]] * 5, np.array([0, 1, 2, 0])
+def test_images_that_are_all_right_give_no_certainty():
+    labels = np.arange(40) % 3
+    logits = np.eye(3)[labels]
     sure = softmax(logits / fit_temperature(logits, labels)).max(1)
-    assert sure == pytest.approx(5 / 6, abs=0.02)  # four right ones: 5 to 1
+    assert sure == pytest.approx(41 / 42, abs=0.002)  # 40 right ones: 41 to 1
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 2, 5, 12])
+def test_few_images_do_not_speak_against_probabilities_that_fit_them(scale):
+    labels = np.array([0, 1, 2, 0, 1])
+    logits = np.eye(3)[labels] * scale
+    logits[0] = logits[1]  # one of five is wrong
+    surprised = scale == 12  # sure of 99.999 %
+    assert (fit_temperature(logits, labels) == 1) == (not surprised)
+
+
+def test_chance_alone_seldom_changes_the_temperature(rng):
+    changed = 0
+    for _ in range(200):
+        logits = rng.standard_normal((12, 3)) * 2
+        labels = (softmax(logits).cumsum(1) > rng.random((12, 1))).argmax(1)
+        changed += fit_temperature(logits, labels) != 1
+    assert changed < 20  # 5 % of 200, and what few images add
 
 
 def test_the_threshold_leaves_the_share_out(rng):

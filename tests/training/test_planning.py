@@ -56,13 +56,13 @@ class Machine:
         return self.step + self.image.get(net.partition("-")[2] or net, 0.001) * config.batch_size
 
 
-def choose(data, minutes: float | None = 10.0, machine=None, **options):
+def choose(data, minutes: float | None = 10.0, machine=None, ago=0.0, **options):
     """The options chosen for some images, by name, and how many of them there are."""
     config = resolve({"data": str(data), "framework": "torch", "minutes": minutes, **options})
     size = choose_size(config, scan(data)) if data != "digits" else []
     config = config.model_copy(update={choice.option: choice.value for choice in size})
     dataset = load_data(config, lambda event: None)
-    budget = Budget(minutes)
+    budget = Budget(minutes, time.monotonic() - ago)
     choices, closing = choose_options(config, dataset, cast(Backend, machine or Machine()), budget)
     assert closing >= CLOSING_SECONDS
     assert all(choice.reason for choice in choices)
@@ -131,9 +131,17 @@ def test_less_time_than_an_epoch_takes_trains_on_fewer_images(step):
 
 
 def test_with_no_time_at_all_every_class_is_seen_once():
-    chosen, data = choose("digits", minutes=0.1)
+    chosen, data = choose("digits", minutes=0.1, machine=Machine(tiny=10, nano=10))
     assert (chosen["epochs"], chosen["limit"]) == (1, len(data.classes))
     assert "limit" not in choose("digits", minutes=0.1, limit=100)[0]
+
+
+def test_however_long_it_took_to_begin_steps_have_a_tenth_of_the_time(photos):
+    machine = Machine(tiny=0.01, nano=0.01)  # 12 seconds for 1,200 images
+    chosen, data = choose(photos, 2, machine, ago=130)
+    assert "limit" not in chosen and chosen["epochs"] > 1
+    seen = chosen["epochs"] * (len(data.train) + SCORING * len(data.val))
+    assert 3 < 0.01 * (seen + SCORING * 40 * chosen["batch_size"]) <= 12
 
 
 def test_given_epochs_without_minutes_have_no_deadline(photos):

@@ -6,6 +6,8 @@ import math
 import time
 from dataclasses import dataclass, field
 
+LATE = 0.1  # of the time, by which a training may end late without a word
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -20,13 +22,29 @@ class Budget:
     began: float = field(default_factory=time.monotonic)
 
     @property
+    def seconds(self) -> float:
+        """In all."""
+        return math.inf if self.minutes is None else 60 * self.minutes
+
+    @property
     def end(self) -> float:
         """When all must be done, on that clock."""
-        return math.inf if self.minutes is None else self.began + 60 * self.minutes
+        return self.began + self.seconds
 
     def left(self) -> float:
         """Seconds."""
         return self.end - time.monotonic()
+
+    def overrun(self) -> str:
+        """What there is to say of a training that has ended now: nothing, if it was in time."""
+        late = -self.left()
+        if late <= LATE * self.seconds:
+            return ""
+        return (
+            f"it took {(self.seconds + late) / 60:.1f} minutes, more than the {self.minutes:g} "
+            "that were given: other programs ran, or beginning and ending take longer here than "
+            "planned"
+        )
 
 
 class Deadline:

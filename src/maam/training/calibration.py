@@ -18,6 +18,7 @@ from maam.training.run import TrainingRun
 TEMPERATURES = (0.05, 20.0)
 TOLERANCE = 1e-3  # of the divided logits, relative to the largest
 FEWEST = 10  # validation images for a temperature; fewer say nothing
+CHANCE = 3.84  # what chance gives twice the logarithm of a ratio of likelihoods, 19 times of 20
 
 
 def calibrate(run: TrainingRun, backend: Backend) -> RunMeta:
@@ -103,7 +104,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature that gives labels the highest likelihood (Guo et al. 2017, arXiv 1706.04599).
 
     As in Platt's scaling (1999), a label of N images is held to be right with N + 1 to 1, so that
-    few images that are all right don't give certainty.
+    few images that are all right don't give certainty. It is 1 unless the labels speak against 1
+    (likelihood-ratio test, 5 %: Wilks 1938): of few images, chance alone gives any temperature.
 
     Args:
         logits: float (N, K).
@@ -112,18 +114,19 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
 
     count, classes = logits.shape
-    targets = np.full((count, classes), 1 / (count + 2) / max(classes - 1, 1))
-    targets[np.arange(count), labels] = (count + 1) / (count + 2)
+    given = np.eye(classes)[labels]
+    held = np.where(given, (count + 1) / (count + 2), 1 / (count + 2) / max(classes - 1, 1))
 
-    def loss(log_temperature: float) -> float:
+    def loss(log_temperature: float, targets: np.ndarray) -> float:
         scaled = logits.astype(np.float64) / np.exp(log_temperature)
         scaled -= scaled.max(1, keepdims=True)
         log_probabilities = scaled - np.log(np.exp(scaled).sum(1, keepdims=True))
         return -float((targets * log_probabilities).sum())
 
     low, high = np.log(TEMPERATURES)
-    result = minimize_scalar(loss, bounds=(low, high), method="bounded")
-    return float(np.exp(result["x"]))
+    result: Any = minimize_scalar(loss, bounds=(low, high), args=(held,), method="bounded")
+    significant = 2 * (loss(0.0, given) - loss(result.x, given)) > CHANCE
+    return float(np.exp(result.x)) if significant else 1.0
 
 
 def unknown_threshold(confidences: np.ndarray, share: float) -> float | None:

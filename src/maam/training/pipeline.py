@@ -14,7 +14,7 @@ from maam.core.run_folder import RunFolder
 from maam.models.own import name_network, refuse_own, with_network
 from maam.models.weights import source_run
 from maam.training.distillation import check_teacher
-from maam.training.events import Watch, ignore
+from maam.training.events import Note, Watch, ignore
 from maam.training.finalize import check_packages, finalize
 from maam.training.launch import check_together
 from maam.training.options import resolve
@@ -80,12 +80,14 @@ def train(
             check_together(config, folder)
         if writes:
             _check_start(config, folder)
-        dataset = deadline = None
+        dataset = budget = deadline = None
         if folder is None and is_planned(config):
-            config, dataset, deadline = plan(config, backend, watch, began)
+            config, dataset, budget, deadline = plan(config, backend, watch, began)
         run = set_up(config, folder, backend, watch, held, dataset, deadline)
         history = backend.fit(run)
         scores = finalize(run, backend, history) if writes else {}
+        if budget and (late := budget.overrun()):
+            watch(Note(late))
     return Result(run.folder.path, scores, history)
 
 

@@ -55,11 +55,13 @@ class Planned(NamedTuple):
     Attributes:
         config: all options.
         dataset: its images.
+        budget: the time that it has.
         deadline: when its last epoch must have ended.
     """
 
     config: TrainConfig
     dataset: Dataset
+    budget: Budget
     deadline: Deadline
 
 
@@ -97,7 +99,7 @@ def plan(config: TrainConfig, backend: Backend, watch: Watch, began: float) -> P
         dataset = limit(dataset, config.limit, config.seed)
     choices = (*size, *choices)
     watch(Choices(budget.minutes, choices, planned_command(config), closing))
-    return Planned(config, dataset, Deadline(budget.end - closing))
+    return Planned(config, dataset, budget, Deadline(budget.end - closing))
 
 
 def _with(config: TrainConfig, choices: Iterable[Choice]) -> TrainConfig:
