@@ -45,7 +45,7 @@ def test_a_training_ends_and_can_be_resumed(number, code, framework, tmp_path):
     found, seconds, errors = stop(process, number)
     assert found == code
     assert seconds < SECONDS
-    assert "--resume" in errors
+    assert "goes on with `maam train --resume r`" in errors
     assert errors.count("\n") == 1
     finished = len((tmp_path / "r/metrics.jsonl").read_text().splitlines())
     assert finished >= 2

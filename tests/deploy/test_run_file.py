@@ -275,6 +275,10 @@ def test_a_folder_of_runs_is_not_classified(finished, photo, capsys):
     assert run(["predict", str(finished.parent), str(photo)]) == 2
     said = capsys.readouterr().err
     assert f"holds run folders: name one of them, such as {finished}" in said
+    assert run(["predict", str(photo), str(finished)]) == 2
+    said = capsys.readouterr()
+    assert said.err == f"maam: {finished} is a run folder: name it first, then the images\n"
+    assert said.out == ""
     found = list(maam.predict(finished, [finished, photo.parent]))
     assert found[0].error == "a run folder, whose pictures are plots: name images"
     shutil.copytree(finished, photo.parent / "run")

@@ -53,7 +53,8 @@ def test_a_smaller_size_is_named(photos, tmp_path):
 
 def test_a_named_data_set_has_its_own_size(tmp_path):
     told = refusal(tmp_path / "run", data="digits", model="maamnet-nano", fit_flash="32k")
-    assert told.endswith(": no model of maam needs less")
+    assert ": no model of `maam models` needs less; narrower ones have names such as" in told
+    assert told.endswith("`model=maamnet-8x1-16x1`")
 
 
 @pytest.mark.parametrize("model", ["resnet8", "mlp", "maam-concat"])
@@ -115,4 +116,4 @@ def test_a_plan_of_a_named_model_that_does_not_fit_is_refused(photos, tmp_path):
         tmp_path / "run", data=str(photos), model="maamnet-base", minutes=1, fit_flash="64k"
     )
     assert told.startswith("`fit_flash=64k`: maamnet-base needs ")
-    assert told.endswith("no model of maam needs less")
+    assert "no model of `maam models` needs less" in told

@@ -5,10 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
-INTERRUPTED = {
-    "train": "interrupted; the training goes on with `maam train --resume RUN`",
-    "reproduce": "interrupted; the same command goes on",
-}
+INTERRUPTED = {"reproduce": "interrupted; the same command goes on"}
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,8 @@ from maam.cli.display import Display
 from maam.cli.options import Flags, Whole, given
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
-from maam.core.signals import deferred
+from maam.core.signals import deferred, say
+from maam.training.events import Event, Plan
 from maam.training.launch import launch
 
 
@@ -56,7 +58,14 @@ def command(
         launch(workers_per_node, recipe, resume, options, console.out.out)
         return 0
     with deferred(), Display() as display:
-        result = maam.train(recipe=recipe, resume=resume, watch=display, **options)
+
+        def watch(event: Event) -> None:
+            if isinstance(event, Plan):  # there is something to resume
+                again = f"maam train --resume {shlex.quote(str(event.folder))}"
+                say(f"interrupted; the training goes on with `{again}`")
+            display(event)
+
+        result = maam.train(recipe=recipe, resume=resume, watch=watch, **options)
     if result.scores:  # this process writes
         console.scores(result.scores, f"{result.run}")
         console.saved(result.run)

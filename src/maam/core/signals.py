@@ -58,6 +58,12 @@ def watch_signals(message: str) -> None:
         watcher.start()
 
 
+def say(message: str) -> None:
+    """Have another line for standard error than ``watch_signals`` was given."""
+    global _message
+    _message = message
+
+
 def check_signals() -> None:
     """Act on a signal that ``deferred`` has held back; without one, nothing happens.
 

@@ -42,7 +42,10 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 raise MaamError(f"{path} was not written by maam, or is damaged")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise MaamError(f"{path} does not exist: train first, or name another run") from None
+        raise MaamError(
+            f"{path} does not exist: end the training with `maam train --resume {path.parent}`, or "
+            "name another run"
+        ) from None
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise MaamError(
             f"{path} is damaged or not a safetensors file: {error}; restore it from a copy"

@@ -77,8 +77,8 @@ def choose_run(names: Sequence[str]) -> tuple[RunFolder, Sequence[str]]:
         default, and the images.
 
     Raises:
-        MaamError: the first name is none of these, or a folder of run folders. (An image that is
-            not there is one that can't be read, like the others.)
+        MaamError: the first name is none of these, or a folder of run folders, or a run folder
+            comes later. (An image that is not there is one that can't be read, like the others.)
     """
     default = default_run()
     if not names and default:
@@ -97,6 +97,10 @@ def choose_run(names: Sequence[str]) -> tuple[RunFolder, Sequence[str]]:
         raise MaamError(f"{first} {what}: name a run folder, as `maam train` makes it")
     if not (path.exists() or image):
         raise MaamError(f"{first} does not exist: name images, perhaps after a run folder")
+    for name in names:
+        run = RunFolder(Path(name))
+        if run.is_begun() and run.config.exists():
+            raise MaamError(f"{name} is a run folder: name it first, then the images")
     return default, names
 
 

@@ -14,6 +14,7 @@ from maam.data import SOURCES
 from maam.data.preprocessing import Preprocessing
 from maam.models.variants import MAAMNET_VARIANTS
 
+NARROW = "maamnet-8x1-16x1"  # a MAAMNet that needs less than those with names of their own
 SIZES = (224, 192, 160, 128, 96, 64, 48, 32, 24, 16)  # of images, that are tried for smaller ones
 
 Shape = tuple[int, int, int]
@@ -136,4 +137,5 @@ class DeviceCheck:
                 if size := self.smaller_size((name,), shape):
                     advice.append(f"`model={name}` with `image_size={size}` fits")
                     break
-        return ", ".join(advice) or "no model of maam needs less"
+        narrow = "no model of `maam models` needs less; narrower ones have names such as "
+        return ", ".join(advice) or f"{narrow}`model={NARROW}`"

@@ -111,6 +111,10 @@ def place_notes(checkpoint: Checkpoint | None, epochs: int) -> list[str]:
         return [f"goes on after epoch 0 of {epochs}"]
     step = checkpoint.progress.get("step", 0)
     place = f"goes on after epoch {checkpoint.epochs} of {epochs}"
+    if checkpoint.epochs >= epochs and not step:
+        place = (
+            f"all {epochs} epochs are done, scores and report are written anew: `epochs` adds some"
+        )
     notes = [f"{place}, step {step} of the next" if step else place]
     if checkpoint.damaged:
         notes.insert(0, f"{checkpoint.damaged}; {checkpoint.path} takes its place")
