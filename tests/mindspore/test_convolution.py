@@ -204,3 +204,33 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
         [sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True
     )
     assert alone.stdout.split() == digests()
+
+
+@needs_operator
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE])
+@pytest.mark.parametrize("channels", [1, 4, 6])
+def test_images_of_other_channels_are_refused(channels, mode):
+    before = ms.get_context("mode")
+    ms.set_context(mode=mode)
+    try:
+        cell = Conv2d(3, 16, 3).set_train(True)
+        with pytest.raises((ValueError, RuntimeError), match=r"(?i)channel|shape"):
+            cell(tensor(np.ones((2, channels, 16, 16)))).asnumpy()
+    finally:
+        ms.set_context(mode=before)
+
+
+@needs_operator
+def test_the_operator_itself_refuses_them():
+    cell = Conv2d(3, 16, 3)
+    for channels in (1, 4):
+        with pytest.raises(RuntimeError, match="is 3"):  # kBadSizes
+            cell.operator(tensor(np.ones((2, channels, 16, 16))), cell.weight).asnumpy()
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 8, 16), (2, 3, 1, 16)])
+def test_empty_maps_are_left_to_mindspore(shape):
+    module = maam.MAAM(3, 8, layers="p1").set_train(True)
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        module(tensor(np.ones(shape))).asnumpy()
+    assert "AOT" not in str(caught.value)

@@ -174,3 +174,9 @@ def test_without_a_compiler_the_frameworks_own_serve(tmp_path, monkeypatch, rng)
 def test_agents_that_can_not_be_say_so(agents):
     with pytest.raises(ValueError, match="agent"):
         LinearAgents(4, agents)
+
+
+def test_pytorch_refuses_kernels_of_another_type_in_training_too():
+    x, weight = torch.ones(1, 8, 9, 9), torch.ones(8, 1, 5, 5, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="same"):
+        torch_depthwise.depthwise(x, weight, 1, quick=True)

@@ -22,6 +22,8 @@ from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors
+from maam.data.base import ArraySplit
+from maam.data.preprocessing import Preprocessing
 from maam.mindspore import fold as mindspore_fold
 from maam.mindspore import step as mindspore_step
 from maam.models import registry
@@ -350,3 +352,56 @@ def test_a_run_of_ones_own_model_and_optimiser_is_resumed_to_the_last_bit(framew
         np.testing.assert_array_equal(states[1][name], array, err_msg=name)
     (answer,) = maam.predict(whole.run, [np.zeros((8, 8), np.uint8)])
     assert answer.error is None
+
+
+@pytest.mark.parametrize("name", ["maamnet-16x1", "a/b", "Net (own)", "", "maam"])
+def test_names_that_mean_something_else_are_refused(name):
+    with pytest.raises(ValueError, match="model"):
+        maam.register_model(name, "mine", BUILDERS)
+
+
+@both
+@pytest.mark.parametrize("outputs_", [5, 12])
+def test_a_model_with_other_outputs_is_refused_before_it_is_trained(framework, outputs_, tmp_path):
+    build = BUILDERS[framework]
+    maam.register_model("odd", "it miscounts", {framework: lambda _, *rest: build(outputs_, *rest)})
+    how = {"data": "digits", "framework": framework, "epochs": 1}
+    with pytest.raises(MaamError, match=rf"gives \(2, {outputs_}\) for 2 images of 10 classes"):
+        maam.train(model="odd", **how, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@both
+def test_modules_without_parameters_are_folded_too(framework):
+    dense, sequential = FOLDS[framework][3:]
+    base, identity = (
+        (cells.Cell, cells.Identity) if framework == "mindspore" else (nn.Module, nn.Identity)
+    )
+    kind = type("Double", (base,), {})
+    FRAMEWORKS[framework].register_fold(kind, lambda _: identity())
+    net = FRAMEWORKS[framework].fuse(sequential(kind(), dense(2, 2)))
+    assert not any(isinstance(each, kind) for each in _children(net))
+
+
+def _children(net):
+    return net.cells() if isinstance(net, cells.Cell) else net.children()
+
+
+@both
+def test_counting_and_scoring_leave_each_layer_in_its_mode(framework):
+    backend = FRAMEWORKS[framework]
+    net = backend.create_model("maamnet-16x1", 10, 3, (8, 8))
+    norm, other = net.stem.norm, net.blocks[0].layer.norm
+    if framework == "mindspore":
+        net.set_train(True)
+        norm.set_train(False)
+    else:
+        net.train()
+        norm.eval()
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    split = ArraySplit(images, np.zeros(2, np.int32), ("a", "b"))
+    how = Preprocessing((8, 8), 3, (0.0,) * 3, (1.0,) * 3)
+    backend.count_macs(net, (3, 8, 8))
+    backend.class_maps(net, images, how)
+    backend.compute_logits(net, split, how)
+    assert (net.training, norm.training, other.training) == (True, False, True)

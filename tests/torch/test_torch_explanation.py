@@ -136,3 +136,14 @@ def test_the_map_lies_where_the_class_is_decided(rng):
     evidence = np.maximum(maps.maps, 0).sum(1).reshape(20, 2, 4).sum(2)  # left, right
     share = evidence[np.arange(20), sides] / evidence.sum(1)
     assert np.median(share) > 0.7
+
+
+@pytest.mark.parametrize("kind", [list, np.uint8, np.int32])
+def test_classes_are_numbers_of_any_kind(kind, rng):
+    wanted = [2, 0, 1]
+    given = wanted if kind is list else np.array(wanted, kind)
+    one, other = both("maamnet-nano", 16, rng, classes=given)
+    np.testing.assert_array_equal(one.classes, wanted)
+    np.testing.assert_array_equal(other.classes, wanted)
+    assert one.maps is not None and other.maps is not None
+    close(one.maps, other.maps)

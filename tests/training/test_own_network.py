@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import mindspore as ms
 import numpy as np
 import pytest
 import torch
+from mindspore import Tensor
 from mindspore import nn as cells
 from PIL import Image
 from torch import nn
@@ -337,3 +339,31 @@ def test_another_network_is_refused_and_the_run_stays_as_it_is(finished):
         maam.evaluate(folder, model="maam")
     assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert json.loads((folder / "meta.json").read_text())["epochs"] == 2
+
+
+@pytest.mark.parametrize("mode", ["graph", "eager"])
+def test_mixed_precision_leaves_the_network_as_it_was(mode, tmp_path):
+    net, events = TinyCell(), []
+    quick = {**QUICK, "limit": 40, "epochs": 1, "batch_size": 20, "mode": mode}
+    maam.train(
+        model=net, **quick, precision="amp", ema=0.9, out=tmp_path / "run", watch=events.append
+    )
+    assert any("folds body.0 (MAAM)" in event.text for event in events if isinstance(event, Note))
+    assert RunFolder(tmp_path / "run").is_finished()
+    images = Tensor(np.zeros((1, 1, 8, 8), np.float32))
+    assert net(images).dtype == ms.float32
+    logits = maam.load_model(tmp_path / "run", model=net)[0](images).asnumpy()
+    np.testing.assert_array_equal(net(images).asnumpy(), logits)
+
+
+def test_kernels_of_three_dimensions_are_trained(tmp_path):
+    class Deep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv3d(1, 4, 3, padding=1), nn.Linear(4, 10)
+
+        def forward(self, x):
+            return self.fc(self.conv(x[:, :, None]).relu().mean((2, 3, 4)))
+
+    result = maam.train(model=Deep(), **{**QUICK, "epochs": 1}, out=tmp_path / "run")
+    assert RunFolder(result.run).is_finished()

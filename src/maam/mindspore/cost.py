@@ -13,6 +13,7 @@ from maam.core.run_meta import RunMeta
 from maam.deploy.c.footprint import estimate
 from maam.mindspore.maam import AgentExcitation, AgentFusion
 from maam.mindspore.models.maamnet import LinearAgents
+from maam.mindspore.runtime import inferring
 from maam.mindspore.weights import get_weights
 
 STATISTICS = ("moving_mean", "moving_variance")  # of norms
@@ -52,13 +53,12 @@ def count_macs(net: nn.Cell, image_shape: tuple[int, int, int]) -> int:
         for _, cell in net.cells_and_names()
         if isinstance(cell, counted)
     ]
-    training, mode = net.training, ms.get_context("mode")
+    mode = ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)  # a compiled network calls no hooks
-    net.set_train(False)
     try:
-        net(ms.Tensor(np.zeros((1, *image_shape), np.float32)))
+        with inferring(net):
+            net(ms.Tensor(np.zeros((1, *image_shape), np.float32)))
     finally:
-        net.set_train(training)
         ms.set_context(mode=mode)
         for hook in hooks:
             hook.remove()

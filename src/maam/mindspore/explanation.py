@@ -15,6 +15,7 @@ from maam.core.frameworks import AgentMaps, ClassMaps
 from maam.data.preprocessing import Preprocessing
 from maam.mindspore.maam import MAAM, AgentBlock, AgentExcitation, AgentFusion
 from maam.mindspore.models.maamnet import LinearAgents
+from maam.mindspore.runtime import inferring
 from maam.mindspore.weights import head
 from maam.models.agent_names import linear_agents, module_agents
 
@@ -51,26 +52,25 @@ def class_maps(
         preprocessing: how pixels become numbers.
         classes: the class that each map is of, (N,); the likeliest one when None.
     """
-    training, mode = net.training, ms.get_context("mode")
+    mode = ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)  # a compiled network calls no hooks
-    net.set_train(False)
     try:
-        inputs = Tensor(preprocessing(images))
-        with _watch(net) as seen:
-            logits = net(inputs)
-        wanted = logits.asnumpy().argmax(1) if classes is None else np.asarray(classes)
-        weights = _pooled_weights(net, seen)
-        maps = None
-        if seen.maps is not None:
-            last = seen.maps.asnumpy()
-            if weights is not None:
-                maps = np.einsum("nc,nchw->nhw", weights[wanted], last)
-            else:
-                gradient = _gradient(net, inputs, wanted, logits.shape[1], seen)
-                maps = np.maximum((gradient.mean((2, 3), keepdims=True) * last).sum(1), 0)
-        agents = _agent_maps(seen)
+        with inferring(net):
+            inputs = Tensor(preprocessing(images))
+            with _watch(net) as seen:
+                logits = net(inputs)
+            wanted = logits.asnumpy().argmax(1) if classes is None else np.asarray(classes)
+            weights = _pooled_weights(net, seen)
+            maps = None
+            if seen.maps is not None:
+                last = seen.maps.asnumpy()
+                if weights is not None:
+                    maps = np.einsum("nc,nchw->nhw", weights[wanted], last)
+                else:
+                    gradient = _gradient(net, inputs, wanted, logits.shape[1], seen)
+                    maps = np.maximum((gradient.mean((2, 3), keepdims=True) * last).sum(1), 0)
+            agents = _agent_maps(seen)
     finally:
-        net.set_train(training)
         ms.set_context(mode=mode)
     return ClassMaps(
         logits=logits.asnumpy().astype(np.float32),

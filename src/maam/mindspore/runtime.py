@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, communication, nn, ops
@@ -106,6 +108,36 @@ def average_over_ranks(parameters: Iterable[Parameter]) -> None:
         reduce = ops.AllReduce(ops.ReduceOp.SUM)
         for parameter in parameters:
             ops.assign(parameter, reduce(parameter) / world_size())
+
+
+@contextmanager
+def inferring(net: nn.Cell) -> Iterator[None]:
+    """Inference mode; afterwards each cell has the mode again that it had."""
+    modes = [(cell, cell.training) for _, cell in net.cells_and_names()]
+    net.set_train(False)
+    try:
+        yield
+    finally:
+        net.set_train(modes[0][1])
+        for cell, training in modes:
+            if cell.training != training:
+                cell.add_flags(training=training)
+
+
+def mixed(net: nn.Cell) -> nn.Cell:
+    """A copy of a network that trains the network's own parameters in float16; the norms compute
+    in float32. Our operators, which don't take float16, are off in it.
+
+    MindSpore alters the network that it is given, for good: so it gets the copy.
+    """
+    twin = copy.deepcopy(net)
+    for (_, cell), (_, other) in zip(net.cells_and_names(), twin.cells_and_names(), strict=True):
+        for name, parameter in cell.parameters_and_names(expand=False):
+            other.insert_param_to_cell(name.rpartition(".")[2], parameter)
+        if getattr(other, "native", False):
+            other.native = False
+    twin.set_train(True)
+    return ms.amp.auto_mixed_precision(twin, "O2")
 
 
 def native_operators(net: nn.Cell) -> bool:

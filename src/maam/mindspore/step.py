@@ -18,7 +18,7 @@ from maam.mindspore.loader import eval_batches
 from maam.mindspore.models.maamnet import Block
 from maam.mindspore.ops import aot
 from maam.mindspore.ops.chain import Chain
-from maam.mindspore.runtime import world_size
+from maam.mindspore.runtime import inferring, mixed, world_size
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
 
@@ -148,7 +148,7 @@ def make_train_step(
     """
     half = halve(net, config.precision == "amp")
     amp = config.precision == "amp" and not half
-    forward_net = ms.amp.auto_mixed_precision(net, "O2") if amp else net
+    forward_net = mixed(net) if amp else net
     scale = LOSS_SCALE if amp else 1.0
     weights = None if image_weights is None else Tensor(image_weights)
     loss_function = nn.CrossEntropyLoss(
@@ -280,13 +280,12 @@ def compute_logits(
     net: nn.Cell, split: Split, preprocessing: Preprocessing, batch_size: int = 250
 ) -> np.ndarray:
     """The logits of all images of a split, in order, in inference mode: float32 (N, K)."""
-    mode, answers = net.training, _answers_of(net)
-    answers.set_train(False)
-    logits = []
-    for images, _ in eval_batches(split, preprocessing, batch_size):
-        logits.append(answers(images).asnumpy())
-        check_signals()
-    net.set_train(mode)
+    answers, logits = _answers_of(net), []
+    with inferring(net):
+        answers.set_train(False)
+        for images, _ in eval_batches(split, preprocessing, batch_size):
+            logits.append(answers(images).asnumpy())
+            check_signals()
     return np.concatenate(logits)
 
 

@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from maam.core.errors import MaamError
+from maam.core.run_meta import OWN
 from maam.models.own import refuse_own
 from maam.models.variants import MODELS
 from maam.models.widths import model_row
@@ -63,10 +64,12 @@ def register_model(
         arguments: its further arguments, by name.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, has the form of another model's, or can't be a file's.
     """
-    if name in _models:
+    if name in _models or model_row(name):
         raise ValueError(f"there is a model {name!r} already")
+    if name.endswith(OWN) or not name or set(name) & set("/\\\0"):
+        raise ValueError(f"{name!r} can't be a model's name: take letters, digits, - and _")
     _models[name] = Model(description, dict(builders), dict(arguments or {}))
 
 

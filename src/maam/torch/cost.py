@@ -12,6 +12,7 @@ from maam.core.run_meta import RunMeta
 from maam.deploy.c.footprint import estimate
 from maam.torch.maam import AgentExcitation, AgentFusion
 from maam.torch.models.maamnet import LinearAgents
+from maam.torch.runtime import inferring
 from maam.torch.weights import get_weights
 
 
@@ -40,13 +41,11 @@ def count_macs(net: nn.Module, image_shape: tuple[int, int, int]) -> int:
             total += math.prod(inputs[0].shape[1:])
 
     hooks = [module.register_forward_hook(add) for module in net.modules()]
-    training = net.training
     device = next(net.parameters()).device
     try:
-        with torch.inference_mode():
-            net.eval()(torch.zeros((1, *image_shape), device=device))
+        with inferring(net), torch.inference_mode():
+            net(torch.zeros((1, *image_shape), device=device))
     finally:
-        net.train(training)
         for hook in hooks:
             hook.remove()
     return total

@@ -17,6 +17,7 @@ from maam.data.preprocessing import Preprocessing
 from maam.models.agent_names import linear_agents, module_agents
 from maam.torch.maam import MAAM, AgentBlock, AgentExcitation, AgentFusion
 from maam.torch.models.maamnet import LinearAgents
+from maam.torch.runtime import inferring
 from maam.torch.weights import head
 
 
@@ -46,16 +47,13 @@ def class_maps(
         preprocessing: how pixels become numbers.
         classes: the class that each map is of, (N,); the likeliest one when None.
     """
-    parameter, mode = next(net.parameters()), net.training
+    parameter = next(net.parameters())
     inputs = torch.from_numpy(preprocessing(images)).to(parameter.device, parameter.dtype)
-    net.eval()
-    try:
-        # Gradients reach the maps even if all parameters are frozen.
-        with torch.enable_grad(), _watch(net) as seen:
-            logits = net(inputs.requires_grad_().clone())
-    finally:
-        net.train(mode)
-    wanted = logits.argmax(1) if classes is None else torch.from_numpy(classes).to(logits.device)
+    # Gradients reach the maps even if all parameters are frozen.
+    with inferring(net), torch.enable_grad(), _watch(net) as seen:
+        logits = net(inputs.requires_grad_().clone())
+    given = None if classes is None else torch.as_tensor(np.asarray(classes, np.int64))
+    wanted = logits.argmax(1) if given is None else given.to(logits.device)
     weights = _pooled_weights(net, seen)
     exact = weights is not None
     maps = None

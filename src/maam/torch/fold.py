@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from maam.models.agents import SUMS, ModuleSpec
@@ -17,6 +16,7 @@ from maam.torch.layers import ConvNorm
 from maam.torch.maam import MAAM, AgentFusion, Reduce
 from maam.torch.models.maamnet import AgentLayer, LinearAgents
 from maam.torch.ops.depthwise import DepthwiseConv2d
+from maam.torch.runtime import channels_last
 from maam.torch.weights import assign_tensors, named_tensors, read_tensors
 
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)  # the same in inference
@@ -121,10 +121,10 @@ def _folded(module: nn.Module) -> nn.Module:
     fold = _folds.get(type(module))
     if fold is None:
         return module
-    like, folded = next(module.parameters()), fold(module)
-    if folded is module:
-        return module
-    return folded.to(like.device, like.dtype, memory_format=torch.channels_last)  # pyright: ignore
+    like, folded = next(iter(named_tensors(module).values()), None), fold(module)
+    if folded is module or like is None:
+        return folded
+    return channels_last(folded.to(like.device, like.dtype))
 
 
 def _fold_module(module: MAAM) -> nn.Module:

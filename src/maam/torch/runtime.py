@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, distributed, nn
@@ -52,7 +53,27 @@ def current_device() -> torch.device:
 
 def place(net: nn.Module) -> nn.Module:
     """Move a network to the device, in the channels-last layout, which both devices prefer."""
-    return net.to(_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return channels_last(net.to(_device))
+
+
+def channels_last(net: nn.Module) -> nn.Module:
+    """A network with its kernels of two dimensions in the channels-last layout."""
+    for tensor in (*net.parameters(), *net.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return net
+
+
+@contextmanager
+def inferring(net: nn.Module) -> Iterator[None]:
+    """Inference mode; afterwards each module has the mode again that it had."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def set_seed(seed: int) -> None:

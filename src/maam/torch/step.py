@@ -19,7 +19,7 @@ from maam.data.base import Split
 from maam.data.preprocessing import Preprocessing
 from maam.torch.graphs import compiled, recorded, records
 from maam.torch.loader import input_maker
-from maam.torch.runtime import world_size
+from maam.torch.runtime import inferring, world_size
 from maam.torch.weights import NORMS, named_tensors
 from maam.training.freezing import frozen_names
 from maam.training.schedule import OPTIMIZERS
@@ -247,14 +247,11 @@ def compute_logits(
 ) -> np.ndarray:
     """The logits of all images of a split, in order, in inference mode: float32 (N, K)."""
     device = next(net.parameters()).device
-    mode = net.training
-    net.eval()
     to_input, logits = input_maker(preprocessing, device), []
-    with torch.inference_mode():
+    with inferring(net), torch.inference_mode():
         for images, _ in split.batches(batch_size):
             logits.append(net(to_input(torch.from_numpy(images).to(device))).cpu())
             check_signals()
-    net.train(mode)
     return torch.cat(logits).numpy()
 
 

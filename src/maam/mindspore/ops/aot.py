@@ -22,8 +22,9 @@ def library(name: str) -> str:
 
 
 def takes(x: Tensor) -> bool:
-    """Whether the operators take this input: float32, its shape known when a graph is compiled."""
-    return x.dtype == float32 and isconstant(x.shape)
+    """Whether the operators take this input: float32, not empty, its shape known when a graph is
+    compiled."""
+    return x.dtype == float32 and isconstant(x.shape) and 0 not in x.shape
 
 
 def is_exactly(cell: nn.Cell, kind: type[nn.Cell]) -> bool:

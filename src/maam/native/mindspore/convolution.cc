@@ -262,7 +262,9 @@ void weight_gradient(const Sizes &s, const float *x, const float *dy, float *dw)
 // x is (N, G * in, H, W), w (G * out, in, K, K). visit is called with K as a type.
 template <class Visit>
 int with_sizes(const int64_t *x, const int64_t *w, const Visit &visit) {
+  if (w[1] < 1 || x[1] < w[1] || x[1] % w[1]) return kBadSizes;
   const int64_t groups = x[1] / w[1];
+  if (w[0] % groups) return kBadSizes;
   Sizes sizes{x[0], groups, w[1], w[0] / groups, x[2], x[3]};
   if (w[2] == 1 && sizes.plane() % kLanes == 0)
     sizes.height = sizes.plane() / kLanes, sizes.width = kLanes;

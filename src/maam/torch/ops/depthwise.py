@@ -32,7 +32,8 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1, quick: bool = False) -
     if quick and takes(x) and (weight.shape[-1], stride) in _SHAPES:
         amp = torch.is_autocast_enabled("cpu")
         kind = torch.get_autocast_dtype("cpu") if amp else x.dtype
-        if kind in _TYPES and build.functions(*_PLACE):
+        alike = amp or weight.dtype == x.dtype
+        if alike and kind in _TYPES and build.functions(*_PLACE):
             x = x.to(kind).contiguous(memory_format=torch.channels_last)
             return _Depthwise.apply(x, weight.to(kind), stride)
     return _convolve(x, weight, stride)
