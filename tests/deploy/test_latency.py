@@ -92,6 +92,8 @@ def test_calls_are_timed_as_often_as_asked():
     assert (times.calls, len(calls)) == (7, 10)
     assert times.percentiles_ms[0] <= times.percentiles_ms[1] <= times.percentiles_ms[2]
     assert time_calls(lambda: None, seconds=0.02, calls=1, warm_up=0).seconds >= 0.02
+    waits = time_calls(lambda: time.sleep(0.01), calls=3, warm_up=0, clock=time.thread_time)
+    assert waits.percentiles_ms[2] < 5
 
 
 def test_files_are_measured_in_turns(tmp_path, monkeypatch):

@@ -69,6 +69,11 @@ def test_the_fastest_form_is_recommended():
     assert "int8 is right on 0.20 points fewer" in said
 
 
+def test_no_form_is_recommended_where_other_programs_ran():
+    said = runtimes.recommendation([{**ROW, "p50_ms": 0.48, "p90_ms": 20.7}, INT8])
+    assert "no form is called the fastest" in said and "onnx in ten took more than 20.7" in said
+
+
 def test_csv_has_a_line_for_each_row():
     rows = list(csv.DictReader(runtimes.csv_text([ROW, INT8]).splitlines()))
     assert [row["runtime"] for row in rows] == ["onnx", "c-int8"]

@@ -105,4 +105,9 @@ def _copy(run: RunFolder, out: Path) -> None:
 
 
 def _figures(out: Path) -> dict[str, str]:
-    return {"size": f"{out.stat().st_size:,} bytes"}
+    figures, golden = {"size": f"{out.stat().st_size:,} bytes"}, golden_path(out)
+    if golden.exists():
+        figures["golden images"] = (
+            f"{golden.name}: some of the data, to test with; keep them private"
+        )
+    return figures

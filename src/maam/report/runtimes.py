@@ -71,9 +71,19 @@ def strict_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     ]
 
 
+UNSTEADY = 3.0  # times the median that the slowest tenth of calls may take
+
+
 def recommendation(rows: Sequence[Row]) -> str:
     """Which form of one model is the fastest on this machine, and by how much."""
     first, *others = sorted(rows, key=lambda row: row["p50_ms"])
+    slowest = max(rows, key=lambda row: row["p90_ms"] / row["p50_ms"])
+    if slowest["p90_ms"] > UNSTEADY * slowest["p50_ms"]:
+        return (
+            f"{first['model']}: no form is called the fastest, for calls varied too much: one of "
+            f"{slowest['runtime']} in ten took more than {slowest['p90_ms']:.3f} ms, half of them "
+            f"less than {slowest['p50_ms']:.3f}. Close other programs and measure again."
+        )
     text = (
         f"{first['model']}: the fastest here is {first['runtime']} on {_threads(first)}, "
         f"{first['p50_ms']:.3f} ms an image"
