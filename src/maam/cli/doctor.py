@@ -12,7 +12,8 @@ from maam.core.signals import interruptible
 def command(*, data_dir: Path | None = None) -> int:
     """Check this machine: versions, instruction set, devices, data, write access.
 
-    Exit code 1 says that something needed is missing; its line says what to do.
+    The first time it compiles our operators, which takes a minute or more. Exit code 1 says that
+    something needed is missing; its line says what to do.
 
     **Examples**
 

@@ -76,10 +76,11 @@ class AccuracyLost(MaamError):
     def __init__(self, report: Int8Report, most: float) -> None:
         tuned = report.untuned_drop is not None
         advice = "give more `finetune_epochs`" if tuned else "try `finetune_epochs=5`"
+        wrong = round(report.drop * report.images / 100)
         super().__init__(
-            f"{report.run}: int8 loses {report.drop:.2f} points of accuracy"
-            f"{', fine-tuned too' if tuned else ''}, more than `max_drop={most:g}`: nothing was "
-            f"written; {advice}, more `images`, or allow more"
+            f"{report.run}: int8 loses {report.drop:.2f} points of accuracy ({wrong:,} of "
+            f"{report.images:,} images){', fine-tuned too' if tuned else ''}, more than "
+            f"`max_drop={most:g}`: nothing was written; {advice}, more `images`, or allow more"
         )
         self.report = report
 

@@ -107,7 +107,5 @@ def _copy(run: RunFolder, out: Path) -> None:
 def _figures(out: Path) -> dict[str, str]:
     figures, golden = {"size": f"{out.stat().st_size:,} bytes"}, golden_path(out)
     if golden.exists():
-        figures["golden images"] = (
-            f"{golden.name}: some of the data, to test with; keep them private"
-        )
+        figures["golden images"] = f"{golden.name}, to test with: some of the data, maybe private"
     return figures

@@ -41,7 +41,7 @@ _refused: dict[str, str] = {}  # framework -> why; empty once it was told
 def status() -> tuple[bool, str]:
     """Whether all operators are there for training on a CPU: the cache folder, or why not.
 
-    Builds them if need be, once, in seconds. Imports no framework.
+    Builds them if need be, once, in a minute or more. Imports no framework.
     """
     for source in sorted(_HERE.rglob("*.cc")):
         ready, detail = _library(source.parent.name, source.stem)

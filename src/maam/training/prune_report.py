@@ -69,10 +69,12 @@ class PrunedTooFar(MaamError):
     """
 
     def __init__(self, report: PruneReport, most: float) -> None:
+        wrong = round(report.drop * report.images / 100)
         super().__init__(
             f"{report.run}: with {report.kept:.0%} of its channels it loses {report.drop:.2f} "
-            f"points of accuracy, more than `max_drop={most:g}`: nothing was written; give more "
-            f"than `epochs={report.epochs}`, keep more than `keep={report.keep:g}`, or allow more"
+            f"points of accuracy ({wrong:,} of {report.images:,} images), more than "
+            f"`max_drop={most:g}`: nothing was written; give more than `epochs={report.epochs}`, "
+            f"keep more than `keep={report.keep:g}`, or allow more"
         )
         self.report = report
 
