@@ -23,7 +23,7 @@ from ship import without_seed
 import maam
 from maam.core import frameworks
 from maam.core.errors import MaamError
-from maam.core.files import write_atomic
+from maam.core.files import make_folder, write_atomic
 from maam.core.run_folder import RunFolder
 from maam.models.weights import shipped_run, sources
 from maam.report.markdown import code, markdown_table
@@ -34,7 +34,7 @@ MODELS = ("maamnet-nano", "maamnet-tiny")
 PHOTOS = "signs"
 FEW: dict[str, Any] = {"limit": 100, "epochs": 30, "batch_size": 20}
 
-BEGAN = "began-with.txt"  # in a run folder: the recipe of the shipped weights of then
+BEGAN = "-weights.txt"  # beside a run folder: the recipe of the shipped weights of then
 CIFAR10S = "CIFAR-10's weights"
 STARTS: dict[str, dict[str, Any]] = {
     "from scratch": {},
@@ -117,7 +117,8 @@ def _name(model: str, task: str, start: str) -> str:
 def train(model: str, task: str, start: str, seed: int, runs: Path, photos: Path | None) -> None:
     """Train one row's network once, unless that has been done."""
     folder = RunFolder(runs / f"{_name(model, task, start)}-seed-{seed}")
-    began, weights = folder.path / BEGAN, shipped_recipe(model) if start == CIFAR10S else ""
+    began = folder.path.with_name(f"{folder.path.name}{BEGAN}")
+    weights = shipped_recipe(model) if start == CIFAR10S else ""
     if began.exists() and began.read_text() != weights:
         raise MaamError(
             f"{folder} began with the weights of {began.read_text()}, now there are those of "
@@ -133,8 +134,10 @@ def train(model: str, task: str, start: str, seed: int, runs: Path, photos: Path
     given: dict[str, Any] = {**options, "seed": seed, "out": folder.path}
     if folder.is_begun():
         given = {"resume": folder.path}
+    elif weights:
+        make_folder(runs)
+        write_atomic(began, weights)
     result = maam.train(**given)
-    write_atomic(began, weights)
     print(f"{folder.path.name}: {100 * result.scores['accuracy']:.2f} %", flush=True)
 
 
@@ -161,7 +164,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
         if not finished:
             continue
         metas = [run.read_meta() for run in finished]
-        began = [run.path / BEGAN for run in finished]
+        began = [run.path.with_name(f"{run.path.name}{BEGAN}") for run in finished]
         weights = {each.read_text() if each.exists() else "" for each in began}
         if len({without_seed(meta) for meta in metas}) > 1 or len(weights) > 1:
             raise MaamError(f"{finished[0]} and its other seeds differ in more than the seed")

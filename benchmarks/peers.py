@@ -12,6 +12,7 @@ had other options; every latency is measured anew.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import sys
@@ -142,20 +143,22 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
             "before": [resolve({}, _recipe(name)).epochs for name in starts(_recipe(recipe))],
             "teacher": Path(meta.config.get("teacher", "")).name,
             "mixing": _mixing(meta.config),
+            "options": _digest(recipe),
             "data_source": meta.data_source,
         }
         kept = rows.get(recipe, {})
-        seeds = dict(kept["accuracies"]) if facts.items() <= kept.items() else {}
-        machines = [kept["trained_on"]] if seeds else []
-        machines += [_machine(each) for each, _, _ in group]
-        seeds |= {str(each.config["seed"]): round(100 * right, 2) for each, right, _ in group}
-        accuracies = [seeds[seed] for seed in sorted(seeds, key=int)]
+        same = facts.items() <= kept.items()
+        found, machines = (kept["accuracies"], kept["trained_on"]) if same else ({}, {})
+        found = found | {str(each.config["seed"]): round(100 * y, 2) for each, y, _ in group}
+        machines = machines | {str(each.config["seed"]): _machine(each) for each, _, _ in group}
+        seeds = sorted(found, key=int)
+        accuracies = [found[seed] for seed in seeds]
         rows[recipe] = {
             **facts,
-            "accuracies": {seed: seeds[seed] for seed in sorted(seeds, key=int)},
+            "accuracies": {seed: found[seed] for seed in seeds},
             "accuracy": round(mean(accuracies), 2),
             "deviation": round(stdev(accuracies), 2) if len(accuracies) > 1 else None,
-            "trained_on": ", ".join(dict.fromkeys(machines)),
+            "trained_on": {seed: machines[seed] for seed in seeds},
         }
     with tempfile.TemporaryDirectory() as scratch:
         models = {}
@@ -184,6 +187,12 @@ def collect(folders: Sequence[Path], earlier: Sequence[Mapping[str, Any]]) -> di
 
 def _recipe(name: str) -> Path:
     return ROOT / "recipes" / f"{name}.toml"
+
+
+def _digest(recipe: str) -> str:
+    """Of the options that a recipe gives, whatever the seed."""
+    given = options(resolve({"seed": 0}, _recipe(recipe)).model_dump(mode="json"))
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _accuracy(run: RunFolder) -> float | None:
@@ -225,7 +234,7 @@ def _seeds(row: Mapping[str, Any]) -> str:
 
 def _longest(rows: Sequence[Mapping[str, Any]]) -> int:
     """Epochs that a peer has at most."""
-    return max(row["epochs"] for row in rows if not row["ours"])
+    return max((row["epochs"] for row in rows if not row["ours"]), default=0)
 
 
 def _ruler(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -233,7 +242,7 @@ def _ruler(rows: Sequence[Mapping[str, Any]]) -> str:
     names = [f"`{row['recipe']}`" for row in rows if row["recipe"].endswith("-published")]
     if not names:
         return "none was trained by its published recipe, of 200 epochs and more"
-    return f"by their published recipes, on the copy named above: {', '.join(names)}"
+    return f"these were trained by their published recipes, on these images: {', '.join(names)}"
 
 
 def page(report: Mapping[str, Any]) -> str:
@@ -256,7 +265,7 @@ def page(report: Mapping[str, Any]) -> str:
                 _seeds(row),
                 f"{row['accuracy']:.2f}"
                 + ("" if row["deviation"] is None else f" ± {row['deviation']:.2f}"),
-                row["trained_on"],
+                ", ".join(dict.fromkeys(row["trained_on"].values())),
             )
             for row in rows
         ),

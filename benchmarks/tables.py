@@ -62,8 +62,9 @@ def earlier(path: Path) -> list[Run]:
         MaamError: the file is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
-    except (OSError, ValueError, KeyError) as error:
+        runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+        return [run for run in runs if run["folder"] and run["loss"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise MaamError(f"{path} is damaged, restore or delete it: {error}") from None
 
 

@@ -147,7 +147,7 @@ def test_finished_seeds_are_one_row(tmp_path, recipe, monkeypatch, facts, machin
     (row,) = peers.collect([runs], [])["rows"]
     assert row["accuracies"] == {"0": 50.0, "1": 60.0} and row["accuracy"] == 55.0
     assert (row["recipe"], row["ours"]) == ("cnn", False)
-    assert row["trained_on"] == machine
+    assert row["trained_on"] == {"0": machine, "1": machine}
     assert row["parameters"] == maam.torch.count_parameters(
         maam.torch.fuse(maam.torch.create_model("cnn").eval())
     )
@@ -166,11 +166,13 @@ def test_seeds_join_those_before_unless_trained_otherwise(tmp_path, monkeypatch,
     (row,) = peers.collect([tmp_path / "b"], [before])["rows"]
     assert "left out, for recipes/ has no such recipe: table-cnn" in capsys.readouterr().out
     assert row["accuracies"] == {"0": 50.0, "2": 70.0} and row["accuracy"] == 60.0
-    assert row["trained_on"] == "AMD EPYC, Xeon"
+    assert row["trained_on"] == {"0": "AMD EPYC", "2": "Xeon"}
     page = peers.page({"rows": [row], "environment": {"cpu": "AMD EPYC"}})
     assert "| 2 (0, 2) | 60.00 ± 14.14 |" in page
-    (alone,) = peers.collect([tmp_path / "b"], [before | {"epochs": 9}])["rows"]
-    assert alone["accuracies"] == {"2": 70.0}
+    assert "| AMD EPYC, Xeon |" in page
+    for change in ({"epochs": 9}, {"options": "others"}):
+        (alone,) = peers.collect([tmp_path / "b"], [before | change])["rows"]
+        assert alone["accuracies"] == {"2": 70.0} and alone["trained_on"] == {"2": "Xeon"}
 
 
 def test_finished_trainings_are_rows_of_the_page(tmp_path):
@@ -191,7 +193,7 @@ def test_the_weights_of_then_are_named_and_not_mixed_with_those_of_now(tmp_path,
         folder = tmp_path / f"maamnet-tiny-photos-cifar-10s-weights-seed-{seed}"
         write_run(folder, seed, 0.5, campaign=False)
         RunFolder(folder).card.touch()
-        (folder / finetune.BEGAN).write_text("`recipes/older.toml`")
+        Path(f"{folder}{finetune.BEGAN}").write_text("`recipes/older.toml`")
     (row,) = finetune.collect(tmp_path)
     assert "CIFAR-10's weights here are those of `recipes/older.toml`." in finetune.page(
         {"rows": [row]}
@@ -199,7 +201,7 @@ def test_the_weights_of_then_are_named_and_not_mixed_with_those_of_now(tmp_path,
     monkeypatch.setattr(maam, "train", lambda **_: pytest.fail("trained"))
     with pytest.raises(MaamError, match=r"began with the weights of `recipes/older\.toml`, now"):
         finetune.train("maamnet-tiny", "photos", finetune.CIFAR10S, 0, tmp_path, None)
-    (folder / finetune.BEGAN).write_text(finetune.shipped_recipe("maamnet-tiny"))
+    Path(f"{folder}{finetune.BEGAN}").write_text(finetune.shipped_recipe("maamnet-tiny"))
     finetune.train("maamnet-tiny", "photos", finetune.CIFAR10S, 1, tmp_path, None)
     with pytest.raises(MaamError, match="differ in more than the seed"):
         finetune.collect(tmp_path)

@@ -354,7 +354,22 @@ def test_a_run_of_ones_own_model_and_optimiser_is_resumed_to_the_last_bit(framew
     assert answer.error is None
 
 
-@pytest.mark.parametrize("name", ["maamnet-16x1", "a/b", "Net (own)", "", "maam"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "maamnet-16x1",
+        "maamnet-0x1",
+        "a/b",
+        "Net (own)",
+        "",
+        "maam",
+        "auto",
+        "..",
+        "a*",
+        "-x",
+        "a" * 300,
+    ],
+)
 def test_names_that_mean_something_else_are_refused(name):
     with pytest.raises(ValueError, match="model"):
         maam.register_model(name, "mine", BUILDERS)
@@ -368,6 +383,8 @@ def test_a_model_with_other_outputs_is_refused_before_it_is_trained(framework, o
     how = {"data": "digits", "framework": framework, "epochs": 1}
     with pytest.raises(MaamError, match=rf"gives \(2, {outputs_}\) for 2 images of 10 classes"):
         maam.train(model="odd", **how, out=tmp_path / "run")
+    with pytest.raises(MaamError, match=rf"gives \(2, {outputs_}\) for 2 images of 10 classes"):
+        maam.train(model="odd", **how, minutes=0.5, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -35,7 +35,7 @@ BUDGETS = {  # parameters and multiply-accumulates, as deployed
 }
 RECIPES = {
     "maamnet-nano": "maamnet-nano-long-taught",
-    "maamnet-tiny": "maamnet-tiny-long-again-taught",
+    "maamnet-tiny": "maamnet-tiny-long-taught-again",
     "maamnet-small": "maamnet-small-long-taught-again",
     "maamnet-base": "maamnet-base",
 }

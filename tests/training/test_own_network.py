@@ -367,3 +367,22 @@ def test_kernels_of_three_dimensions_are_trained(tmp_path):
 
     result = maam.train(model=Deep(), **{**QUICK, "epochs": 1}, out=tmp_path / "run")
     assert RunFolder(result.run).is_finished()
+
+
+@pytest.mark.parametrize("mode", ["graph", "eager"])
+def test_parameters_in_tuples_are_trained_in_mixed_precision(mode, tmp_path):
+    class Rows(cells.Cell):
+        def __init__(self):
+            super().__init__()
+            self.rnn: Any = cells.LSTM(8, 6, batch_first=True)  # its weights lie in tuples
+            self.fc: Any = cells.Dense(6, 10)
+
+        def construct(self, x):
+            return self.fc(self.rnn(x[:, 0])[0].mean(1))
+
+    net = Rows()
+    before = {each.name: each.asnumpy().copy() for each in net.get_parameters()}
+    quick = {**QUICK, "limit": 40, "epochs": 1, "batch_size": 20, "mode": mode}
+    maam.train(model=net, **quick, precision="amp", out=tmp_path / "run")
+    moved = {p.name for p in net.get_parameters() if (p.asnumpy() != before[p.name]).any()}
+    assert moved == before.keys()

@@ -7,6 +7,7 @@ import shlex
 import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from maam.core.run_folder import RunFolder
 from maam.core.tensors import load_tensors
 from maam.data.files.tree import scan
 from maam.models.weights import TINY_IMAGENET, WEIGHTS, sources
+from maam.training import pipeline
 from maam.training.budget import Budget
 from maam.training.events import Choices, Plan
 from maam.training.options import resolve
@@ -350,3 +352,12 @@ def test_batches_that_settle_norms_take_time(photos, epochs):
 def test_given_epochs_with_smaller_images_first(photos):
     chosen, _ = choose(photos, None, epochs=10, small_until=0.5)
     assert chosen["model"] == "maamnet-tiny" and "epochs" not in chosen
+
+
+def test_what_is_planned_late_is_trained_to_its_end(tmp_path, monkeypatch):
+    late = SimpleNamespace(monotonic=lambda: time.monotonic() - 295)
+    monkeypatch.setattr(pipeline, "time", late)
+    how = {"data": "digits", "model": "mlp", "framework": "torch", "limit": 100}
+    result = maam.train(**how, minutes=5, out=tmp_path / "run")
+    planned = RunFolder(result.run).read_meta().config["epochs"]
+    assert len(result.history) == planned > 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from maam.cli.options import Flags, Whole, given
 from maam.core.config import TrainConfig
 from maam.core.errors import MaamError
 from maam.core.signals import deferred, say
+from maam.training.commands import goes_on
 from maam.training.events import Event, Plan
 from maam.training.launch import launch
 
@@ -61,8 +61,7 @@ def command(
 
         def watch(event: Event) -> None:
             if isinstance(event, Plan):  # there is something to resume
-                again = f"maam train --resume {shlex.quote(str(event.folder))}"
-                say(f"interrupted; the training goes on with `{again}`")
+                say(f"interrupted; {goes_on(event.folder)}")
             display(event)
 
         result = maam.train(recipe=recipe, resume=resume, watch=watch, **options)

@@ -43,8 +43,7 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise MaamError(
-            f"{path} does not exist: end the training with `maam train --resume {path.parent}`, or "
-            "name another run"
+            f"{path} does not exist: end a training with `maam train --resume`, or name another run"
         ) from None
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise MaamError(

@@ -99,7 +99,7 @@ def choose_run(names: Sequence[str]) -> tuple[RunFolder, Sequence[str]]:
         raise MaamError(f"{first} does not exist: name images, perhaps after a run folder")
     for name in names:
         run = RunFolder(Path(name))
-        if run.is_begun() and run.config.exists():
+        if os.path.exists(run.meta) and os.path.exists(run.config):
             raise MaamError(f"{name} is a run folder: name it first, then the images")
     return default, names
 

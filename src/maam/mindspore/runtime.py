@@ -130,12 +130,10 @@ def mixed(net: nn.Cell) -> nn.Cell:
 
     MindSpore alters the network that it is given, for good: so it gets the copy.
     """
-    twin = copy.deepcopy(net)
-    for (_, cell), (_, other) in zip(net.cells_and_names(), twin.cells_and_names(), strict=True):
-        for name, parameter in cell.parameters_and_names(expand=False):
-            other.insert_param_to_cell(name.rpartition(".")[2], parameter)
-        if getattr(other, "native", False):
-            other.native = False
+    twin = copy.deepcopy(net, {id(each): each for each in net.get_parameters()})
+    for _, cell in twin.cells_and_names():
+        if getattr(cell, "native", False):
+            cell.native = False
     twin.set_train(True)
     return ms.amp.auto_mixed_precision(twin, "O2")
 

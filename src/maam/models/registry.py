@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,7 +11,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from maam.core.errors import MaamError
-from maam.core.run_meta import OWN
+from maam.core.frameworks import Backend
 from maam.models.own import refuse_own
 from maam.models.variants import MODELS
 from maam.models.widths import model_row
@@ -66,9 +67,9 @@ def register_model(
     Raises:
         ValueError: the name is taken, has the form of another model's, or can't be a file's.
     """
-    if name in _models or model_row(name):
-        raise ValueError(f"there is a model {name!r} already")
-    if name.endswith(OWN) or not name or set(name) & set("/\\\0"):
+    if name in (*_models, "auto") or name.startswith("maamnet-"):
+        raise ValueError(f"there is a model {name!r} already, or one may get this name")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", name):
         raise ValueError(f"{name!r} can't be a model's name: take letters, digits, - and _")
     _models[name] = Model(description, dict(builders), dict(arguments or {}))
 
@@ -127,6 +128,19 @@ def build_model(
         return build(num_classes, in_channels, image_size, **model.arguments)
     except ValueError as error:
         raise MaamError(f"`model={name}`: {error}") from None
+
+
+def create_checked(
+    backend: Backend, name: str, num_classes: int, in_channels: int, image_size: tuple[int, int]
+) -> Any:
+    """The named model of a framework, freshly initialised; one of a user's own is tried first.
+
+    Raises:
+        MaamError: as ``build_model``, or a registered one does not give logits of these classes.
+    """
+    shape = num_classes, in_channels, image_size
+    net = backend.create_model(name, *shape)
+    return backend.check_model(net, *shape) if is_registered(name) else net
 
 
 def check_size(image_size: tuple[int, int], smallest: int) -> None:

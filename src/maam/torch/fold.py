@@ -121,7 +121,8 @@ def _folded(module: nn.Module) -> nn.Module:
     fold = _folds.get(type(module))
     if fold is None:
         return module
-    like, folded = next(iter(named_tensors(module).values()), None), fold(module)
+    floats = (each for each in named_tensors(module).values() if each.is_floating_point())
+    like, folded = next(floats, None), fold(module)
     if folded is module or like is None:
         return folded
     return channels_last(folded.to(like.device, like.dtype))

@@ -40,11 +40,8 @@ class Budget:
         late = -self.left()
         if late <= LATE * self.seconds:
             return ""
-        return (
-            f"it took {(self.seconds + late) / 60:.1f} minutes, more than the {self.minutes:g} "
-            "that were given: other programs ran, or beginning and ending take longer here than "
-            "planned"
-        )
+        took = (self.seconds + late) / 60
+        return f"it took {took:.1f} minutes, more than the {self.minutes:g} given"
 
 
 class Deadline:

@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from maam.core.config import TrainConfig
+from maam.core.run_folder import RunFolder
 from maam.core.run_meta import OWN, RunMeta
 
 _LEFT_OUT = ("data", "minutes", "out", "model")
@@ -43,6 +44,11 @@ def commands(first: str, meta: RunMeta, out: str = "") -> str:
     lines = [f"{first} --epochs {planned[0]} --out {out}"]
     lines += [f"maam train --resume {out} --epochs {epochs}" for epochs in planned[1:]]
     return _with_stops(lines, meta)
+
+
+def goes_on(folder: RunFolder) -> str:
+    """How a training that has begun is ended, for people."""
+    return f"the training goes on with `maam train --resume {shlex.quote(str(folder))}`"
 
 
 def planned_command(config: TrainConfig) -> str:

@@ -24,8 +24,9 @@ from maam.core.errors import MaamError
 from maam.core.files import write_atomic
 from maam.core.recipes import to_toml
 from maam.core.run_folder import RunFolder, new_run_folder
-from maam.core.signals import inheritable, interruptible
+from maam.core.signals import inheritable, interruptible, say
 from maam.data.streaming import memory_for_images
+from maam.training.commands import goes_on
 from maam.training.finalize import check_packages
 from maam.training.options import resolve
 from maam.training.planning import is_planned
@@ -101,7 +102,11 @@ def launch(
             given = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
             arguments = [f"--resume={folder}", *given]
         command = [*_COMMANDS[config.framework](workers, logs), "train", *arguments]
-        code = _run(command, environment, logs, config.framework == "mindspore", show)
+        try:
+            code = _run(command, environment, logs, config.framework == "mindspore", show)
+        finally:
+            if folder.is_begun():
+                say(f"interrupted; {goes_on(folder)}")
         if code:
             text = "\n".join(
                 log.read_text(encoding="utf-8", errors="replace")
@@ -232,5 +237,5 @@ def _failure(text: str, code: int, folder: RunFolder) -> str:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     on = "train anew"
     if folder.is_begun():
-        on = f"the training goes on with `maam train --resume {folder}`"
+        on = goes_on(folder)
     return f"a worker {how}, and so the others were ended (see {folder.workers}): {on}"

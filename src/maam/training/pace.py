@@ -9,6 +9,7 @@ from maam.core.config import TrainConfig
 from maam.core.frameworks import Backend
 from maam.data import Dataset
 from maam.data.augment.resizing import small_size
+from maam.models.registry import create_checked
 from maam.models.weights import find_run
 from maam.training.budget import Budget
 from maam.training.run import SETTLING_PASSES, YOUNG_STEPS
@@ -66,7 +67,7 @@ class Pace:
     def _time(self, model: str, config: TrainConfig, batch: int, size: tuple[int, int]) -> float:
         height, width, channels = self.dataset.image_shape
         classes = len(self.dataset.classes)
-        net = self.backend.create_model(model, classes, channels, (height, width))
+        net = create_checked(self.backend, model, classes, channels, (height, width))
         if size != (height, width):
             name = model if model == config.model else f"the teacher ({model})"
             check_small(name, net, self.dataset.image_shape, self.backend)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from maam.training.commands import planned_command
 from maam.training.device_limits import DeviceCheck, device_check
 from maam.training.distillation import describe_teacher
 from maam.training.events import Choice, Choices, Watch
-from maam.training.pace import Pace
+from maam.training.pace import LEAST, Pace
 from maam.training.setup import load_data
 
 MINUTES = 10.0
@@ -99,7 +100,8 @@ def plan(config: TrainConfig, backend: Backend, watch: Watch, began: float) -> P
         dataset = limit(dataset, config.limit, config.seed)
     choices = (*size, *choices)
     watch(Choices(budget.minutes, choices, planned_command(config), closing))
-    return Planned(config, dataset, budget, Deadline(budget.end - closing))
+    late = time.monotonic() + LEAST * budget.seconds
+    return Planned(config, dataset, budget, Deadline(max(budget.end - closing, late)))
 
 
 def _with(config: TrainConfig, choices: Iterable[Choice]) -> TrainConfig:

@@ -29,7 +29,7 @@ from maam.data.sources.packed import are_packed
 from maam.data.splits import limit
 from maam.data.streaming import exceeds_memory, load_tree
 from maam.data.unseen import same_images
-from maam.models.registry import is_registered
+from maam.models.registry import create_checked
 from maam.models.weights import find_run, source_run
 from maam.training.budget import Deadline
 from maam.training.checkpoint import read_checkpoint
@@ -223,10 +223,7 @@ def build_network(config: TrainConfig, dataset: Dataset, backend: Backend) -> Ne
             can't take, or a teacher of other classes or images.
     """
     height, width, channels = dataset.image_shape
-    shape = len(dataset.classes), channels, (height, width)
-    net = backend.create_model(config.model, *shape)
-    if is_registered(config.model):  # its code is a user's
-        net = backend.check_model(net, *shape)
+    net = create_checked(backend, config.model, len(dataset.classes), channels, (height, width))
     if device := device_check(config, backend, dataset.classes):
         device.check(config.model, dataset.image_shape, net)
     if config.small_until:
