@@ -316,7 +316,7 @@ def test_it_stops_when_its_time_is_up(photos, tmp_path):
         out=tmp_path / "run",
         watch=seen.append,
     )
-    assert len(result.history) == 1  # the first epoch is always done, with two images
+    assert 1 <= len(result.history) < 100  # steps have a tenth of the time, 1.8 seconds
     assert any("no time for another epoch" in getattr(event, "text", "") for event in seen)
     assert result.scores["images"]
 
