@@ -34,7 +34,7 @@ MODELS = ("maamnet-nano", "maamnet-tiny")
 PHOTOS = "signs"
 FEW: dict[str, Any] = {"limit": 100, "epochs": 30, "batch_size": 20}
 
-BEGAN = "-weights.txt"  # beside a run folder: the recipe of the shipped weights of then
+BEGAN = "-weights.txt"
 CIFAR10S = "CIFAR-10's weights"
 STARTS: dict[str, dict[str, Any]] = {
     "from scratch": {},
@@ -114,10 +114,15 @@ def _name(model: str, task: str, start: str) -> str:
     return words.replace(" ", "-")
 
 
+def _began(run: RunFolder) -> Path:
+    """The file beside a run folder with the recipe of the shipped weights that it began with."""
+    return run.path.with_name(f"{run.path.name}{BEGAN}")
+
+
 def train(model: str, task: str, start: str, seed: int, runs: Path, photos: Path | None) -> None:
     """Train one row's network once, unless that has been done."""
     folder = RunFolder(runs / f"{_name(model, task, start)}-seed-{seed}")
-    began = folder.path.with_name(f"{folder.path.name}{BEGAN}")
+    began = _began(folder)
     weights = shipped_recipe(model) if start == CIFAR10S else ""
     if began.exists() and began.read_text() != weights:
         raise MaamError(
@@ -164,8 +169,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
         if not finished:
             continue
         metas = [run.read_meta() for run in finished]
-        began = [run.path.with_name(f"{run.path.name}{BEGAN}") for run in finished]
-        weights = {each.read_text() if each.exists() else "" for each in began}
+        weights = {each.read_text() if each.exists() else "" for each in map(_began, finished)}
         if len({without_seed(meta) for meta in metas}) > 1 or len(weights) > 1:
             raise MaamError(f"{finished[0]} and its other seeds differ in more than the seed")
         accuracies = [100 * (meta.metrics or {})["accuracy"] for meta in metas]

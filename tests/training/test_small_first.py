@@ -133,7 +133,7 @@ def test_the_epochs_of_a_plan_fit_into_its_time(until, seconds, monkeypatch):
     monkeypatch.setattr(Pace, "closing", lambda *_: 0.0)
     monkeypatch.setattr("maam.training.pace.USED", 1.0)
     dataset = SimpleNamespace(train=range(1000), val=range(0), image_shape=(32, 32, 3))
-    budget = SimpleNamespace(left=lambda: seconds, seconds=seconds)
+    budget = SimpleNamespace(left=lambda: seconds, least=0.0)
     pace = Pace(cast(Any, dataset), cast(Any, None), cast(Any, budget), 1, set())
     config = TrainConfig(data="digits", model="resnet8", small_until=until)
     found = pace.epochs(config)

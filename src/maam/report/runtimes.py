@@ -10,6 +10,8 @@ from typing import Any
 Row = Mapping[str, Any]
 """A ``maam.deploy.measurement.Measurement``, as a dictionary."""
 
+UNSTEADY = 3.0  # times the median that the slowest tenth of calls may take
+
 HEADER = (
     *("runtime", "threads", "accuracy", "KB"),
     *("p50 ms", "p90 ms", "p99 ms", "img/s", "MiB", "load ms"),
@@ -69,9 +71,6 @@ def strict_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         )
         for row in rows
     ]
-
-
-UNSTEADY = 3.0  # times the median that the slowest tenth of calls may take
 
 
 def recommendation(rows: Sequence[Row]) -> str:

@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
+LEAST = 0.1  # of the time, for steps, however long it took to begin
 LATE = 0.1  # of the time, by which a training may end late without a word
 
 
@@ -25,6 +26,11 @@ class Budget:
     def seconds(self) -> float:
         """In all."""
         return math.inf if self.minutes is None else 60 * self.minutes
+
+    @property
+    def least(self) -> float:
+        """Seconds that steps have, however long it took to begin."""
+        return LEAST * self.seconds
 
     @property
     def end(self) -> float:

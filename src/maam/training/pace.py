@@ -16,7 +16,6 @@ from maam.training.run import SETTLING_PASSES, YOUNG_STEPS
 from maam.training.small_first import check_small, small_epochs
 
 USED = 0.8  # of the time that is left for steps: other programs run too
-LEAST = 0.1  # of all the time, for steps, however long it took to begin
 SCORING = 0.4  # the time to score an image, as a share of that to train on it
 
 # Scores, export, pictures and report, but for the images to score; and Python's start.
@@ -125,7 +124,7 @@ class Pace:
         """How many images the time allows to train on."""
         seconds = self.seconds(config, batch)
         left = (self._budget.left() - self.closing(config)) * USED
-        return max(left, LEAST * self._budget.seconds) / seconds
+        return max(left, self._budget.least) / seconds
 
     def closing(self, config: TrainConfig) -> float:
         """Seconds for what comes after the last epoch."""

@@ -28,7 +28,7 @@ from maam.training.commands import planned_command
 from maam.training.device_limits import DeviceCheck, device_check
 from maam.training.distillation import describe_teacher
 from maam.training.events import Choice, Choices, Watch
-from maam.training.pace import LEAST, Pace
+from maam.training.pace import Pace
 from maam.training.setup import load_data
 
 MINUTES = 10.0
@@ -100,8 +100,8 @@ def plan(config: TrainConfig, backend: Backend, watch: Watch, began: float) -> P
         dataset = limit(dataset, config.limit, config.seed)
     choices = (*size, *choices)
     watch(Choices(budget.minutes, choices, planned_command(config), closing))
-    late = time.monotonic() + LEAST * budget.seconds
-    return Planned(config, dataset, budget, Deadline(max(budget.end - closing, late)))
+    last = max(budget.end - closing, time.monotonic() + budget.least)
+    return Planned(config, dataset, budget, Deadline(last))
 
 
 def _with(config: TrainConfig, choices: Iterable[Choice]) -> TrainConfig:
